@@ -1,0 +1,200 @@
+"""The protocols between the parts: what a remote gives, what a store promises. No logic.
+
+A plugin gives `Resolver` and `Fetcher`. Everything else is a further power, asked for with
+isinstance. Raw bytes never reach a user: `transfer.fetch` verifies what it reads, and
+`Writer.commit` what was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
+from dist_tool.spec.reference import Hints
+
+if TYPE_CHECKING:
+    from dist_tool.stream import Body
+
+
+class Notice(NamedTuple):
+    """Something worth telling a person while work goes on. `level`: `warning`, `info` or `debug`."""
+
+    level: str
+    text: str
+
+
+Report = Callable[[Notice], None]
+
+
+def unheard(notice: Notice) -> None:
+    """The `Report` of whoever does not listen."""
+
+
+class Event(NamedTuple):
+    """Progress of one object: `offset` of `total` bytes (None: not known).
+
+    `resumed` counts bytes that were there before this session, so that rates stay true.
+    `state`: `started`, `moving`, `waiting`, `done`, `exists` or `failed`.
+    """
+
+    ref: str
+    offset: int
+    total: int | None
+    state: str
+    resumed: int = 0
+
+
+Progress = Callable[[Event], None]
+
+
+def unseen(event: Event) -> None:
+    """The `Progress` of whoever does not watch."""
+
+
+@runtime_checkable
+class Resolver(Protocol):
+    """Knows which object a name means."""
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """The descriptor of a tag, digest or other name of this remote's.
+
+        The digest is always known. With `hints.content` the content may come along in `data`.
+        A digest resolves to itself, without asking anybody where `hints.content` is set.
+        Unknown hints are ignored. Raises InvalidArgument, NotFound, NoDigest where the remote
+        cannot know a digest, and what the way there may raise.
+        """
+
+
+@runtime_checkable
+class Fetcher(Protocol):
+    """Gives the bytes of objects, unverified."""
+
+    def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
+        """The object's bytes from `offset`, as a binary file or a `Body`.
+
+        A `Body` may begin earlier and says so. An offset at or past the end gives no bytes.
+        Size and media type of `desc` are advice. Raises NotFound.
+        """
+
+
+@runtime_checkable
+class Remote(Resolver, Fetcher, Protocol):
+    """All that a plugin must give."""
+
+
+@runtime_checkable
+class NamedFetcher(Protocol):
+    """Gives the bytes of names for which no digest is known: nothing can verify them."""
+
+    def open_name(self, object_id: str, hints: Hints) -> IO[bytes] | Body:
+        """The bytes that the name means now. Raises NotFound."""
+
+
+@runtime_checkable
+class Listable(Protocol):
+    """Lists its tags."""
+
+    def tags(self) -> Iterator[str]:
+        """Every tag (in a layout: reference name), as the remote orders them."""
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """Knows which manifests refer to a subject (distribution-spec, "Listing Referrers")."""
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Descriptors of manifests whose `subject` is this digest; none is not an error."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """Holds connections or files."""
+
+    def close(self) -> None:
+        """Let go of them."""
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """One write in flight. Nothing is visible before commit."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes written so far, those of an earlier session included."""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Append; returns the number of bytes, always all of them."""
+
+    def commit(self, desc: Descriptor | None = None) -> Descriptor:
+        """Verify, publish atomically and close. Returns the digest and size that were written.
+
+        Raises SizeMismatch or DigestMismatch where `desc` (or that of the opening) disagrees,
+        and leaves nothing behind; AlreadyExists where the content is there.
+        """
+
+    def close(self) -> None:
+        """Let go without commit; what is written stays for a later session."""
+
+
+@runtime_checkable
+class Ingester(Protocol):
+    """Takes content in: a store, a registry's upload, a peer over gRPC."""
+
+    def writer(self, ref: str, desc: Descriptor | None = None) -> Writer:
+        """Open or resume the write named `ref`.
+
+        Raises InvalidArgument for an empty ref, AlreadyExists where `desc` is there, Locked
+        while another process writes it.
+        """
+
+
+class Info(NamedTuple):
+    """A committed blob. Times are seconds since the epoch."""
+
+    digest: Digest
+    size: int
+    created_at: float
+    updated_at: float
+    labels: Mapping[str, str] = {}
+
+
+class Status(NamedTuple):
+    """A write in flight. `total` is 0 where nobody said; times are seconds since the epoch."""
+
+    ref: str
+    offset: int
+    total: int
+    started_at: float
+    updated_at: float
+    active: bool = False
+
+
+@runtime_checkable
+class Store(Fetcher, Ingester, Protocol):
+    """Content-addressed storage."""
+
+    def info(self, digest: Digest) -> Info:
+        """What is known of a blob. Raises NotFound."""
+
+    def walk(self) -> Iterator[Info]:
+        """Every blob, in no order."""
+
+    def delete(self, digest: Digest) -> None:
+        """Remove a blob. Raises NotFound."""
+
+    def statuses(self) -> Iterator[Status]:
+        """Every write in flight or abandoned."""
+
+    def abort(self, ref: str) -> None:
+        """Drop a write and what it wrote. Raises NotFound; Locked while it is being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who hears of notices and progress."""
+
+    report: Report = field(default=unheard)
+    progress: Progress = field(default=unseen)

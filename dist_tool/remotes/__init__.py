@@ -1,0 +1,1 @@
+"""Places that objects come from. docs/writing-a-remote.md tells how to write one."""

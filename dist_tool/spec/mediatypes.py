@@ -1,0 +1,51 @@
+"""Media types of the OCI and Docker image formats, and what kind of object each names."""
+
+from __future__ import annotations
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_FOREIGN_LAYER = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+OCTET_STREAM = "application/octet-stream"
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+# Signed manifests of the first schema: their digest covers a part of the body only (behaviours B7).
+SCHEMA1_TYPES = frozenset(
+    {
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+# What a registry is asked for when nothing better is known, in order of preference (behaviours B5).
+ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
+
+
+def essence(content_type: str) -> str:
+    """The media type of a Content-Type value: parameters dropped, lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def kind(media_type: str) -> str:
+    """`index`, `manifest`, `config`, `layer` or `other`."""
+    for name, types in (("index", INDEX_TYPES), ("manifest", MANIFEST_TYPES), ("config", CONFIG_TYPES)):
+        if media_type in types:
+            return name
+    return "layer" if is_layer(media_type) else "other"
+
+
+def is_layer(media_type: str) -> bool:
+    """True for a changeset of any compression, OCI or Docker, distributable or not."""
+    return media_type.startswith(("application/vnd.oci.image.layer.", DOCKER_LAYER, DOCKER_FOREIGN_LAYER))
+
+
+def is_manifest_like(media_type: str) -> bool:
+    """True for what a registry serves under `manifests/`: manifests and indexes."""
+    return media_type in MANIFEST_TYPES or media_type in INDEX_TYPES or media_type in SCHEMA1_TYPES

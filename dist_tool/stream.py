@@ -1,0 +1,398 @@
+"""Bytes in flight: raw bodies, resuming over cuts, verifying, and the pump to the output.
+
+The order is always source -> `ResumingReader` -> `Verifier` -> sink. Only what has passed a
+`Verifier` counts as the object.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import IO, Protocol, cast
+
+from dist_tool.api import Notice, Report, unheard
+from dist_tool.errors import DigestMismatch, DistError, LimitExceeded, ProtocolError, SizeMismatch, Truncated
+from dist_tool.retry import Attempts, Retry
+from dist_tool.spec.digest import Digest
+
+CHUNK = 1 << 20  # bytes moved at a time; also what is withheld until the whole is verified
+SMALL = 4 << 20  # objects up to this size are verified before their first byte is written
+_PROGRESS = 1 << 20  # bytes that count as progress between two failures (behaviours B40)
+
+
+class Body:
+    """Raw, unverified bytes of one object, with what their source declares of them.
+
+    `offset` is where in the object the first byte lies; `total` the size of the whole object
+    in bytes, None where the source does not say; `source` names the place for messages.
+    """
+
+    def __init__(
+        self,
+        file: IO[bytes] | None = None,
+        *,
+        offset: int = 0,
+        total: int | None = None,
+        source: str = "",
+        media_type: str = "",
+    ) -> None:
+        self._file = file
+        self.offset = offset
+        self.total = total
+        self.source = source
+        self.media_type = media_type
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill a part of `view` with what is there; 0 at the end, and only there."""
+        if self._file is None:
+            return 0
+        data = self._file.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Let go of the source. Idempotent."""
+        if self._file is not None:
+            self._file.close()
+
+
+def as_body(raw: IO[bytes] | Body, offset: int, source: str = "") -> Body:
+    """What a fetcher returned, as a Body: a plain binary file begins where it was asked to."""
+    return raw if isinstance(raw, Body) else Body(raw, offset=offset, source=source)
+
+
+class Readable(Protocol):
+    """Where `pump` and `VerifiedReader` read from."""
+
+    def readinto(self, view: memoryview, /) -> int:
+        """Fill a part of `view`; 0 at the end."""
+
+    def reopen_past_end(self) -> bool:
+        """True where the end may have been a silent cut and there is more to read."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+class Verifier:
+    """Hashes and counts what goes by, and says whether it was the object. The only judge.
+
+    With `background`, hashing overlaps reading and writing: hashlib and sockets release the
+    interpreter's lock. `digest` None counts only (an object whose digest nobody knows).
+    """
+
+    def __init__(self, digest: Digest | None, size: int | None = None, *, source: str = "") -> None:
+        self.digest = digest
+        self.size = size
+        self.source = source
+        self.count = 0
+        self._hasher = digest.hasher() if digest else None
+        self._background: _BackgroundHash | None = None
+
+    def update(self, view: memoryview | bytes) -> None:
+        """Take note of the next bytes. Raises SizeMismatch as soon as there are too many.
+
+        In the background mode `view` must stay as it is until `ready` gives it back.
+        """
+        self.count += len(view)
+        if self.size is not None and self.count > self.size:
+            raise SizeMismatch(f"more than the expected {self.size} bytes arrived{self._from()}")
+        if self._background is not None:
+            self._background.submit(view)
+        elif self._hasher is not None:
+            self._hasher.update(view)
+
+    def start_background(self) -> None:
+        """Hash in a thread of its own from now on."""
+        if self._hasher is not None and self._background is None:
+            self._background = _BackgroundHash(self._hasher.update)
+
+    def finish_background(self) -> None:
+        """Wait for the thread and end it. Idempotent."""
+        if self._background is not None:
+            self._background.finish()
+            self._background = None
+
+    def snapshot(self) -> tuple[int, bytes]:
+        """How many bytes went by, and their hash so far."""
+        if self._background is not None:
+            self._background.drain()
+        return self.count, self._hasher.copy().digest() if self._hasher else b""
+
+    def matches(self) -> bool:
+        """True where all that went by is the object."""
+        self.finish_background()
+        return (self.size is None or self.count == self.size) and self._actual() == self.digest
+
+    def check(self) -> None:
+        """Raise SizeMismatch or DigestMismatch unless all that went by is the object."""
+        self.finish_background()
+        if self.size is not None and self.count != self.size:
+            raise SizeMismatch(f"{self.count} bytes arrived, expected {self.size}{self._from()}")
+        actual = self._actual()
+        if actual != self.digest:
+            raise DigestMismatch(
+                f"wrong content{self._from()}: expected {self.digest}, got {actual} ({self.count} bytes)",
+                hint="the bytes were withheld or are incomplete; do not use them",
+            )
+
+    def _actual(self) -> Digest | None:
+        return Digest(self.digest.algorithm, self._hasher.hexdigest()) if self.digest and self._hasher else None
+
+    def _from(self) -> str:
+        return f" from {self.source}" if self.source else ""
+
+
+class _BackgroundHash:
+    """A thread that hashes one chunk while the next is read and the one before is written.
+
+    `submit` returns when every earlier chunk is hashed: those may be reused.
+    """
+
+    def __init__(self, update: Callable[[memoryview | bytes], None]) -> None:
+        from queue import SimpleQueue
+        from threading import Semaphore, Thread
+
+        self._queue: SimpleQueue[memoryview | bytes | None] = SimpleQueue()
+        self._idle = Semaphore(1)
+        self._update = update
+        self._thread = Thread(target=self._run, name="dist-hash", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._update(item)
+            self._idle.release()
+
+    def submit(self, view: memoryview | bytes) -> None:
+        self._idle.acquire()
+        self._queue.put(view)
+
+    def drain(self) -> None:
+        self._idle.acquire()
+        self._idle.release()
+
+    def finish(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+
+class ResumingReader:
+    """One object's bytes from a source that may be cut: reopens at the offset reached.
+
+    `reopen(offset)` starts again at the source's front door (fresh authorisation, fresh
+    redirect: behaviours B24) and returns a Body that begins at `offset` or earlier; earlier
+    bytes are skipped after comparing them with those that went by (B26). What `reopen` raises
+    is final: a source does its own retries. `limit` in bytes bounds the whole object.
+    """
+
+    def __init__(
+        self,
+        reopen: Callable[[int], Body],
+        verifier: Verifier,
+        retry: Retry,
+        *,
+        report: Report = unheard,
+        limit: int | None = None,
+    ) -> None:
+        self._reopen = reopen
+        self._verifier = verifier
+        self._attempts = Attempts(retry, report)
+        self._report = report
+        self._limit = limit
+        self._body: Body | None = None
+        self._mark = 0
+        self._asked_past_end = False
+        self.offset = 0
+        self.total = verifier.size
+        self.media_type = ""
+
+    def open(self) -> None:
+        """Make the first request now, so that what can fail early does.
+
+        Raises SizeMismatch where the source declares another size than expected (B17),
+        LimitExceeded where it declares more than the limit, and what opening raises.
+        """
+        if self._body is None:
+            self._connect()
+
+    def _connect(self) -> Body:
+        body = self._reopen(self.offset)
+        try:
+            self._admit(body)
+        except BaseException:
+            body.close()
+            raise
+        self._body = body
+        return body
+
+    def _admit(self, body: Body) -> None:
+        """Compare what the source declares with what is known already."""
+        self._verifier.source = body.source or self._verifier.source
+        self.media_type = body.media_type
+        if body.offset > self.offset:
+            raise ProtocolError(f"{body.source} answered from byte {body.offset} on, asked from {self.offset}")
+        if body.total is None:
+            return
+        if self.total is not None and body.total != self.total:
+            raise SizeMismatch(f"{body.source} declares {body.total} bytes, expected {self.total}")
+        self._bound(body.total, body)
+        self.total = body.total
+
+    def _bound(self, size: int, body: Body) -> None:
+        if self._limit is not None and size > self._limit:
+            raise LimitExceeded(f"{body.source}: more than the limit of {self._limit} bytes")
+
+    def readinto(self, view: memoryview, /) -> int:
+        """Fill a part of `view`; 0 at the end of the object. Raises when it is cut for good."""
+        while True:
+            body = self._body or self._connect()
+            try:
+                if body.offset < self.offset:
+                    self._skip(body)
+                return self._read(body, view)
+            except DistError as error:
+                self.close()
+                if self.offset - self._mark >= _PROGRESS:
+                    self._attempts.progressed()
+                    self._mark = self.offset
+                self._attempts.failed(error)
+
+    def _read(self, body: Body, view: memoryview) -> int:
+        got = body.readinto(view)
+        if got == 0 and self.total is not None and self.offset < self.total:
+            raise Truncated(f"{body.source} ended after {self.offset} of {self.total} bytes")
+        self.offset += got
+        body.offset += got
+        self._bound(self.offset, body)
+        return got
+
+    def _skip(self, body: Body) -> None:
+        """Read past what was delivered already, and see that it is the same."""
+        count, digest = self._verifier.snapshot()
+        comparable = body.offset == 0
+        check = Verifier(self._verifier.digest)
+        buffer = memoryview(bytearray(CHUNK))
+        while body.offset < self.offset:
+            end = count if body.offset < count else self.offset
+            got = body.readinto(buffer[: min(CHUNK, end - body.offset)])
+            if not got:
+                raise Truncated(f"{body.source} ended after {body.offset} bytes, {self.offset} were there before")
+            check.update(buffer[:got])
+            body.offset += got
+            if comparable and body.offset == count and check.snapshot()[1] != digest:
+                raise DigestMismatch(f"{body.source} gives other bytes than before for the same object")
+
+    def reopen_past_end(self) -> bool:
+        """Where no length was declared, an end may have been a cut: ask for what follows, once.
+
+        A source that has nothing more says so, by an empty body or an error.
+        """
+        if self.total is not None or self._asked_past_end:
+            return False
+        self._asked_past_end = True
+        self.close()
+        self._report(Notice("info", "the connection ended before the content did; asking for the rest"))
+        try:
+            self._connect()
+        except DistError:
+            return False
+        total: int | None = self.total  # known now, if the source told
+        return total is not None and total > self.offset
+
+    def close(self) -> None:
+        """Let go of the source. Idempotent."""
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+
+class VerifiedReader(io.RawIOBase):
+    """A binary file that never ends cleanly unless size and digest match.
+
+    What was read before the end is not verified yet: the end is the verdict.
+    """
+
+    def __init__(self, source: Readable, verifier: Verifier) -> None:
+        self._source = source
+        self._verifier = verifier
+        self._ended = False
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
+        """Fill a part of `buffer`. Raises DataLoss at the end of a wrong object."""
+        view = memoryview(buffer).cast("B")
+        if self._ended or not len(view):
+            return 0
+        got = self._source.readinto(view)
+        if not got and not self._verifier.matches() and self._source.reopen_past_end():
+            got = self._source.readinto(view)
+        if got:
+            self._verifier.update(view[:got])
+        else:
+            self._verifier.check()
+            self._ended = True
+        return got
+
+    def close(self) -> None:
+        """Let go of the source. Idempotent."""
+        self._source.close()
+        super().close()
+
+
+Sink = Callable[[memoryview], None]
+
+
+def pump(source: Readable, verifier: Verifier, sink: Sink) -> int:
+    """Move one object to `sink`; returns its size in bytes.
+
+    Up to `SMALL` bytes nothing is written before the whole is verified. Of a larger object the
+    last `CHUNK` or more is withheld until then, so that a wrong object is never complete
+    (design, "The pipe"). Raises what reading, verifying or `sink` raises.
+    """
+    held: list[memoryview] = []
+    free: list[bytearray] = []
+    waiting = 0
+    streaming = False
+    try:
+        for chunk in _chunks(source, verifier, free):
+            held.append(chunk)
+            waiting += len(chunk)
+            if waiting > SMALL and not streaming:
+                streaming = True
+                verifier.start_background()
+            while streaming and waiting - len(held[0]) >= CHUNK:
+                done = held.pop(0)
+                sink(done)
+                waiting -= len(done)
+                free.append(cast(bytearray, done.obj))
+        verifier.check()
+    finally:
+        verifier.finish_background()
+    for chunk in held:
+        sink(chunk)
+    return verifier.count
+
+
+def _chunks(source: Readable, verifier: Verifier, free: list[bytearray]) -> Iterator[memoryview]:
+    """The object in pieces of `CHUNK` bytes (the last is shorter), each noted by `verifier`.
+
+    Buffers come from `free` where there are any. A chunk given back there has been hashed: the
+    verifier took its successor.
+    """
+    ended = False
+    while not ended:
+        buffer = memoryview(free.pop() if free else bytearray(CHUNK))
+        filled = 0
+        while filled < CHUNK and not ended:
+            got = source.readinto(buffer[filled:])
+            filled += got
+            ended = not got
+        chunk = buffer[:filled]
+        verifier.update(chunk)
+        yield chunk
+        if ended:
+            ended = verifier.matches() or not source.reopen_past_end()

@@ -1,0 +1,1 @@
+"""What users ask for, as functions over the protocols of `api`: the library's front door."""

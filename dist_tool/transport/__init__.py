@@ -1,0 +1,1 @@
+"""HTTP: sessions, redirects, credentials, tokens. The only importer of requests and urllib3."""
