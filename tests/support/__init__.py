@@ -1,0 +1,1 @@
+"""What tests are made with: content from seeds, servers that misbehave, programs of others."""
