@@ -15,6 +15,25 @@ from dist_tool.spec.platform import Platform
 _LARGEST = 2**63 - 1
 
 
+def standard_names(*exact: str) -> Mapping[str, str]:
+    """A table for `check_names`: each standard name under its lower case."""
+    return {name.lower(): name for name in exact}
+
+
+def check_names(value: Mapping[str, object], standard: Mapping[str, str]) -> None:
+    """Raise BadManifest where a name differs from a standard one by case only.
+
+    Readers that ignore case, as Go's do, would see another document (behaviours E19). Only
+    objects whose names the specification fixes are checked: an annotation may be called "Size".
+    """
+    for name in value:
+        if standard.get(name.lower(), name) != name:
+            raise BadManifest(f"the name {name!r} differs from a standard one by case only")
+
+
+_NAMES = standard_names("mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform")
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptor:
     """What an object is: digest, size in bytes (None: not known yet) and media type.
@@ -41,6 +60,7 @@ class Descriptor:
         """
         if not isinstance(value, dict):
             raise BadManifest("a descriptor is not a JSON object")
+        check_names(value, _NAMES)
         media_type, size = value.get("mediaType"), value.get("size")
         if not isinstance(media_type, str) or not media_type:
             raise BadManifest("a descriptor has no mediaType")

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from dist_tool.errors import BadManifest, LimitExceeded, NotFound, Unsupported
-from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.descriptor import Descriptor, check_names, standard_names
 from dist_tool.spec.mediatypes import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, OCI_MANIFEST, SCHEMA1_TYPES
 from dist_tool.spec.platform import Platform
 
 MANIFEST_LIMIT = 8 << 20  # bytes; the specification asks for at least 4 MiB
 CHILDREN_LIMIT = 10_000
 DEPTH_LIMIT = 8
-# JSON names that decide what a document is: a case variant of one would read differently elsewhere (E19).
-_DECISIVE = frozenset({"mediatype", "manifests", "config", "layers", "digest", "size", "fslayers", "subject"})
-_EXACT = frozenset({"mediaType", "manifests", "config", "layers", "digest", "size", "fsLayers", "subject"})
+_NAMES = standard_names(
+    "schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers", "fsLayers", "subject"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) != len(pairs):
         raise ValueError("a name occurs twice in one object")
-    for name in out:
-        if name not in _EXACT and name.lower() in _DECISIVE:
-            raise ValueError(f"the name {name!r} differs from a standard one by case only")
     return out
 
 
@@ -110,6 +107,7 @@ def document_type(value: dict[str, Any], declared: str = "") -> str:
     Raises BadManifest where they disagree or the document is two things at once, Unsupported
     for schema 1 (behaviours B7-B9).
     """
+    check_names(value, _NAMES)
     inner = value.get("mediaType", "")
     if not isinstance(inner, str):
         raise BadManifest("mediaType is not a string")
