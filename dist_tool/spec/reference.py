@@ -196,10 +196,15 @@ def _split_host(text: str) -> tuple[str, str]:
         raise InvalidArgument(f"{text!r}: a locator holds no tag", hint="give the object as the next argument")
     if not host:
         raise InvalidArgument(f"{text!r}: the host is empty")
-    is_host = separator and (host == "localhost" or "." in host or ":" in host or host != host.lower())
-    if not is_host:
+    if not separator:
         return HUB, text
-    return (HUB if host.lower() in _HUB_ALIASES else host), path
+    lowered = host.lower()
+    if lowered == "localhost" or "." in host or ":" in host:
+        # One name for one host: credentials, mirrors and policy are looked up by it.
+        host = HUB if lowered in _HUB_ALIASES else lowered
+    elif host == lowered:
+        return HUB, text
+    return host, path
 
 
 def _check_host(host: str, text: str) -> None:
@@ -284,19 +289,19 @@ def parse_reference(text: str) -> Reference:
 
 def _split_local(text: str, start: int) -> Reference:
     """A layout's reference name follows the first `:`; other places keep theirs for a port."""
-    head, at, digest = text[start:].rpartition("@")
-    if at and ":" in digest and "/" not in digest:
-        return Reference(parse_locator(text[:start] + head), str(Digest.parse(digest)))
-    kind = text[: max(start - 2, 0)]
-    if kind in ("", "layout", "archive", "store"):
-        place, separator, name = text[start:].partition(":")
+    rest, digest = text[start:], ""
+    head, at, last = rest.rpartition("@")
+    if at and ":" in last and "/" not in last:
+        rest, digest = head, str(Digest.parse(last))
+    if text[: max(start - 2, 0)] in ("", "layout", "archive", "store"):
+        place, separator, name = rest.partition(":")
     else:
-        directory, slash, last = text[start:].rpartition("/")
+        directory, slash, last = rest.rpartition("/")
         place, separator, name = last.partition(":")
         place = directory + slash + place
     if separator and not name:
         raise InvalidArgument(f"{text!r}: nothing follows the ':'")
-    return Reference(parse_locator(text[:start] + place), name)
+    return Reference(parse_locator(text[:start] + place), "@".join(part for part in (name, digest) if part))
 
 
 def parse_hints(words: Iterable[str]) -> Hints:
