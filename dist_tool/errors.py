@@ -143,8 +143,8 @@ class Truncated(Unavailable):
     """The connection ended before the object did."""
 
 
-class ConnectionUntrusted(Unavailable):
-    """TLS verification failed, or the name does not resolve: the same again next time."""
+class Unreachable(Unavailable):
+    """TLS verification failed or the name does not resolve: the same again next time."""
 
     retryable = False
 

@@ -79,5 +79,5 @@ class Attempts:
         if asked is not None and asked > self._retry.max_wait_s:
             error.hint = f"the server asks to wait {asked:.0f} s, more than the limit of {self._retry.max_wait_s:.0f} s"
             raise error
-        backoff = self._retry.random() * min(self._retry.cap_s, self._retry.base_s * 2.0**self._failures)
+        backoff = self._retry.random() * min(self._retry.cap_s, self._retry.base_s * 2.0 ** (self._failures - 1))
         return backoff if asked is None else asked + backoff / 10

@@ -13,7 +13,7 @@ from typing import IO, Protocol, cast
 from dist_tool.api import Notice, Report, unheard
 from dist_tool.errors import DigestMismatch, DistError, LimitExceeded, ProtocolError, SizeMismatch, Truncated
 from dist_tool.retry import Attempts, Retry
-from dist_tool.spec.digest import Digest
+from dist_tool.spec.digest import Digest, new_hasher
 
 CHUNK = 1 << 20  # bytes moved at a time; also what is withheld until the whole is verified
 SMALL = 4 << 20  # objects up to this size are verified before their first byte is written
@@ -23,9 +23,12 @@ _PROGRESS = 1 << 20  # bytes that count as progress between two failures (behavi
 class Body:
     """Raw, unverified bytes of one object, with what their source declares of them.
 
-    `offset` is where in the object the first byte lies; `total` the size of the whole object
-    in bytes, None where the source does not say; `source` names the place for messages.
+    `offset` is where in the object the next byte lies; `total` the size of the whole object
+    in bytes, None where the source does not say; `limit` the most bytes that such an object may
+    have, None for any; `source` names the place for messages.
     """
+
+    limit: int | None = None
 
     def __init__(
         self,
@@ -78,7 +81,7 @@ class Verifier:
     """Hashes and counts what goes by, and says whether it was the object. The only judge.
 
     With `background`, hashing overlaps reading and writing: hashlib and sockets release the
-    interpreter's lock. `digest` None counts only (an object whose digest nobody knows).
+    interpreter's lock. `digest` None means that nobody knows one: then only the size is judged.
     """
 
     def __init__(self, digest: Digest | None, size: int | None = None, *, source: str = "") -> None:
@@ -86,7 +89,8 @@ class Verifier:
         self.size = size
         self.source = source
         self.count = 0
-        self._hasher = digest.hasher() if digest else None
+        # Unverifiable bytes are hashed all the same, to be able to say what they were.
+        self._hasher = digest.hasher() if digest else new_hasher("sha256")
         self._background: _BackgroundHash | None = None
 
     def update(self, view: memoryview | bytes) -> None:
@@ -99,12 +103,12 @@ class Verifier:
             raise SizeMismatch(f"more than the expected {self.size} bytes arrived{self._from()}")
         if self._background is not None:
             self._background.submit(view)
-        elif self._hasher is not None:
+        else:
             self._hasher.update(view)
 
     def start_background(self) -> None:
         """Hash in a thread of its own from now on."""
-        if self._hasher is not None and self._background is None:
+        if self._background is None:
             self._background = _BackgroundHash(self._hasher.update)
 
     def finish_background(self) -> None:
@@ -117,27 +121,29 @@ class Verifier:
         """How many bytes went by, and their hash so far."""
         if self._background is not None:
             self._background.drain()
-        return self.count, self._hasher.copy().digest() if self._hasher else b""
+        return self.count, self._hasher.copy().digest()
 
     def matches(self) -> bool:
         """True where all that went by is the object."""
         self.finish_background()
-        return (self.size is None or self.count == self.size) and self._actual() == self.digest
+        return (self.size is None or self.count == self.size) and self.digest in (None, self.actual())
 
     def check(self) -> None:
         """Raise SizeMismatch or DigestMismatch unless all that went by is the object."""
         self.finish_background()
         if self.size is not None and self.count != self.size:
             raise SizeMismatch(f"{self.count} bytes arrived, expected {self.size}{self._from()}")
-        actual = self._actual()
-        if actual != self.digest:
+        actual = self.actual()
+        if self.digest not in (None, actual):
             raise DigestMismatch(
                 f"wrong content{self._from()}: expected {self.digest}, got {actual} ({self.count} bytes)",
                 hint="the bytes were withheld or are incomplete; do not use them",
             )
 
-    def _actual(self) -> Digest | None:
-        return Digest(self.digest.algorithm, self._hasher.hexdigest()) if self.digest and self._hasher else None
+    def actual(self) -> Digest:
+        """The digest of what went by."""
+        self.finish_background()
+        return Digest(self.digest.algorithm if self.digest else "sha256", self._hasher.hexdigest())
 
     def _from(self) -> str:
         return f" from {self.source}" if self.source else ""
@@ -230,6 +236,7 @@ class ResumingReader:
         """Compare what the source declares with what is known already."""
         self._verifier.source = body.source or self._verifier.source
         self.media_type = body.media_type
+        self._limit = min((limit for limit in (self._limit, body.limit) if limit is not None), default=None)
         if body.offset > self.offset:
             raise ProtocolError(f"{body.source} answered from byte {body.offset} on, asked from {self.offset}")
         if body.total is None:

@@ -22,7 +22,23 @@ _ARCHITECTURES = {
 _IMPLIED_VARIANTS = {"arm64": ("v8", "8", "v8.0", "8.0"), "amd64": ("v1",)}
 _SYSTEMS = {"macos": "darwin"}
 _KNOWN_SYSTEMS = frozenset(
-    ["aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux", "netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows"]
+    [
+        "aix",
+        "android",
+        "darwin",
+        "dragonfly",
+        "freebsd",
+        "illumos",
+        "ios",
+        "js",
+        "linux",
+        "netbsd",
+        "openbsd",
+        "plan9",
+        "solaris",
+        "wasip1",
+        "windows",
+    ]
 )
 # From this build on, Windows containers run on any newer host; below it builds must be equal.
 _WINDOWS_STABLE_ABI = 20348
@@ -128,8 +144,8 @@ def _vector(architecture: str, variant: str) -> list[tuple[str, str]]:
         return [pair for pair in arm if pair[1] <= variant]
     if architecture == "arm64":
         return [("arm64", v) for v in _arm64_variants(variant)] + arm
-    if architecture == "amd64":
-        level = int(variant[1:]) if re.fullmatch(r"v[2-9]", variant) else 1
+    if architecture == "amd64" and (not variant or re.fullmatch(r"v[2-9]", variant)):
+        level = int(variant[1:] or 1)
         return [("amd64", f"v{n}" if n > 1 else "") for n in range(level, 0, -1)] + [("386", "")]
     return [(architecture, variant)]
 
