@@ -1,0 +1,222 @@
+"""Requests to one remote as its callers want them: authorised, retried, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dist_tool.api import Notice
+from dist_tool.errors import DistError, PermissionDenied, PolicyRefused, ProtocolError, Truncated, Unauthenticated
+from dist_tool.retry import Attempts
+from dist_tool.settings import Context, RemoteSettings
+from dist_tool.stream import Body
+from dist_tool.transport.auth import Authenticator, TokenRequest, TokenResponse
+from dist_tool.transport.credentials import Keychain
+from dist_tool.transport.failures import from_status
+from dist_tool.transport.origin import Origin, redact
+from dist_tool.transport.ranges import Extent
+from dist_tool.transport.session import Reply, Request, Session
+from dist_tool.transport.tokens import TokenCache
+from dist_tool.transport.warnings import warning_texts
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+_SMALL_BODY = 64 << 10  # bytes of an error or a token answer
+_MOST_CHALLENGES = 3
+
+
+class Client:
+    """Talks to one registry-like server whose API lives below `home`.
+
+    `account` is the host name that credentials are kept under. Thread-safe for concurrent
+    requests; `close` ends all connections.
+    """
+
+    def __init__(self, home: Origin, account: str, context: Context) -> None:
+        self.home = home
+        self._context = context
+        self._session = Session(home, context)
+        self._warned: set[str] = set()
+        auth = context.remote.auth
+        self._auth = Authenticator(
+            home,
+            account,
+            Keychain(auth, context.settings.environ, context.report),
+            TokenCache(context.settings.cache_dir),
+            self._exchange,
+            settings=auth,
+            report=context.report,
+        )
+
+    def request(self, request: Request, scopes: tuple[str, ...], ok: Container[int]) -> Reply:
+        """Send, answering challenges and trying again where that may help.
+
+        Returns an answer whose status is in `ok`, its body unread. Raises the error for any
+        other: see `failures`. `scopes` are what a token must allow.
+        """
+        attempts = Attempts(self._context.retry, self._context.report)
+        while True:
+            try:
+                return self._judged(self._authorized(request, scopes), ok)
+            except DistError as error:
+                attempts.failed(error)
+
+    def _authorized(self, request: Request, scopes: tuple[str, ...]) -> Reply:
+        """Follow the request, answering the registry's own challenges, and only those.
+
+        A 401 or 403 from where a redirect led is no business of our credentials (B23, ggcr
+        #2337): a signed URL may have expired on the way, so the front door is tried once more.
+        """
+        authorization = self._auth.authorization(scopes)
+        moved = False
+        for _ in range(_MOST_CHALLENGES):
+            headers = {**request.headers, "Authorization": authorization} if authorization else request.headers
+            reply = self._session.follow(request._replace(headers=headers))
+            self._show_warnings(reply)
+            if reply.origin != self.home and reply.status in (401, 403) and not moved:
+                moved = True
+                reply.drain()
+                continue
+            if reply.status != 401 or reply.origin != self.home:
+                return reply
+            authorization = self._answer(reply, scopes, authorization)
+        return reply
+
+    def _answer(self, reply: Reply, scopes: tuple[str, ...], sent: str) -> str:
+        challenge = reply.headers.get("WWW-Authenticate")
+        if challenge is None and not reply.url.endswith("/v2/"):
+            # Some servers challenge at the root of the API only (behaviours C1).
+            reply.drain()
+            root = self._session.send(Request("GET", f"{self.home}/v2/"))
+            challenge = root.headers.get("WWW-Authenticate") if root.status == 401 else None
+            root.drain()
+        if challenge is None:
+            raise self._error(reply)
+        problem = self._error(reply)
+        try:
+            return self._auth.answer([challenge], scopes, sent)
+        except (Unauthenticated, PermissionDenied) as error:
+            error.registry_errors = error.registry_errors or problem.registry_errors
+            error.status, error.host = error.status or 401, error.host or reply.origin.netloc
+            raise
+
+    def _judged(self, reply: Reply, ok: Container[int]) -> Reply:
+        if reply.status in ok:
+            return reply
+        raise self._error(reply)
+
+    def _error(self, reply: Reply) -> DistError:
+        try:
+            body = reply.read(_SMALL_BODY) if reply.request.method != "HEAD" else b""
+        except DistError:
+            body = b""  # the status says enough
+        reply.close()
+        if 300 <= reply.status < 400 or reply.status < 200:
+            return ProtocolError(f"{reply.origin.netloc}: unexpected status {reply.status} ({reply})")
+        return from_status(reply.status, reply.headers, body, host=reply.origin.netloc, request=str(reply))
+
+    def _show_warnings(self, reply: Reply) -> None:
+        for text in warning_texts(reply.headers.get("Warning", "")):
+            if text not in self._warned:
+                self._warned.add(text)
+                self._context.report(Notice("warning", f"{reply.origin.netloc} says: {text}"))
+
+    def fetch_url(self, url: str) -> Reply:
+        """GET an absolute URL that content names (a foreign layer), with nothing of ours.
+
+        CVE-2020-15157: such a host gets no credentials, whatever it answers. Raises
+        PolicyRefused where the registry could not have redirected there either.
+        """
+        origin = Origin.of(url)
+        if origin == self.home:
+            raise PolicyRefused(f"{redact(url)}: a foreign URL names the registry itself")
+        from dist_tool.transport.session import check_redirect
+
+        check_redirect(self.home, origin, self._context.remote)
+        attempts = Attempts(self._context.retry, self._context.report)
+        while True:
+            try:
+                return self._judged(self._session.follow(Request("GET", url)), (200,))
+            except DistError as error:
+                attempts.failed(error)
+
+    def _exchange(self, request: TokenRequest) -> TokenResponse:
+        """Ask a token server. Its own session: nothing of the registry's is known there.
+
+        A POST holds secrets and is never redirected; a GET only within the rules for redirects
+        (the Authorization stays with the realm's origin).
+        """
+        home = Origin.of(request.url)
+        attempts = Attempts(self._context.retry, self._context.report)
+        session = self._session if home == self.home else Session(home, _for_realm(self._context))
+        try:
+            while True:
+                try:
+                    return self._exchange_once(session, request)
+                except DistError as error:
+                    attempts.failed(error)
+        finally:
+            if session is not self._session:
+                session.close()
+
+    def _exchange_once(self, session: Session, request: TokenRequest) -> TokenResponse:
+        send = session.send if request.method == "POST" else session.follow
+        reply = send(Request(request.method, request.url, request.headers, request.form))
+        body = reply.read(_SMALL_BODY)
+        if len(body) > _SMALL_BODY:
+            raise ProtocolError(f"{reply.origin.netloc}: a token answer of more than {_SMALL_BODY} bytes")
+        error = from_status(reply.status, reply.headers, body, host=reply.origin.netloc, request=str(reply))
+        if error.retryable and reply.status >= 400:
+            raise error
+        return TokenResponse(reply.status, reply.headers, body)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+
+def _for_realm(context: Context) -> Context:
+    """The context for a token server on another origin: trust in CAs and limits, nothing else."""
+    from dataclasses import replace
+
+    mine = context.remote
+    theirs = RemoteSettings(
+        tls=replace(mine.tls, client=(), skip_verify=False),
+        proxy=mine.proxy,
+        timeout=mine.timeout,
+        retry=mine.retry,
+        redirect=mine.redirect,
+    )
+    return replace(context, remote=theirs)
+
+
+class HttpBody(Body):
+    """The body of an answer. Raises Truncated and its kin, never an exception of a library."""
+
+    def __init__(self, reply: Reply, where: Extent, media_type: str = "") -> None:
+        super().__init__(offset=where.start, total=where.total, source=reply.origin.netloc, media_type=media_type)
+        self._reply = reply
+        self._left = _declared(reply.headers, reply.status)
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill a part of `view`; 0 at the declared end or at an undeclared one."""
+        if self._left == 0:
+            self._reply.close()
+            return 0
+        got = self._reply.readinto(view)
+        if self._left is not None:
+            self._left -= got
+            if not got:
+                raise Truncated(f"{self.source}: the connection was cut, {self._left} bytes are missing")
+        return got
+
+    def close(self) -> None:
+        """Let go of the connection. Idempotent."""
+        self._reply.close()
+
+
+def _declared(headers: Mapping[str, str], status: int) -> int | None:
+    from dist_tool.transport.ranges import content_length
+
+    return 0 if status == 416 else content_length(headers)

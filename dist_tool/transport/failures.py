@@ -1,0 +1,205 @@
+"""Exceptions of the HTTP libraries and statuses of servers, as errors of ours. The only place."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests.exceptions as rq
+import urllib3.exceptions as u3
+
+from dist_tool.errors import (
+    DeadlineExceeded,
+    DistError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ProtocolError,
+    RegistryError,
+    RemoteFailed,
+    ResourceExhausted,
+    ServerError,
+    Truncated,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+    printable,
+)
+from dist_tool.transport.paced import TooSlow
+
+_ERROR_BODY_LIMIT = 64 << 10
+# Worth another try (behaviours B39).
+_RETRYABLE_STATUSES = frozenset({408, 499, 500, 502, 503, 504, 522})
+_BY_STATUS: dict[int, type[DistError]] = {
+    401: Unauthenticated,
+    403: PermissionDenied,
+    404: NotFound,
+    405: Unsupported,
+    410: NotFound,
+    415: Unsupported,
+}
+# A code says more than its status, except that a 401 stays one (behaviours B35-B37).
+_BY_CODE: dict[str, type[DistError]] = {
+    "BLOB_UNKNOWN": NotFound,
+    "MANIFEST_UNKNOWN": NotFound,
+    "MANIFEST_BLOB_UNKNOWN": NotFound,
+    "NAME_UNKNOWN": NotFound,
+    "NAME_INVALID": InvalidArgument,
+    "TAG_INVALID": InvalidArgument,
+    "DENIED": PermissionDenied,
+    "TOOMANYREQUESTS": ResourceExhausted,
+    "UNSUPPORTED": Unsupported,
+}
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and everything that it wraps, by cause, context, `reason` or argument."""
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        waiting += [current.__cause__, getattr(current, "reason", None), *current.args, current.__context__]
+
+
+def from_exception(error: BaseException, host: str) -> DistError:
+    """The error of ours for whatever requests, urllib3, http.client, ssl or socket raised.
+
+    The libraries' own texts are not shown: they hold whole URLs, signatures included
+    (ggcr #1408).
+    """
+    links = list(chain(error))
+    for types, make in _BY_EXCEPTION:
+        for link in links:
+            if isinstance(link, types):
+                return _with_host(make(link, host), host)
+    return _with_host(Unavailable(f"{host}: {type(error).__name__}"), host)
+
+
+def _with_host(error: DistError, host: str) -> DistError:
+    error.host = host
+    return error
+
+
+def _too_slow(error: Any, host: str) -> DistError:
+    return DeadlineExceeded(error.what) if error.final else Unavailable(f"{host}: {error.what}")
+
+
+def _untrusted(error: Any, host: str) -> DistError:
+    return Unreachable(
+        f"{host}: the TLS certificate is not trusted: {printable(error.verify_message, 200)}",
+        hint="name its CA with SSL_CERT_FILE or tls.ca in the configuration",
+    )
+
+
+def _tls(error: Any, host: str) -> DistError:
+    reason = printable((error.reason or "failed").replace("_", " ").lower(), 100)
+    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        return Unreachable(
+            f"{host} does not speak TLS", hint="if it is meant to be plain http, set plain_http = true for it"
+        )
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return Truncated(f"{host}: the connection was cut")
+    return Unreachable(f"{host}: TLS: {reason}")
+
+
+def _os_error(error: Any, host: str) -> DistError:
+    return Unavailable(f"{host}: {(error.strerror or type(error).__name__).lower()}")
+
+
+_BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
+    (TooSlow, _too_slow),
+    (ssl.SSLCertVerificationError, _untrusted),
+    (ssl.SSLError, _tls),
+    (socket.gaierror, lambda _, host: Unreachable(f"{host}: the name does not resolve")),
+    (http.client.RemoteDisconnected, lambda _, host: Truncated(f"{host}: closed the connection without an answer")),
+    (http.client.IncompleteRead, lambda _, host: Truncated(f"{host}: the connection was cut")),
+    (http.client.HTTPException, lambda e, host: ProtocolError(f"{host}: not HTTP: {type(e).__name__}")),
+    (ConnectionRefusedError, lambda _, host: Unavailable(f"{host}: connection refused")),
+    ((ConnectionResetError, BrokenPipeError), lambda _, host: Truncated(f"{host}: the connection was reset")),
+    (TimeoutError, lambda _, host: Unavailable(f"{host}: no connection in time")),
+    (u3.ConnectTimeoutError, lambda _, host: Unavailable(f"{host}: no connection in time")),
+    (rq.Timeout, lambda _, host: Unavailable(f"{host}: no answer in time")),
+    (OSError, lambda e, host: _os_error(e, host) if e.errno else None),
+    (
+        (rq.InvalidHeader, rq.InvalidURL, rq.InvalidProxyURL),
+        lambda _, host: InvalidArgument(f"{host}: unusable URL or header"),
+    ),
+    ((u3.LocationParseError, UnicodeError), lambda _, host: ProtocolError(f"{host}: unusable URL")),
+    ((u3.ProtocolError, rq.ChunkedEncodingError), lambda _, host: Truncated(f"{host}: the connection was cut")),
+    (OSError, _os_error),
+)
+
+
+def registry_errors(body: bytes) -> tuple[RegistryError, ...]:
+    """The entries of an error body; () for anything else, such as a page of HTML (B34)."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return ()
+    if not isinstance(value, dict):
+        return ()
+    entries = value.get("errors")
+    if isinstance(entries, list):
+        return tuple(_entry(e) for e in entries[:10] if isinstance(e, dict))
+    text = value.get("details") or value.get("message") or value.get("error")
+    return (RegistryError("UNKNOWN", printable(str(text), 300)),) if text else ()
+
+
+def _entry(entry: Mapping[str, object]) -> RegistryError:
+    code, message = str(entry.get("code") or "UNKNOWN"), str(entry.get("message") or "")
+    return RegistryError(printable(code, 60), printable(message, 300))
+
+
+def from_status(status: int, headers: Mapping[str, str], body: bytes, *, host: str, request: str) -> DistError:
+    """The error for an answer that is not what was hoped for.
+
+    `request` is the method and redacted URL. Unknown codes, empty bodies and HTML are fine.
+    """
+    entries = registry_errors(body)
+    make = _class_of(status, entries)
+    said = "; ".join(str(entry) for entry in entries) or f"{status} {http.client.responses.get(status, '')}".strip()
+    error = make(f"{said} ({request})", host=host, status=status, registry_errors=entries)
+    if isinstance(error, ResourceExhausted):
+        error.retry_after = parse_retry_after(headers.get("Retry-After", ""))
+    return error
+
+
+def _class_of(status: int, entries: tuple[RegistryError, ...]) -> type[DistError]:
+    if status == 429:
+        return ResourceExhausted
+    if status in _RETRYABLE_STATUSES:
+        return ServerError
+    if status != 401:
+        for entry in entries:
+            if entry.code in _BY_CODE:
+                return _BY_CODE[entry.code]
+            if entry.code == "UNKNOWN" and "not found" in entry.message.lower() and 400 <= status < 500:
+                return NotFound
+    return _BY_STATUS.get(status, RemoteFailed)
+
+
+def parse_retry_after(text: str, *, now: float | None = None) -> float | None:
+    """Seconds to wait from a Retry-After value: a number or an HTTP date (behaviours B38).
+
+    None for a past date and for anything else.
+    """
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    from email.utils import parsedate_to_datetime
+    from time import time
+
+    try:
+        wait = parsedate_to_datetime(text).timestamp() - (time() if now is None else now)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return wait if wait > 0 else None

@@ -1,0 +1,281 @@
+"""One HTTP exchange at a time: sending, and following redirects by our own rules.
+
+The only place that touches requests' Session. Nothing is retried here, no status is judged.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from dist_tool import __version__
+from dist_tool.api import Notice, Report
+from dist_tool.errors import PolicyRefused, ProtocolError
+from dist_tool.settings import Context, RemoteSettings, Tls
+from dist_tool.transport.failures import from_exception
+from dist_tool.transport.origin import Origin, host_class, redact
+from dist_tool.transport.paced import Limits, PacedResponse, pool_classes
+from dist_tool.transport.proxies import proxies_for
+from dist_tool.transport.tls import tls_context
+
+if TYPE_CHECKING:
+    from requests.models import PreparedRequest
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_DRAIN_LIMIT = 64 << 10  # a short body is read to keep its connection; a longer one is dropped
+_RETRY_NEVER = urllib3.Retry(0, read=False)
+# What may follow a redirect to another origin: nothing that identifies or belongs to somebody (B21, T3).
+_TRAVELLING = frozenset({"accept", "accept-encoding", "range", "if-range", "user-agent"})
+
+
+class Request(NamedTuple):
+    """A request as its caller means it; `headers` go to the first origin only, save the harmless."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = {}
+    form: Mapping[str, str] | None = None
+
+
+class Reply:
+    """Status and headers of an answer whose body has not been read yet."""
+
+    def __init__(self, response: requests.Response, origin: Origin, request: Request) -> None:
+        self._response = response
+        self.origin = origin
+        self.request = request
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.url = request.url
+
+    def __str__(self) -> str:
+        return f"{self.request.method} {redact(self.url)}"
+
+    def read(self, limit: int) -> bytes:
+        """The body up to `limit` bytes, and one more where there is more; closes.
+
+        Raises Truncated and its kin where it is cut.
+        """
+        data = bytearray(limit + 1)
+        view = memoryview(data)
+        filled = 0
+        while filled <= limit and (got := self.readinto(view[filled:])):
+            filled += got
+        self.close()
+        return bytes(view[:filled])
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill a part of `view` with raw, undecoded bytes; 0 at the end, also a premature one."""
+        raw = self._response.raw
+        original = getattr(raw, "_original_response", None)
+        try:
+            if isinstance(original, PacedResponse):
+                got = original.receive(view)
+                if not got:
+                    raw.release_conn()
+                return got
+            data = raw.read(len(view), decode_content=False)
+        except Exception as error:
+            raise from_exception(error, self.origin.netloc) from error
+        view[: len(data)] = data
+        return len(data)
+
+    def drain(self) -> None:
+        """Read a short body, so that the connection can be used again; drop a long one."""
+        length = self.headers.get("Content-Length", "")
+        if self.request.method != "HEAD" and length.isascii() and length.isdigit() and int(length) <= _DRAIN_LIMIT:
+            self.read(_DRAIN_LIMIT)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection. Idempotent."""
+        original = getattr(self._response.raw, "_original_response", None)
+        if isinstance(original, PacedResponse) and not original.isclosed():
+            self._response.raw.close()  # what is left unread makes the connection useless
+        self._response.close()
+
+
+class _Session(requests.Session):
+    """A session that never looks at a redirect.
+
+    requests reads the whole body of one, decoded, even with stream=True and allow_redirects=False.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        return None
+
+
+class _Adapter(HTTPAdapter):
+    """Paced connections with exactly the TLS context that is given, made on first use."""
+
+    def __init__(self, tls: Tls, environ: Mapping[str, str], limits: Limits) -> None:
+        self._tls = tls
+        self._environ = environ
+        self._context: ssl.SSLContext | None = None
+        self._pools = pool_classes(limits)
+        super().__init__(pool_connections=4, pool_maxsize=64, max_retries=_RETRY_NEVER)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+    def build_connection_pool_key_attributes(
+        self,
+        request: PreparedRequest,
+        verify: Any,  # noqa: ARG002  the context decides
+        cert: Any = None,  # noqa: ARG002
+    ) -> Any:
+        host, _ = super().build_connection_pool_key_attributes(request, False)
+        if host["scheme"] != "https":
+            return host, {}
+        if self._context is None:
+            self._context = tls_context(self._tls, self._environ)
+        pool: dict[str, Any] = {"ssl_context": self._context}
+        if self._tls.skip_verify:
+            pool |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
+        return host, pool
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing: the context decides."""
+
+
+class Session:
+    """Connections for one remote: one set for its own origin, one for everywhere else.
+
+    `home` is where headers, client certificates and authorisation belong to.
+    """
+
+    def __init__(self, home: Origin, context: Context) -> None:
+        self.home = home
+        self._remote: RemoteSettings = context.remote
+        self._environ = context.settings.environ
+        self._report: Report = context.report
+        self._deadline = context.retry.deadline
+        own = context.remote.tls
+        self._at_home = self._new(own)
+        self._away: _Session | None = None
+
+    def _new(self, tls: Tls) -> _Session:
+        session = _Session()
+        session.trust_env = False
+        session.headers.clear()
+        session.cookies.set_policy(_no_cookies())
+        adapter = _Adapter(tls, self._environ, Limits(self._remote.timeout, self._deadline))
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, adapter)
+        return session
+
+    def _session_for(self, origin: Origin) -> _Session:
+        if origin == self.home:
+            return self._at_home
+        if self._away is None:  # trust in a CA is no secret; certificates and skip_verify stay at home
+            self._away = self._new(Tls(ca=self._remote.tls.ca))
+        return self._away
+
+    def send(self, request: Request) -> Reply:
+        """Send one request and return the answer's head. Raises as `from_exception` maps."""
+        origin = Origin.of(request.url)
+        session = self._session_for(origin)
+        headers = {"User-Agent": f"dist/{__version__}", "Accept-Encoding": "identity", **request.headers}
+        if origin == self.home:
+            headers |= self._remote.header
+        self._report(Notice("debug", f"> {request.method} {redact(request.url)}"))
+        try:
+            prepared = requests.Request(request.method, request.url, headers=headers, data=request.form).prepare()
+            response = session.send(
+                prepared,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._remote.timeout.connect_s, self._remote.timeout.idle_s),
+                proxies=proxies_for(origin, self._remote.proxy, self._environ),
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
+            raise from_exception(error, origin.netloc) from error
+        self._report(Notice("debug", f"< {response.status_code} {redact(request.url)}"))
+        return Reply(response, origin, request)
+
+    def follow(self, request: Request) -> Reply:
+        """Send, and follow redirects (behaviours B21, B22). GET and HEAD only.
+
+        Raises PolicyRefused for a redirect that must not be followed, ProtocolError for one
+        that cannot be.
+        """
+        for _ in range(self._remote.redirect.max_hops + 1):
+            reply = self.send(request)
+            if reply.status not in _REDIRECTS or "Location" not in reply.headers:
+                return reply
+            reply.drain() if _is_short(reply) else reply.close()
+            url = self._target(reply)
+            headers = request.headers
+            if Origin.of(url) != reply.origin:
+                headers = {name: value for name, value in headers.items() if name.lower() in _TRAVELLING}
+            request = Request(request.method, url, headers)
+        raise ProtocolError(f"{self.home.netloc}: more than {self._remote.redirect.max_hops} redirects")
+
+    def _target(self, reply: Reply) -> str:
+        try:
+            parts = urlsplit(urljoin(reply.url, reply.headers["Location"].strip()))
+        except ValueError as error:
+            raise ProtocolError(f"{reply.origin.netloc}: an unusable redirect") from error
+        # Userinfo in a Location is somebody's attempt at credentials; fragments are the client's.
+        url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+        check_redirect(reply.origin, Origin.of(url), self._remote)
+        return url
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._at_home.close()
+        if self._away is not None:
+            self._away.close()
+
+
+def _is_short(reply: Reply) -> bool:
+    length = reply.headers.get("Content-Length", "")
+    return length.isascii() and length.isdigit() and len(length) < 5
+
+
+def check_redirect(source: Origin, target: Origin, remote: RemoteSettings) -> None:
+    """Raise PolicyRefused where `source` must not send us to `target` (behaviours B22).
+
+    Never from https to http; never to loopback or link-local from anywhere else, unless
+    `redirect.allow_private`; only to `redirect.allow_hosts` where those are given.
+    """
+    if source.scheme == "https" and target.scheme == "http":
+        raise PolicyRefused(f"{source.netloc} redirects from https to http ({target.netloc})")
+    to, here = host_class(target.host), host_class(source.host)
+    if to in ("loopback", "link-local") and to != here and not remote.redirect.allow_private:
+        raise PolicyRefused(
+            f"{source.netloc} redirects to {target.netloc}, a {to} address",
+            hint="redirect.allow_private = true allows it for this remote",
+        )
+    allowed = remote.redirect.allow_hosts
+    if allowed and target.host != source.host and not any(_host_fits(target.host, pattern) for pattern in allowed):
+        raise PolicyRefused(f"{source.netloc} redirects to {target.netloc}, which redirect.allow_hosts does not name")
+
+
+def _host_fits(host: str, pattern: str) -> bool:
+    return host.endswith(pattern[1:].lower()) if pattern.startswith("*.") else host == pattern.lower()
+
+
+def _no_cookies() -> Any:
+    from http.cookiejar import DefaultCookiePolicy  # requests has loaded it
+
+    return DefaultCookiePolicy(allowed_domains=[])
+
+
+def header_values(reply: Reply, name: str) -> Iterator[str]:
+    """Every line of a header; the library joins repeated ones with a comma (trap T6)."""
+    value = reply.headers.get(name)
+    if value is not None:
+        yield value

@@ -1,0 +1,67 @@
+"""Trust and client certificates, as one `ssl.SSLContext` an endpoint."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from dist_tool.errors import InvalidArgument
+from dist_tool.settings import Tls
+
+# What other tools call the trust store, in order; the first that is set replaces the system's.
+_BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def tls_context(tls: Tls, environ: Mapping[str, str]) -> ssl.SSLContext:
+    """The context for an endpoint's own origin.
+
+    The trust store is the environment's or the system's, plus `tls.ca`. Nothing of requests'
+    or urllib3's defaults takes part, so that the environment cannot undo a setting (trap T8).
+    Raises InvalidArgument naming the file that cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        _load_trust(context, environ)
+    for path in tls.ca:
+        _load(path, "CA", context.load_verify_locations)
+    for certificate, key in tls.client:
+        _load(certificate, "client certificate", partial(context.load_cert_chain, keyfile=key))
+    return context
+
+
+def _load_trust(context: ssl.SSLContext, environ: Mapping[str, str]) -> None:
+    for variable in _BUNDLE_VARIABLES:
+        path = environ.get(variable)
+        if path:
+            _load(
+                path,
+                variable,
+                partial(context.load_verify_locations, None) if os.path.isdir(path) else context.load_verify_locations,
+            )
+            return
+    paths = ssl.get_default_verify_paths()
+    context.set_default_verify_paths()
+    if not _usable(paths.cafile) and not _usable(paths.capath):
+        import certifi  # a Python that knows no system store; requests brings this one
+
+        context.load_verify_locations(cafile=certifi.where())
+
+
+def _usable(path: str | None) -> bool:
+    if not path or not os.path.exists(path):
+        return False
+    return not os.path.isdir(path) or bool(os.listdir(path))
+
+
+def _load(path: str, what: str, load: Callable[[str], None]) -> None:
+    try:
+        load(path)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a usable PEM file"
+        raise InvalidArgument(f"{what} {path}: {reason}") from error
