@@ -1,0 +1,220 @@
+"""Reading from a registry: names to descriptors, descriptors to bytes (behaviours group B)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from dist_tool.api import Notice
+from dist_tool.errors import (
+    DigestMismatch,
+    DistError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ProtocolError,
+    Unsupported,
+)
+from dist_tool.remotes.registry.endpoint import Endpoint, decoded
+from dist_tool.retry import Attempts
+from dist_tool.settings import Context
+from dist_tool.spec import mediatypes
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import VERIFIABLE, Digest
+from dist_tool.spec.manifest import MANIFEST_LIMIT, document_type, parse_json
+from dist_tool.spec.reference import Hints, Locator, parse_object
+from dist_tool.stream import Body
+from dist_tool.transport.client import HttpBody
+from dist_tool.transport.ranges import content_length, extent
+from dist_tool.transport.session import Reply
+
+
+class RegistryRemote:
+    """One repository of a registry."""
+
+    def __init__(self, locator: Locator, context: Context) -> None:
+        self._locator = locator
+        self._context = context
+        self._endpoint = Endpoint(locator.host, locator.path, context)
+        self._found: dict[Digest, str] = {}
+        self._accept = ""
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """The descriptor of a tag or digest; see `api.Resolver`.
+
+        One HEAD where the registry allows, one GET (the content comes along) with
+        `hints.content`, nothing at all for a digest with `hints.content`.
+        """
+        name = parse_object(object_id)
+        self._accept = _accept(hints)
+        if name.digest is None:
+            return self._get_tag(name.tag) if hints.content else self._head_tag(name.tag)
+        name.digest.hasher()  # an algorithm that cannot be verified is refused before anything is asked
+        desc = Descriptor(name.digest, hints.size, hints.media_type() or mediatypes.OCTET_STREAM)
+        return desc if hints.content else self._head_digest(desc)
+
+    def _head_tag(self, tag: str) -> Descriptor:
+        """HEAD, which Docker Hub does not meter; GET where that tells too little (B13-B15)."""
+        try:
+            reply = self._endpoint.ask("HEAD", f"manifests/{tag}", {"Accept": self._accept}, (200,))
+        except (Unsupported, PermissionDenied):  # without a body: GET shows the reason, or works
+            return replace(self._get_tag(tag), data=None)
+        reply.close()
+        digest, size = _header_digest(reply), content_length(reply.headers)
+        media_type = mediatypes.essence(reply.headers.get("Content-Type", ""))
+        if digest is None or size is None or not media_type:
+            return replace(self._get_tag(tag), data=None)
+        _refuse_schema1(media_type)
+        return Descriptor(digest, size, media_type)
+
+    def _head_digest(self, desc: Descriptor) -> Descriptor:
+        """See that a digest is there. The registry's word on its digest counts for nothing (B11)."""
+        manifest_first = mediatypes.is_manifest_like(desc.media_type) or desc.media_type == mediatypes.OCTET_STREAM
+        for part in ("manifests", "blobs") if manifest_first else ("blobs", "manifests"):
+            headers = {"Accept": self._accept} if part == "manifests" else {}
+            try:
+                reply = self._endpoint.ask("HEAD", f"{part}/{desc.digest}", headers, (200,))
+            except NotFound as error:
+                failure = error
+                continue
+            reply.close()
+            media_type = mediatypes.essence(reply.headers.get("Content-Type", "")) or desc.media_type
+            return replace(desc, size=content_length(reply.headers), media_type=media_type)
+        raise failure
+
+    def _get_tag(self, tag: str) -> Descriptor:
+        """GET, and pin: from here on the digest of these bytes decides (behaviours B1)."""
+        for last in (False, True):
+            reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": self._accept})
+            claimed = _header_digest(reply)
+            digest = Digest.of(data, claimed.algorithm if claimed else "sha256")
+            if claimed is None or claimed == digest:
+                break
+            self._disbelieve(reply, claimed, digest, final=last)
+        media_type = _document_type(reply, data)
+        return Descriptor(digest, len(data), media_type, data=data)
+
+    def _disbelieve(self, reply: Reply, claimed: Digest, actual: Digest, *, final: bool) -> None:
+        """A header that contradicts the body (B12): once it may be a race, twice it is a lie."""
+        text = f"{reply.origin.netloc} declares {claimed}, the content is {actual}"
+        if self._context.settings.lenient:
+            self._context.report(Notice("warning", text))
+        elif final:
+            raise DigestMismatch(text, hint="--lenient goes by the content")
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        """The bytes of an object from `offset`, or from 0 where the registry knows no ranges.
+
+        Manifests are looked for under manifests/ first, all others under blobs/, and in the
+        other place on a 404 only (B2, B3); then at the descriptor's `urls`, without
+        credentials (B48).
+        """
+        desc.digest.hasher()
+        places = ["manifests", "blobs"] if mediatypes.is_manifest_like(desc.media_type) else ["blobs", "manifests"]
+        if desc.digest in self._found:
+            places = [self._found[desc.digest]]
+        failure: NotFound | None = None
+        for place in places:
+            try:
+                body = self._open_at(place, desc, offset)
+            except NotFound as error:
+                if error.status != 404:
+                    raise
+                failure = failure or error
+            else:
+                self._found[desc.digest] = place
+                return body
+        return self._open_foreign(desc, failure or NotFound(f"{desc.digest} is gone"))
+
+    def _open_at(self, place: str, desc: Descriptor, offset: int) -> Body:
+        headers = {"Accept": _accept(Hints((desc.media_type,)) if place == "manifests" else None)}
+        if place == "manifests":
+            headers["Accept"] = self._accept or headers["Accept"]
+        tail = f"{place}/{desc.digest}"
+        if offset:
+            reply = self._endpoint.ask("GET", tail, {**headers, "Range": f"bytes={offset}-"}, (200, 206, 416))
+            where = extent(reply.status, reply.headers, offset)
+            if where is not None and (reply.status == 200 or "Content-Encoding" not in reply.headers):
+                return self._body(reply, HttpBody(reply, where, _content_type(reply)), desc, place)
+            reply.close()  # an unusable range: read from the beginning, what was there is compared
+        attempts = Attempts(self._context.retry, self._context.report)
+        while True:
+            reply = self._endpoint.ask("GET", tail, headers, (200,))
+            where = extent(200, reply.headers, 0)
+            assert where is not None
+            try:
+                return self._body(reply, HttpBody(reply, where, _content_type(reply)), desc, place)
+            except DistError as error:  # an encoded body is read whole in here, and may be cut
+                reply.close()
+                attempts.failed(error)
+
+    def _body(self, reply: Reply, body: Body, desc: Descriptor, place: str) -> Body:
+        limit = MANIFEST_LIMIT if place == "manifests" else None
+        body = decoded(reply, body, desc.digest, desc.size if desc.size is not None else limit)
+        body.limit = limit
+        return body
+
+    def _open_foreign(self, desc: Descriptor, failure: NotFound) -> Body:
+        for url in desc.urls:
+            reply = self._endpoint.foreign(url)
+            where = extent(200, reply.headers, 0)
+            assert where is not None
+            return HttpBody(reply, where)
+        what = f"no blob or manifest {desc.digest.algorithm}:{desc.digest.encoded[:12]}… in {self._endpoint.path}"
+        failure.what = f"{what} ({failure.what})"
+        raise failure
+
+    def tags(self) -> Iterator[str]:
+        """Every tag, page by page (behaviours B44)."""
+        from dist_tool.remotes.registry.listing import tags
+
+        return tags(self._endpoint)
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Manifests that refer to `subject` (behaviours B46, B47)."""
+        from dist_tool.remotes.registry.listing import referrers
+
+        return referrers(self._endpoint, subject, artifact_type)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._endpoint.close()
+
+
+def _accept(hints: Hints | None) -> str:
+    """The Accept header: the hints' types first, then all that is understood (B4-B6)."""
+    if hints is None:
+        return "*/*"
+    wanted = [*hints.media_types, *((hints.media_type(),) if mediatypes.is_manifest_like(hints.media_type()) else ())]
+    return ", ".join(dict.fromkeys([*wanted, *mediatypes.ACCEPTED, "*/*"]))
+
+
+def _header_digest(reply: Reply) -> Digest | None:
+    """Docker-Content-Digest, where it is one that can be checked; anything else is ignored."""
+    try:
+        digest = Digest.parse(reply.headers.get("Docker-Content-Digest", "").strip())
+    except InvalidArgument:
+        return None
+    return digest if digest.algorithm in VERIFIABLE else None
+
+
+def _content_type(reply: Reply) -> str:
+    return mediatypes.essence(reply.headers.get("Content-Type", ""))
+
+
+def _refuse_schema1(media_type: str) -> None:
+    if media_type in mediatypes.SCHEMA1_TYPES:
+        document_type({}, media_type)
+
+
+def _document_type(reply: Reply, data: bytes) -> str:
+    """What a tag's content is: a JSON document that agrees with its Content-Type (B7-B9)."""
+    declared = _content_type(reply)
+    if declared in ("text/html", "application/xhtml+xml"):
+        raise ProtocolError(f"{reply.origin.netloc} answered with a web page ({reply})", hint="is it a registry?")
+    value = parse_json(data)
+    if not isinstance(value, dict):
+        raise ProtocolError(f"{reply.origin.netloc} answered with something that is no manifest ({reply})")
+    if declared in ("", "application/json", "text/plain", mediatypes.OCTET_STREAM):
+        declared = ""
+    return document_type(value, declared) or declared or mediatypes.OCTET_STREAM

@@ -1,0 +1,141 @@
+"""Where a registry's API is, and asking it: URLs, the scheme of loopback hosts, documents."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from urllib.parse import urljoin
+
+from dist_tool.errors import DistError, LimitExceeded, ProtocolError, RemoteFailed, Unreachable
+from dist_tool.retry import Attempts
+from dist_tool.settings import Context
+from dist_tool.spec.manifest import MANIFEST_LIMIT
+from dist_tool.spec.reference import HUB
+from dist_tool.stream import CHUNK, Body
+from dist_tool.transport.auth import pull_scope
+from dist_tool.transport.client import Client, HttpBody
+from dist_tool.transport.encoding import spooled
+from dist_tool.transport.origin import Origin, is_loopback
+from dist_tool.transport.ranges import Extent, content_length
+from dist_tool.transport.session import Reply, Request
+
+_HUB_API = "registry-1.docker.io"  # docker.io itself is no registry (behaviours A5)
+
+
+class Endpoint:
+    """The API of one repository. `host` and `path` are what is contacted, after any rewrite."""
+
+    def __init__(self, host: str, path: str, context: Context) -> None:
+        self.host = host
+        self.path = path
+        self._context = context
+        self._scopes = (pull_scope(path),)
+        plain = context.remote.plain_http
+        # Plain http for loopback, as every registry client has it; others must be named (B51).
+        self._guessed = plain is None and is_loopback(host) and not context.remote.tls.ca
+        self._client = self._connect("http" if plain or self._guessed else "https")
+
+    def _connect(self, scheme: str) -> Client:
+        api = _HUB_API if self.host == HUB else self.host
+        return Client(Origin.of(f"{scheme}://{api}"), self.host, self._context)
+
+    def url(self, tail: str) -> str:
+        """The URL of something of this repository, such as `manifests/latest`."""
+        return f"{self._client.home}/v2/{self.path}/{tail}"
+
+    def ask(self, method: str, tail: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
+        """Send a request about this repository; see `Client.request`.
+
+        On loopback, where http was only a guess, a server that turns out to want TLS gets it.
+        """
+        try:
+            reply = self._client.request(Request(method, self.url(tail), headers), self._scopes, ok)
+        except (ProtocolError, RemoteFailed) as error:
+            if not self._guessed or error.registry_errors or error.status not in (None, 400):
+                raise
+            reply = self._ask_securely(Request(method, tail, headers), ok, error)
+        self._guessed = False
+        return reply
+
+    def _ask_securely(self, request: Request, ok: Container[int], first: DistError) -> Reply:
+        plain, self._client = self._client, self._connect("https")
+        plain.close()
+        try:
+            return self._client.request(request._replace(url=self.url(request.url)), self._scopes, ok)
+        except Unreachable as error:
+            raise (first if "does not speak TLS" in error.what else error) from error
+
+    def foreign(self, url: str) -> Reply:
+        """GET what a descriptor's `urls` names; see `Client.fetch_url`."""
+        return self._client.fetch_url(url)
+
+    def document(self, tail: str, headers: Mapping[str, str], limit: int = MANIFEST_LIMIT) -> tuple[Reply, bytes]:
+        """GET something small enough to hold, whole. A cut starts it again.
+
+        Raises LimitExceeded above `limit` bytes, and what `ask` raises.
+        """
+        attempts = Attempts(self._context.retry, self._context.report)
+        while True:
+            reply = self.ask("GET", tail, headers, (200,))
+            try:
+                return reply, _read_whole(
+                    decoded(reply, HttpBody(reply, Extent(0, content_length(reply.headers)))), limit
+                )
+            except DistError as error:
+                attempts.failed(error)
+            finally:
+                reply.close()
+
+    def next_page(self, reply: Reply) -> str | None:
+        """The tail of the page that a `Link` header names, None for the last page.
+
+        Another scheme, host or port is not followed (GHSA-h7vf-4x9w-h99v): ProtocolError.
+        """
+        target = _next_link(reply.headers.get("Link", ""))
+        if target is None:
+            return None
+        url, root = urljoin(reply.request.url, target), self.url("")
+        if Origin.of(url) != self._client.home or not url.startswith(root):
+            raise ProtocolError(f"{self.host}: the next page is elsewhere")
+        return url.removeprefix(root)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+
+def decoded(reply: Reply, body: Body, digest: object = None, limit: int | None = None) -> Body:
+    """`body`, with a Content-Encoding that nobody asked for resolved (behaviours B32)."""
+    from dist_tool.spec.digest import Digest
+
+    coding = reply.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding in ("identity", ""):
+        return body
+    return spooled(body, coding, digest if isinstance(digest, Digest) else None, limit)
+
+
+def _read_whole(body: Body, limit: int) -> bytes:
+    if body.total is not None and body.total > limit:
+        raise LimitExceeded(f"{body.source} declares {body.total} bytes, over the limit of {limit}")
+    data = bytearray()
+    view = memoryview(bytearray(min(CHUNK, limit + 1)))
+    try:
+        while got := body.readinto(view):
+            data += view[:got]
+            if len(data) > limit:
+                raise LimitExceeded(f"{body.source}: more than the limit of {limit} bytes")
+    finally:
+        body.close()
+    return bytes(data)
+
+
+def _next_link(value: str) -> str | None:
+    """The target of `<target>; rel="next"` (RFC 8288) among the links of a header value."""
+    rest = value
+    while (start := rest.find("<")) >= 0 and (end := rest.find(">", start)) >= 0:
+        target, rest = rest[start + 1 : end], rest[end + 1 :]
+        parameters = rest[: rest.find("<")] if "<" in rest else rest
+        for parameter in parameters.split(";"):
+            name, _, content = parameter.partition("=")
+            if name.strip().lower() == "rel" and "next" in content.strip(' ",').lower().split():
+                return target
+    return None

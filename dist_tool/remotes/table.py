@@ -1,0 +1,118 @@
+"""The remotes table: which remote a locator means, and how it is loaded.
+
+Built-in kinds come from a dictionary of dotted names and are imported on use; an unknown kind is
+looked for among the entry points of the group `dist_tool.remotes`, and only then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
+
+from dist_tool.api import Remote, Report, unheard
+from dist_tool.errors import DistError, InvalidArgument, NotFound, PolicyRefused, Unsupported
+from dist_tool.settings import Context, RemoteSettings, Settings
+from dist_tool.spec.reference import Locator
+
+ENTRY_POINTS = "dist_tool.remotes"
+
+
+class Kind(NamedTuple):
+    """A kind of remote: `target` is MODULE:ATTRIBUTE of its opener."""
+
+    target: str
+    summary: str
+    origin: str = "built in"
+
+
+BUILTIN: Mapping[str, Kind] = MappingProxyType(
+    {
+        "registry": Kind("dist_tool.remotes.registry:open_remote", "a registry that speaks the OCI distribution API"),
+        "layout": Kind("dist_tool.remotes.layout:open_remote", "an OCI image layout directory"),
+    }
+)
+
+OpenRemote = Callable[[Locator, Context], Remote]
+
+
+def open_remote(locator: Locator, settings: Settings, report: Report = unheard) -> Remote:
+    """The remote that a locator means, ready for use; nothing has been asked of it yet.
+
+    A name goes through the configured remotes (the longest prefix wins), else to its registry.
+    Raises PolicyRefused for a blocked name, Unsupported for an unknown kind, NotFound and
+    InvalidArgument for a path that is no layout.
+    """
+    if locator.kind == "path":
+        locator = _local(locator, settings)
+    remote = settings.remote_for(locator) or RemoteSettings()
+    if remote.blocked:
+        raise PolicyRefused(f"{locator} is blocked", hint=f"by {remote.where}")
+    target = remote.rewrite(locator)
+    opener = load_kind(target.kind)
+    return _as_remote(opener(target, Context(remote, settings, report)))
+
+
+def _local(locator: Locator, settings: Settings) -> Locator:
+    path = locator.rest
+    if path == "~" or path.startswith("~/"):
+        path = settings.environ.get("HOME", "~") + path[1:]
+    if os.path.isdir(path):
+        if not os.path.exists(os.path.join(path, "oci-layout")):
+            raise InvalidArgument(f"{locator} is not an image layout", hint="there is no oci-layout in it")
+        return Locator("layout", path)
+    if os.path.exists(path):
+        raise Unsupported(f"{locator} is a file; archives are not supported by this version")
+    raise NotFound(f"{locator}: no such file or directory")
+
+
+def load_kind(kind: str) -> OpenRemote:
+    """The opener of a kind. Raises Unsupported, naming the kinds that there are."""
+    if kind in BUILTIN:
+        module, _, attribute = BUILTIN[kind].target.partition(":")
+        return cast(OpenRemote, getattr(import_module(module), attribute))
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=ENTRY_POINTS, name=kind):
+        try:
+            return _opener(point.load())
+        except DistError:
+            raise
+        except Exception as error:  # a plugin's import can raise anything, and fails its own locators only
+            raise Unsupported(f"remote kind {kind!r}: {point.value} does not load: {error!r}") from error
+    raise Unsupported(f"there is no remote of kind {kind!r}", hint=f"built in: {', '.join(BUILTIN)}; see dist remotes")
+
+
+def _opener(loaded: Any) -> OpenRemote:
+    """An entry point as an opener; a plain fetch function is one whose second parameter is `hints`."""
+    if not callable(loaded):
+        raise Unsupported(f"the entry point {loaded!r} is not callable")
+    from inspect import signature
+
+    if [*signature(loaded).parameters][1:2] == ["hints"]:
+        return lambda _locator, _context: _as_remote(loaded)
+    return cast(OpenRemote, loaded)
+
+
+def _as_remote(opened: Any) -> Remote:
+    """What an opener returned, as a Remote: a function is wrapped."""
+    if isinstance(opened, Remote):
+        return opened
+    if callable(opened):
+        from dist_tool.remotes.function import FunctionRemote
+
+        return FunctionRemote(opened)
+    raise Unsupported(f"{type(opened).__name__} is not a remote: it needs resolve() and open()")
+
+
+def kinds() -> Iterator[tuple[str, Kind]]:
+    """Every kind there is, entry points included; none of them is loaded."""
+    yield from BUILTIN.items()
+    from importlib.metadata import entry_points
+
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        if point.name not in BUILTIN:
+            version = f"{point.dist.name} {point.dist.version}" if point.dist else "plugin"
+            yield point.name, Kind(point.value, "", version)

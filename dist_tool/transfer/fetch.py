@@ -1,0 +1,179 @@
+"""Fetch: one object, verified. The primitive that all else is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from dist_tool.api import Closable, NamedFetcher, Notice, Remote, Report, unheard
+from dist_tool.errors import DistError, NoDigest, SizeMismatch
+from dist_tool.retry import Retry
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.reference import Hints, Locator, parse_locator
+from dist_tool.stream import Body, ResumingReader, Sink, VerifiedReader, Verifier, as_body, pump
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dist_tool.settings import Settings
+
+
+class Options(NamedTuple):
+    """How to fetch. `limit` bounds an object's size in bytes; `report` hears of warnings and retries."""
+
+    retry: Retry = Retry()
+    limit: int | None = None
+    report: Report = unheard
+
+
+_NO_HINTS = Hints()
+_DEFAULTS = Options()
+
+
+class Opened(NamedTuple):
+    """An object that was found: what it is, and its bytes with their judge.
+
+    `desc` is None where nobody knows a digest: such bytes cannot be verified.
+    """
+
+    desc: Descriptor | None
+    source: ResumingReader
+    verifier: Verifier
+
+
+@contextmanager
+def open_remote(locator: str | Locator, settings: Settings, report: Report = unheard) -> Iterator[Remote]:
+    """The remote of a locator; closed at the end.
+
+    Errors raised inside come out naming the locator. Raises what `remotes.table.open_remote`
+    raises.
+    """
+    from dist_tool.remotes import table
+
+    remote: Remote | None = None
+    try:
+        parsed = parse_locator(locator) if isinstance(locator, str) else locator
+        remote = table.open_remote(parsed, settings, report)
+        yield remote
+    except DistError as error:
+        error.with_facts(locator=str(locator))
+        raise
+    finally:
+        if isinstance(remote, Closable):
+            remote.close()
+
+
+def open_object(remote: Remote, object_id: str, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS) -> Opened:
+    """Find an object and make the first request for it.
+
+    Raises SizeMismatch where a size is declared that is not the one of `hints`, NotFound and
+    all that the remote raises. The caller closes `source`.
+    """
+    try:
+        desc = remote.resolve(object_id, hints._replace(content=True))
+    except NoDigest:
+        if not isinstance(remote, NamedFetcher):
+            raise
+        return _open_unverified(remote, object_id, hints, options)
+    expected = desc.size if desc.size is not None else hints.size
+    if hints.size not in (None, expected):
+        raise SizeMismatch(f"{object_id} has {expected} bytes, the hint says {hints.size}")
+    verifier = Verifier(desc.digest, expected)
+    source = ResumingReader(_opener(remote, desc), verifier, options.retry, report=options.report, limit=options.limit)
+    source.open()
+    _compare_types(desc, hints, source, options.report)
+    return Opened(desc, source, verifier)
+
+
+def _opener(remote: Remote, desc: Descriptor) -> Callable[[int], Body]:
+    """How to (re)open the object; content that came along with its descriptor needs no opening."""
+    if desc.data is not None and len(desc.data) == desc.size:
+        return lambda offset: _InlineBody(desc, offset)
+    bare = replace(desc, data=None)
+    return lambda offset: as_body(remote.open(bare, offset), offset)
+
+
+class _InlineBody(Body):
+    """The `data` of a descriptor: verified like everything else (behaviours B19)."""
+
+    def __init__(self, desc: Descriptor, offset: int) -> None:
+        super().__init__(offset=offset, total=desc.size, media_type=desc.media_type)
+        self._rest = memoryview(desc.data or b"")[offset:]
+
+    def readinto(self, view: memoryview) -> int:
+        got = min(len(view), len(self._rest))
+        view[:got] = self._rest[:got]
+        self._rest = self._rest[got:]
+        return got
+
+
+def _open_unverified(remote: NamedFetcher, object_id: str, hints: Hints, options: Options) -> Opened:
+    options.report(Notice("warning", f"{object_id}: no digest is known, the bytes are not verified"))
+
+    verifier = Verifier(None, hints.size)
+    # Without a digest nothing tells whether a second answer is the same object: no resume.
+    once = replace(options.retry, attempts=1)
+    source = ResumingReader(
+        lambda _: as_body(remote.open_name(object_id, hints), 0),
+        verifier,
+        once,
+        report=options.report,
+        limit=options.limit,
+    )
+    source.open()
+    return Opened(None, source, verifier)
+
+
+def _compare_types(desc: Descriptor, hints: Hints, source: ResumingReader, report: Report) -> None:
+    """A different media type than asked for is worth a warning, never other bytes."""
+    actual = source.media_type or desc.media_type
+    if hints.media_types and actual not in (*hints.media_types, "", "application/octet-stream"):
+        report(Notice("warning", f"the media type is {actual}, the hint says {', '.join(hints.media_types)}"))
+
+
+def fetch(
+    remote: Remote,
+    object_id: str,
+    hints: Hints = _NO_HINTS,
+    options: Options = _DEFAULTS,
+) -> tuple[Descriptor, VerifiedReader]:
+    """An object as a descriptor and a binary file that ends cleanly only if it is the object.
+
+    `Descriptor.size` is what is known before reading. Raises NoDigest where the bytes could
+    not be verified, NotFound, and what the remote raises; reading raises DataLoss and
+    Unavailable.
+    """
+    opened = open_object(remote, object_id, hints, options)
+    if opened.desc is None:
+        opened.source.close()
+        raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
+    size = opened.desc.size if opened.desc.size is not None else opened.source.total
+    return replace(opened.desc, size=size), VerifiedReader(opened.source, opened.verifier)
+
+
+def fetch_to(
+    remote: Remote,
+    object_id: str,
+    sink: Sink,
+    hints: Hints = _NO_HINTS,
+    options: Options = _DEFAULTS,
+) -> Descriptor:
+    """Write an object to `sink` under the rules of the pipe (see `stream.pump`).
+
+    Returns its descriptor, complete. Where nobody knows a digest, the bytes are delivered with
+    a warning and the digest is the one that they turned out to have.
+    """
+    opened = open_object(remote, object_id, hints, options)
+    try:
+        size = pump(opened.source, opened.verifier, sink)
+    finally:
+        opened.source.close()
+    desc = opened.desc or Descriptor(opened.verifier.actual())
+    return replace(desc, size=size, data=None, media_type=opened.source.media_type or desc.media_type)
+
+
+def resolve(remote: Remote, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
+    """The descriptor of a tag or digest, without its content. Raises as `Resolver.resolve`."""
+    return replace(remote.resolve(object_id, hints._replace(content=False)), data=None)
