@@ -1,5 +1,182 @@
-"""The command line."""
+"""The command line: a lazy table of commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import click
+
+from dist_tool import __version__
+from dist_tool.errors import DistError, InvalidArgument, printable
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
-def main() -> None:
-    """Run the command."""
+class CommandInfo(NamedTuple):
+    """A command: `target` is MODULE:ATTRIBUTE. The summary is here so that --help imports nothing."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: dict[str, CommandInfo] = {
+    "fetch": CommandInfo("dist_tool.cli.fetch:command", "Write one object to standard output, verified."),
+    "resolve": CommandInfo("dist_tool.cli.resolve:command", "Print the digest that a reference means."),
+    "remotes": CommandInfo("dist_tool.cli.remotes:command", "List kinds of remotes and configured names."),
+    "serve": CommandInfo("dist_tool.cli.serve:command", "Serve an image layout as a read-only registry."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run, and only then."""
+
+    def __init__(self, *args: Any, table: dict[str, CommandInfo], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, in the table's order: the order of use."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        info = self.table.get(name)
+        if info is None:
+            return None
+        module, _, attribute = info.target.partition(":")
+        found: click.Command = getattr(import_module(module), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The summaries of the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, info.summary) for name, info in self.table.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command, or suggest one."""
+        if args and not args[0].startswith("-") and args[0] not in self.table:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], self.table, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            ctx.fail(f"No such command {printable(args[0], 60)!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: dist fetch docker.io/library/redis latest | jq .",
+)
+@click.version_option(__version__, "--version", message="dist %(version)s")
+def dist() -> None:
+    """Move container content: each command reads or writes one stream, keyed by digest."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived: unwinds like Ctrl-C, so that temporary files go and ingests stay resumable."""
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave with its exit code. Never returns, never exits with 255."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        code = _run(args)
+    except KeyboardInterrupt:
+        _die_by(signal.SIGINT)
+    except _Terminated:
+        _die_by(signal.SIGTERM)
+    except BrokenPipeError:  # raised for standard output only: whoever read it has left
+        _die_by(signal.SIGPIPE)
+    sys.exit(code)
+
+
+def _run(args: list[str]) -> int:
+    try:
+        result = dist.main(args, prog_name="dist", standalone_mode=False)
+        from dist_tool.cli._output import close_stdout
+
+        close_stdout()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        return _fail(args, _as_usage_error(error), debug=False)
+    except DistError as error:
+        return _fail(args, error, debug="--debug" in args)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if "--debug" in args:
+            import traceback
+
+            traceback.print_exc()
+        bug = DistError(
+            f"internal error: {type(error).__name__}: {error}", hint="run again with --debug, and report it"
+        )
+        return _fail(args, bug, debug=False)
+
+
+def _as_usage_error(error: click.ClickException) -> DistError:
+    message = error.format_message().replace("\n", " ")
+    path = getattr(getattr(error, "ctx", None), "command_path", "dist")
+    return InvalidArgument(message.rstrip("."), hint=f"see {path} --help")
+
+
+def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    json_wanted = "--error-format=json" in args or "--error-format json" in " ".join(args)
+    line = _as_json(error) if json_wanted else f"dist: {error}"
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody reads standard error: the exit code still tells
+    return error.exit_code
+
+
+def _as_json(error: DistError) -> str:
+    """The error as one JSON object with stable keys (docs/exit-codes.md)."""
+    import json
+
+    facts = {
+        "code": type(error).__name__,
+        "exit": error.exit_code,
+        "message": printable(error.what),
+        "hint": printable(error.hint),
+        "locator": error.locator,
+        "object": error.object_id,
+        "host": error.host,
+        "status": error.status,
+        "registry_errors": [entry._asdict() for entry in error.registry_errors],
+        "attempts": [printable(text) for text in error.attempts],
+    }
+    return json.dumps(facts, ensure_ascii=True)
+
+
+def _die_by(number: signal.Signals) -> NoReturn:
+    """End by a signal, so that the shell sees 128 + its number and loops stop as they should."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # where the signal is blocked

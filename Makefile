@@ -1,0 +1,35 @@
+# Everything below works from Python 3.11 or later and make alone.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench torture clean
+
+demo: $(STAMP) ## run the three pipelines of the README against our own registry on loopback
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/demo/run.sh
+
+test: $(STAMP) ## run the whole test suite
+	$(BIN)/python -m pytest -q
+
+check: $(STAMP) ## lint, types, import order
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/architecture
+
+torture: $(STAMP) ## the long runs: kills, power loss, mutations
+	$(BIN)/python -m pytest -q -m torture
+
+bench: $(STAMP) ## measure against curl, skopeo, umoci, ctr and crane, as far as they are in PATH
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/bench/run.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@

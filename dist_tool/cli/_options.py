@@ -1,0 +1,110 @@
+"""Options that several commands share, and what they come to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from dist_tool.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from dist_tool.api import Notice
+    from dist_tool.settings import Settings
+    from dist_tool.spec.reference import Locator
+    from dist_tool.transfer.fetch import Options
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Common(NamedTuple):
+    """The values of `common_options`."""
+
+    quiet: bool
+    verbose: bool
+    config: str | None
+    timeout: str | None
+
+    def report(self, notice: Notice) -> None:
+        """Show a notice on standard error, if it is wanted."""
+        if self.quiet or (notice.level == "debug" and not self.verbose):
+            return
+        from dist_tool.errors import printable
+
+        prefix = "warning: " if notice.level == "warning" else ""
+        try:
+            sys.stderr.write(f"dist: {prefix}{printable(notice.text)}\n")
+            sys.stderr.flush()
+        except OSError:
+            pass  # nobody listens: no reason to stop the transfer
+
+    def settings(self, **overrides: Any) -> Settings:
+        """Flags over environment over files, with the deadline counted from now."""
+        from dist_tool.config import load, parse_duration
+
+        timeout_s: float | None = None
+        if self.timeout is not None:
+            try:
+                timeout_s = parse_duration(self.timeout)
+            except InvalidArgument as error:
+                raise InvalidArgument(f"--timeout: {error.what}") from error
+        settings = load(os.environ, file=self.config, timeout_s=timeout_s)
+        if settings.timeout_s:
+            from time import monotonic
+
+            overrides["deadline"] = monotonic() + settings.timeout_s
+        return replace(settings, **{name: value for name, value in overrides.items() if value is not None})
+
+
+def fetch_options(settings: Settings, locator: Locator, common: Common) -> Options:
+    """How to fetch from a locator under these settings."""
+    from dist_tool.retry import Retry
+    from dist_tool.transfer.fetch import Options
+
+    remote = settings.remote_for(locator)
+    retry = replace(remote.retry if remote else Retry(), deadline=settings.deadline)
+    return Options(retry, settings.max_size, common.report)
+
+
+def common_options(function: _F) -> _F:
+    """-q, -v, --timeout, --config, --error-format and --debug; the command gets `common`."""
+
+    def invoke(*args: Any, quiet: bool, verbose: bool, config: str | None, timeout: str | None, **kwargs: Any) -> Any:
+        for name in ("debug", "error_format"):
+            kwargs.pop(name)  # main looks at them: they matter when nothing else worked
+        return function(*args, common=Common(quiet, verbose, config, timeout), **kwargs)
+
+    invoke.__doc__ = function.__doc__
+    invoke.__name__ = function.__name__
+    vars(invoke).update(vars(function))  # click keeps earlier options there
+    wrapped: Any = invoke
+    for option in reversed(_COMMON):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+_COMMON = (
+    click.option("-q", "--quiet", is_flag=True, help="Errors only on standard error."),
+    click.option(
+        "-v", "--verbose", is_flag=True, help="Requests and resolved digests on standard error, never secrets."
+    ),
+    click.option(
+        "--timeout",
+        metavar="DURATION",
+        help="Give up after this long (30, 90s, 5m); also DIST_TIMEOUT. Default: no limit.",
+    ),
+    click.option(
+        "--config", metavar="FILE", help="Read this file instead of the user's configuration; also DIST_CONFIG."
+    ),
+    click.option(
+        "--error-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="How an error is written. Default: text.",
+    ),
+    click.option("--debug", is_flag=True, help="Show a traceback with an error."),
+)

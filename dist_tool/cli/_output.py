@@ -1,0 +1,134 @@
+"""Where data goes: the only writer of standard output, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dist_tool.errors import InvalidArgument, LocalFailure
+from dist_tool.stream import Sink
+
+_STDOUT = 1
+
+
+def write_stdout(data: memoryview | bytes) -> None:
+    """Write all of `data`, unbuffered.
+
+    Raises BrokenPipeError when the reader has left, LocalFailure for any other failure
+    (a full disk is an error, not a short success).
+    """
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(_STDOUT, view) :]
+        except BrokenPipeError:
+            raise
+        except BlockingIOError:  # somebody made the pipe non-blocking
+            import select
+
+            select.select([], [_STDOUT], [])
+        except OSError as error:
+            raise LocalFailure(f"standard output: {error.strerror}") from error
+
+
+def print_line(text: str) -> None:
+    """Write one line of text."""
+    write_stdout(text.encode("utf-8", "surrogateescape") + b"\n")
+
+
+def close_stdout() -> None:
+    """Close standard output and learn what that has to say: some file systems fail only here (H8)."""
+    try:
+        sys.stdout.flush()
+        os.close(os.dup(_STDOUT))
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        raise LocalFailure(f"standard output: {getattr(error, 'strerror', None) or error}") from error
+
+
+def stdout_sink(*, force: bool = False) -> Sink:
+    """Standard output as a sink; binary data is not shown on a terminal unless forced."""
+    if force or not os.isatty(_STDOUT):
+        return write_stdout
+    checked = False
+
+    def sink(data: memoryview) -> None:
+        nonlocal checked
+        if not checked and b"\0" in bytes(data[:4096]):
+            raise InvalidArgument(
+                "binary data is not written to a terminal", hint="pipe it, or add -o FILE (-o - forces)"
+            )
+        checked = True
+        write_stdout(data)
+
+    return sink
+
+
+@contextmanager
+def file_sink(path: str) -> Iterator[Sink]:
+    """A file that appears under its name only when the block ends well.
+
+    It is written beside its place, synced and renamed. What is no regular file (a pipe,
+    /dev/null) is written directly. Raises LocalFailure.
+    """
+    try:
+        special = not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        special = False
+    with _direct(path) if special else _beside(path) as sink:
+        yield sink
+
+
+@contextmanager
+def _direct(path: str) -> Iterator[Sink]:
+    with _failures(path), open(path, "wb", buffering=0) as file:
+        yield lambda data: _write_all(file.fileno(), data)
+
+
+@contextmanager
+def _beside(path: str) -> Iterator[Sink]:
+    import tempfile
+
+    target = os.path.realpath(path)  # a link stays a link
+    directory, name = os.path.split(target)
+    with _failures(path):
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".part", dir=directory)
+    try:
+        with _failures(path):
+            try:
+                yield lambda data: _write_all(descriptor, data)
+                os.fchmod(descriptor, _mode_for(target))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _mode_for(path: str) -> int:
+    """The mode of the file that is replaced, else what the umask leaves of 0666."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _write_all(descriptor: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+@contextmanager
+def _failures(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LocalFailure(f"{path}: {error.strerror or error}") from error

@@ -1,0 +1,46 @@
+"""`dist remotes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli._options import Common, common_options
+
+if TYPE_CHECKING:
+    from dist_tool.settings import Settings
+
+
+@click.command("remotes", epilog="Example: dist remotes --json | jq -r 'select(.prefix) | .prefix'")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@common_options
+def command(as_json: bool, common: Common) -> None:
+    """List the kinds of remotes, built in and from plugins, and the configured names."""
+    from dist_tool.cli._output import print_line
+
+    records = [*_kinds(), *_configured(common.settings())]
+    if as_json:
+        import json
+
+        for record in records:
+            print_line(json.dumps(record))
+        return
+    rows = [list(record.values()) for record in records]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        print_line("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=False)).rstrip())
+
+
+def _kinds() -> Iterator[dict[str, str]]:
+    from dist_tool.remotes.table import kinds
+
+    for name, kind in kinds():
+        yield {"kind": name, "origin": kind.origin, "target": kind.target, "summary": kind.summary}
+
+
+def _configured(settings: Settings) -> Iterator[dict[str, str]]:
+    for remote in settings.remotes:
+        target = "blocked" if remote.blocked else remote.location or "as named"
+        yield {"prefix": remote.prefix, "kind": remote.kind or "registry", "location": target, "where": remote.where}

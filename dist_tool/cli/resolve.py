@@ -1,0 +1,50 @@
+"""`dist resolve`."""
+
+from __future__ import annotations
+
+import click
+
+from dist_tool.cli._options import Common, common_options, fetch_options
+
+
+@click.command(
+    "resolve", epilog="Example: dist fetch docker.io/library/redis $(dist resolve docker.io/library/redis:7)"
+)
+@click.argument("reference")
+@click.option(
+    "--platform", metavar="OS/ARCH[/VARIANT]", help="The manifest for this platform, where there are several."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the descriptor as one JSON object.")
+@common_options
+def command(reference: str, platform: str | None, as_json: bool, common: Common) -> None:
+    """Print the digest that a reference means now.
+
+    REFERENCE is LOCATOR[:TAG][@DIGEST]; the tag is latest where nothing is said. Costs one HEAD
+    where the registry allows it.
+    """
+    from dist_tool.cli._output import print_line
+    from dist_tool.errors import DistError
+    from dist_tool.spec.platform import Platform
+    from dist_tool.spec.reference import Hints, parse_reference
+    from dist_tool.transfer.fetch import open_remote, resolve
+    from dist_tool.transfer.select import resolve_platform
+
+    parsed = parse_reference(reference)
+    wanted = Platform.parse(platform) if platform else None
+    settings = common.settings()
+    try:
+        with open_remote(parsed.locator, settings, common.report) as remote:
+            if wanted is None:
+                desc = resolve(remote, parsed.object_id, Hints())
+            else:
+                options = fetch_options(settings, parsed.locator, common)
+                desc = resolve_platform(remote, parsed.object_id, wanted, options)
+    except DistError as error:
+        error.with_facts(locator=str(parsed.locator), object_id=parsed.object_id)
+        raise
+    if as_json:
+        import json
+
+        print_line(json.dumps(desc.to_json()))
+    else:
+        print_line(str(desc.digest))
