@@ -1,0 +1,108 @@
+"""One parsed TOML document, in which every value knows its file, line and name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from dist_tool.config.lines import Path, locate
+from dist_tool.errors import InvalidArgument
+
+T = TypeVar("T")
+
+_POSITION = re.compile(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_TYPES = {str: "a string", bool: "a boolean", int: "an integer", float: "a number", list: "a list", dict: "a table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a document came from, and the environment that its `${NAME}` refer to."""
+
+    file: str
+    lines: Mapping[Path, int]
+    environ: Mapping[str, str]
+
+    def where(self, path: Path) -> str:
+        """`FILE:LINE` of what stands at `path`, or of the nearest table around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.lines:
+                return f"{self.file}:{self.lines[path[:length]]}"
+        return self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Something in a document: the whole, a table, a list or a scalar. `raw` is as tomllib gave it."""
+
+    source: Source
+    path: Path
+    raw: Any
+
+    @property
+    def where(self) -> str:
+        """`FILE:LINE`."""
+        return self.source.where(self.path)
+
+    @property
+    def name(self) -> str:
+        """The key as the user would write it within its `[[remote]]`, or from the top."""
+        within = self.path[2:] if self.path[0] == "remote" else self.path
+        return "".join(map(_word, within)).removeprefix(".") or str(self.path[0])
+
+    def child(self, key: str | int) -> Value:
+        """The value under a key of a table, or at an index of a list."""
+        return Value(self.source, (*self.path, key), self.raw[key])
+
+    def children(self) -> Iterator[Value]:
+        """Everything directly in a table or a list, in the file's order."""
+        return (self.child(key) for key in (self.raw if isinstance(self.raw, dict) else range(len(self.raw))))
+
+    def error(self, what: str, hint: str = "") -> InvalidArgument:
+        """What is wrong here, as the error to raise. `what` shows no secret."""
+        return InvalidArgument(f"{self.where}: {what}", hint=hint)
+
+    def expected(self, what: str, example: str = "") -> InvalidArgument:
+        """The error of a value of the wrong type."""
+        got = _TYPES.get(type(self.raw), "a date or time")
+        return self.error(f"{self.name}: expected {what}, got {got}", f"as in {example}" if example else "")
+
+    def parsed(self, parse: Callable[[Any], T]) -> T:
+        """What `parse` makes of the value; its InvalidArgument gains file, line and name."""
+        try:
+            return parse(self.raw)
+        except InvalidArgument as error:
+            raise self.error(f"{self.name}: {error.what}", error.hint) from error
+
+
+def _word(part: str | int) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part}" if _BARE.fullmatch(part) else f".{part!r}"
+
+
+def parse_document(file: str, data: bytes, environ: Mapping[str, str]) -> Value:
+    """Read TOML. Raises InvalidArgument with file and, where it is known, line."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidArgument(f"{file}:{line}: not UTF-8, as TOML must be") from error
+    try:
+        raw, lines = tomllib.loads(text), locate(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(file, text, str(error)) from error
+    except ValueError as error:  # of int(), which tomllib lets through
+        raise InvalidArgument(f"{file}: not valid TOML: a number has too many digits") from error
+    except RecursionError as error:
+        raise InvalidArgument(f"{file}: nested too deeply") from error
+    return Value(Source(file, lines, environ), (), raw)
+
+
+def _syntax_error(file: str, text: str, message: str) -> InvalidArgument:
+    position = _POSITION.search(message)
+    line = (position and position[1]) or text.rstrip().count("\n") + 1
+    return InvalidArgument(f"{file}:{line}: not valid TOML: {_POSITION.sub('', message)}")

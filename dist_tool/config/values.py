@@ -1,0 +1,313 @@
+"""Readers: each makes a checked Python value of a `Value`, or raises its error."""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from dist_tool.config.document import Value
+from dist_tool.config.quantity import checked_bytes, checked_seconds, parse_bytes, parse_duration
+from dist_tool.errors import InvalidArgument
+from dist_tool.spec.reference import parse_locator
+
+Reader = Callable[[Value], Any]
+
+_KIND = re.compile(r"[a-z][a-z0-9+.-]*")
+_HELPER = re.compile(r"[A-Za-z0-9._-]+")  # part of a program's name (behaviours C27)
+_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, "token"
+_FIELD_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
+_LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+_USERINFO = re.compile(r"([A-Za-z]+://)([^@]*)@(.*)", re.DOTALL)
+# Header fields that this program sets itself, or that would change what an answer means.
+_OURS = re.compile(
+    "accept|accept-encoding|connection|content-.*|cookie|expect|host|if-.*|keep-alive|proxy-connection|range"
+    "|te|trailer|transfer-encoding|upgrade"
+)
+_CREDENTIALS = {
+    "authorization": "credentials come from the files and helpers that [remote.auth] names",
+    "proxy-authorization": 'write proxy = "http://USER:PASSWORD@HOST:PORT"',
+}
+
+
+def text(value: Value) -> str:
+    """A string that is not empty and holds no control characters."""
+    if not isinstance(value.raw, str):
+        raise value.expected("a string")
+    if not value.raw:
+        raise value.error(f"{value.name} is empty")
+    if not value.raw.isprintable():
+        raise value.error(f"{value.name} has control characters")
+    return value.raw
+
+
+def flag(value: Value) -> bool:
+    """`true` or `false`."""
+    if not isinstance(value.raw, bool):
+        raise value.expected("true or false")
+    return value.raw
+
+
+def integer(low: int, high: int) -> Reader:
+    """A reader of whole numbers from `low` to `high`."""
+
+    def read(value: Value) -> int:
+        if type(value.raw) is not int:
+            raise value.expected("an integer")
+        if not low <= value.raw <= high:
+            raise value.error(f"{value.name} is not between {low} and {high}")
+        return value.raw
+
+    return read
+
+
+def duration(value: Value) -> float:
+    """Seconds, of a number or a string like `1m30s`."""
+    if isinstance(value.raw, str):
+        return value.parsed(parse_duration)
+    if type(value.raw) not in (int, float):
+        raise value.expected("a duration")
+    return value.parsed(checked_seconds)
+
+
+def positive_duration(value: Value) -> float:
+    """A duration of more than nothing: a limit that cannot be lifted."""
+    seconds = duration(value)
+    if not seconds:
+        raise value.error(f"{value.name} must be more than 0")
+    return seconds
+
+
+def size(value: Value) -> int:
+    """Bytes, of an integer or a string like `8MiB`."""
+    if isinstance(value.raw, str):
+        return value.parsed(parse_bytes)
+    if type(value.raw) is not int:
+        raise value.expected("a size")
+    return value.parsed(checked_bytes)
+
+
+def choice(*names: str) -> Reader:
+    """A reader of one of several words."""
+
+    def read(value: Value) -> str:
+        word = text(value)
+        if word not in names:
+            raise value.error(f"{value.name} is {word!r}", f"expected one of {', '.join(names)}")
+        return word
+
+    return read
+
+
+def each(read: Reader, what: str, example: str) -> Reader:
+    """A reader of lists, as tuples. `what` is what the list is of."""
+
+    def read_list(value: Value) -> tuple[Any, ...]:
+        if not isinstance(value.raw, list):
+            raise value.expected(f"a list of {what}", example)
+        return tuple(read(child) for child in value.children())
+
+    return read_list
+
+
+def pair_of_files(value: Value) -> tuple[str, str]:
+    """A list of a certificate and its key."""
+    if not isinstance(value.raw, list) or len(value.raw) != 2:
+        raise value.error(f"{value.name}: expected a certificate and its key", 'as in client = [["c.pem", "c.key"]]')
+    certificate, key = value.children()
+    return existing_file(certificate), existing_file(key)
+
+
+def path(value: Value) -> str:
+    """An absolute path; a relative one starts at the directory of the configuration file."""
+    return absolute(value, text(value))
+
+
+def absolute(value: Value, name: str) -> str:
+    """`name` with `~` expanded, made absolute from the directory of the file that `value` is in."""
+    if name == "~" or name.startswith("~/"):
+        home = value.source.environ.get("HOME", "")
+        if not home:
+            raise value.error(f"{value.name}: ~ means nothing where HOME is not set")
+        name = home + name[1:]
+    return os.path.abspath(os.path.join(os.path.dirname(value.source.file), name))
+
+
+def existing_file(value: Value) -> str:
+    """A path to a file that is there."""
+    name = path(value)
+    if not os.path.exists(name):
+        raise value.error(f"{value.name}: {name} does not exist")
+    if os.path.isdir(name):
+        raise value.error(f"{value.name}: {name} is a directory")
+    return name
+
+
+def kind(value: Value) -> str:
+    """The kind of a remote, as before the `::` of a locator. Which kinds there are is not known here."""
+    word = text(value)
+    if not _KIND.fullmatch(word):
+        raise value.error(f"{value.name}: {word!r} is not a kind", "expected a word like registry, http or layout")
+    return word
+
+
+def helper(value: Value) -> str:
+    """The name of a credential helper, without `docker-credential-`."""
+    word = text(value)
+    if not _HELPER.fullmatch(word):
+        raise value.error(f"{value.name}: {word!r} is not the name of a helper", "expected a name like ecr-login")
+    return word
+
+
+def prefix(value: Value) -> str:
+    """`HOST[:PORT][/PATH]` or `*.HOST[:PORT]` in canonical form, the host in lower case.
+
+    The rules are those of locators (behaviours A2-A9), save that on docker.io one component
+    is a name space, and does not become `library/...` (D9).
+    """
+    word = text(value)
+    if not word.startswith("*."):
+        return place(value)
+    if "/" in word:
+        raise value.error(f"{value.name}: {word!r}: a wildcard stands for hosts, and takes no path")
+    return "*." + _checked_place(value, word, word[2:])
+
+
+def place(value: Value) -> str:
+    """`HOST[:PORT][/PATH]` of a registry, canonical."""
+    word = text(value)
+    return _checked_place(value, word, word)
+
+
+def _checked_place(value: Value, shown: str, word: str) -> str:
+    """Read `word` by its being the beginning of a locator."""
+    if "://" in word:
+        raise value.error(f"{value.name}: {shown!r}: a name has no scheme", "plain_http = true is what http:// means")
+    if "*" in word:
+        raise value.error(f"{value.name}: {shown!r}: a wildcard can only be the whole beginning", "as in *.example.com")
+    probe = f"{word}/x"
+    try:
+        locator = parse_locator(probe)
+    except InvalidArgument as error:
+        reason = error.what.removeprefix(f"{probe!r}: ").removeprefix(f"{word!r}: ")
+        raise value.error(f"{value.name}: {shown!r}: {reason}", "expected HOST[:PORT][/PATH]") from error
+    if locator.kind or str(locator) == f"docker.io/{probe}":
+        hint = "expected HOST[:PORT][/PATH]" if locator.kind else f"did you mean {f'docker.io/{word}'!r}?"
+        raise value.error(f"{value.name}: {shown!r} does not begin with a host", hint)
+    inner = locator.path.removesuffix("x").removesuffix("/") if "/" in word else ""
+    return locator.host.lower() + (f"/{inner}" if inner else "")
+
+
+def host_pattern(value: Value) -> str:
+    """A host or `*.HOST`, without a port: where a redirect may lead. IPv6 addresses lose their brackets."""
+    word = text(value).lower()
+    if not _HOST.fullmatch(word) and not _is_ipv6(word):
+        raise value.error(f"{value.name}: {word!r} is not a host", "expected HOST or *.HOST, without port or path")
+    return word.strip("[]")
+
+
+def host_and_port_pattern(value: Value) -> str:
+    """A host, with its port or without, or `*.HOST`: who may be a token server."""
+    word = text(value).lower()
+    host, _, port = word.rpartition(":")
+    if _HOST.fullmatch(word) or _is_ipv6(word):
+        return word
+    if _is_port(port) and "*" not in host and (_HOST.fullmatch(host) or _is_ipv6(host)):
+        return word
+    raise value.error(f"{value.name}: {word!r} is not a host", "expected HOST, HOST:PORT or *.HOST")
+
+
+def _is_port(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= 5 and 1 <= int(word) <= 65535
+
+
+def _is_ipv6(word: str) -> bool:
+    from ipaddress import AddressValueError, IPv6Address
+
+    try:
+        return bool(IPv6Address(word[1:-1] if word.startswith("[") and word.endswith("]") else word))
+    except AddressValueError:
+        return False
+
+
+def secret(value: Value) -> str:
+    """A string in which `${NAME}` stands for a variable of the environment; `$${` is a plain `${`.
+
+    Errors never show what a variable holds.
+    """
+    if not isinstance(value.raw, str):
+        raise value.expected("a string")
+    return expanded(value, value.raw)
+
+
+def expanded(value: Value, template: str, transform: Callable[[str], str] = str) -> str:
+    """`template` with its `${NAME}` replaced, what each holds passed through `transform`."""
+
+    def replacement(match: re.Match[str]) -> str:
+        name = match[1]
+        if name is None:
+            if match[0] == "$${":
+                return "${"
+            raise value.error(f"{value.name}: '${{' begins no ${{NAME}}", "write $${ for a plain ${")
+        if name not in value.source.environ:
+            raise value.error(f"{value.name}: the environment variable {name} is not set")
+        return transform(value.source.environ[name])
+
+    return _VARIABLE.sub(replacement, template)
+
+
+def proxy(value: Value) -> str:
+    """The URL of an HTTP proxy, or "" for none. A variable before the `@` is percent-encoded."""
+    if not isinstance(value.raw, str):
+        raise value.expected("a string")
+    match = _USERINFO.fullmatch(value.raw)
+    if match is None:
+        url = expanded(value, value.raw)
+    else:
+        account = expanded(value, match[2], lambda held: quote(held, safe=""))
+        url = f"{match[1]}{account}@{expanded(value, match[3])}"
+    if url and not _is_proxy(url):
+        raise value.error(f"{value.name} is not the URL of a proxy", 'as in proxy = "http://proxy.example:3128"')
+    return url
+
+
+def _is_proxy(url: str) -> bool:
+    if not re.fullmatch(r"[!-~]+", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return named and parts.scheme in ("http", "https") and parts.path in ("", "/") and not parts.query + parts.fragment
+
+
+def header(value: Value) -> dict[str, str]:
+    """Header fields that can be sent as they are, and do not get in the way of our own."""
+    if not isinstance(value.raw, dict):
+        raise value.expected("a table", 'header = { x-tenant = "blue" }')
+    fields: dict[str, str] = {}
+    for child in value.children():
+        name = str(child.path[-1])
+        _check_field_name(child, name)
+        if name.lower() in map(str.lower, fields):
+            raise child.error(f"{child.name} is given twice; case makes no difference")
+        fields[name] = secret(child)
+        if not _FIELD_VALUE.fullmatch(fields[name]):
+            raise child.error(
+                f"{child.name} is not a header value", "printable ASCII only, and no space or line end around it"
+            )
+    return fields
+
+
+def _check_field_name(value: Value, name: str) -> None:
+    if not _FIELD_NAME.fullmatch(name):
+        raise value.error(f"{value.name} is not a header name")
+    if name.lower() in _CREDENTIALS:
+        raise value.error(f"{value.name} cannot be set here", _CREDENTIALS[name.lower()])
+    if _OURS.fullmatch(name.lower()):
+        raise value.error(f"{value.name} cannot be set: it decides how content is asked for")
