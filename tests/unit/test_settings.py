@@ -1,0 +1,144 @@
+"""Which `[[remote]]` a locator belongs to, and where its location leads."""
+
+from __future__ import annotations
+
+import pytest
+
+from dist_tool.errors import InvalidArgument
+from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.spec.reference import Locator, parse_locator
+
+
+def chosen(locator: str, *prefixes: str) -> str | None:
+    settings = Settings(tuple(RemoteSettings(prefix=prefix) for prefix in prefixes))
+    remote = settings.remote_for(parse_locator(locator))
+    return remote.prefix if remote is not None else None
+
+
+@pytest.mark.parametrize(
+    ("locator", "prefix"),
+    [
+        ("redis", "docker.io"),
+        ("redis", "docker.io/library"),
+        ("redis", "docker.io/library/redis"),
+        ("index.docker.io/library/redis", "docker.io/library"),
+        ("registry::docker.io/library/redis", "docker.io/library"),
+        ("a.example/team/app", "a.example"),
+        ("A.Example/team/app", "a.example/team"),
+        ("a.example:5000/x", "a.example:5000"),
+        ("localhost/x", "localhost"),
+        ("[::1]:5000/x", "[::1]:5000"),
+        ("b.example.com/x", "*.example.com"),
+        ("a.b.example.com/x/y", "*.example.com"),
+        ("b.example.com:5000/x", "*.example.com:5000"),
+    ],
+)
+def test_a_prefix_matches_names_below_it(locator: str, prefix: str) -> None:
+    assert chosen(locator, prefix) == prefix
+
+
+@pytest.mark.parametrize(
+    ("locator", "prefix"),
+    [
+        ("redis", "docker.io/lib"),
+        ("redis", "docker.io/library/red"),
+        ("redis", "docker.io/library/redis/sub"),
+        ("redis", "io"),
+        ("a.example/team", "a.example/team/app"),
+        ("a.example:5000/x", "a.example"),
+        ("a.example/x", "a.example:5000"),
+        ("a.example.com/x", "example.com"),
+        ("example.com/x", "*.example.com"),
+        ("badexample.com/x", "*.example.com"),
+        ("b.example.com:5000/x", "*.example.com"),
+        ("b.example.com/example.com/x", "*.com.example"),
+        ("http::a.example/x", "a.example"),
+        ("./a.example/x", "a.example"),
+        ("/docker.io/library", "docker.io"),
+    ],
+)
+def test_whole_components_of_the_same_host_must_agree(locator: str, prefix: str) -> None:
+    assert chosen(locator, prefix) is None
+
+
+@pytest.mark.parametrize(
+    ("locator", "prefixes", "best"),
+    [
+        ("redis", ("docker.io", "docker.io/library/redis", "docker.io/library"), "docker.io/library/redis"),
+        ("bitnami/redis", ("docker.io/library", "docker.io"), "docker.io"),
+        ("a.b.example.com/x", ("*.example.com", "*.b.example.com"), "*.b.example.com"),
+        ("a.b.example.com/x", ("*.b.example.com", "a.b.example.com"), "a.b.example.com"),
+        ("a.b.example.com/x", ("a.b.example.com/x", "*.b.example.com"), "a.b.example.com/x"),
+        ("x.aaaa/b", ("*.aaaa", "x.aaaa"), "x.aaaa"),
+    ],
+)
+def test_the_longest_prefix_wins_and_wildcards_come_last(locator: str, prefixes: tuple[str, ...], best: str) -> None:
+    assert chosen(locator, *prefixes) == best
+    assert chosen(locator, *reversed(prefixes)) == best
+
+
+def test_no_table_matches_where_there_is_none() -> None:
+    assert Settings().remote_for(parse_locator("redis")) is None
+
+
+def test_a_locator_that_names_its_kind_takes_tables_of_that_kind() -> None:
+    http = RemoteSettings(prefix="files.example/a", kind="http")
+    registry = RemoteSettings(prefix="files.example/a/b", kind="registry")
+    settings = Settings((http, registry))
+    assert settings.remote_for(parse_locator("http::files.example/a/b/c")) == http
+    assert settings.remote_for(parse_locator("registry::files.example/a/b/c")) == registry
+    assert settings.remote_for(parse_locator("files.example/a/b/c")) == registry
+    assert settings.remote_for(parse_locator("files.example/a/c")) == http
+
+
+@pytest.mark.parametrize(
+    ("remote", "locator", "effective"),
+    [
+        (RemoteSettings(), "redis", "registry::docker.io/library/redis"),
+        (RemoteSettings(), "layout::./x", "layout::./x"),
+        (RemoteSettings(prefix="a.example"), "a.example/x", "registry::a.example/x"),
+        (RemoteSettings(prefix="a.example", kind="http"), "a.example/x", "http::a.example/x"),
+        (RemoteSettings(prefix="docker.io", location="m.example"), "redis", "registry::m.example/library/redis"),
+        (
+            RemoteSettings(prefix="docker.io/library", location="m.example/hub"),
+            "redis",
+            "registry::m.example/hub/redis",
+        ),
+        (
+            RemoteSettings(prefix="docker.io/library/redis", location="m.example/r"),
+            "registry::docker.io/library/redis",
+            "registry::m.example/r",
+        ),
+        (RemoteSettings(prefix="a.example/x", location="docker.io"), "a.example/x/y", "registry::docker.io/library/y"),
+        (RemoteSettings(prefix="A.example/x", location="b.example/x"), "a.example/x/x/z", "registry::b.example/x/x/z"),
+        (RemoteSettings(prefix="*.example", location="m.test/hub"), "a.b.example/x", "registry::m.test/hub/x"),
+        (RemoteSettings(prefix="a.example", kind="layout", location="/srv"), "a.example/x/y", "layout::/srv/x/y"),
+        (RemoteSettings(prefix="a.example/x", kind="layout", location="/srv/"), "a.example/x", "layout::/srv/"),
+        (RemoteSettings(prefix="a.example", kind="s3", location="b/p/"), "a.example/x", "s3::b/p/x"),
+    ],
+)
+def test_rewriting_puts_the_rest_after_the_location(remote: RemoteSettings, locator: str, effective: str) -> None:
+    assert str(remote.rewrite(parse_locator(locator))) == effective
+
+
+def test_a_local_path_is_rewritten_by_nobody() -> None:
+    assert RemoteSettings().rewrite(Locator("path", "./x")) == Locator("path", "./x")
+
+
+@pytest.mark.parametrize(
+    ("location", "locator", "message"),
+    [
+        (
+            "m.example",
+            "redis",
+            "config.toml:7: location 'm.example' leaves docker.io/library/redis without a repository",
+        ),
+        (f"m.example/{'x' * 250}", f"redis/{'y' * 20}", "config.toml:7: location: "),
+    ],
+)
+def test_a_location_that_makes_no_name_is_an_error_of_its_table(location: str, locator: str, message: str) -> None:
+    parsed = parse_locator(locator)
+    remote = RemoteSettings(prefix=str(parsed).removesuffix(f"/{'y' * 20}"), location=location, where="config.toml:7")
+    with pytest.raises(InvalidArgument) as caught:
+        remote.rewrite(parsed)
+    assert str(caught.value).startswith(message)
