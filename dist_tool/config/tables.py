@@ -173,8 +173,8 @@ def _remote(value: Value) -> RemoteSettings:
     if "prefix" not in parameters:
         raise value.error("a [[remote]] has no prefix", 'as in prefix = "registry.example/team"')
     auth = parameters.get("auth", AuthSettings())
-    if (auth.source != "auto") + bool(auth.helper) + bool(auth.file) > 1:
-        raise value.child("auth").error("auth: source, helper and file exclude each other")
+    if auth.source != "auto" and (auth.helper or auth.file):
+        raise value.child("auth").error("auth.source is meaningless beside auth.helper or auth.file")
     kind = parameters.get("kind", "")
     if "location" in parameters:
         parameters["location"] = _location(value.child("location"), kind)

@@ -187,6 +187,10 @@ SECRETS = [
     _remote("header-accept-encoding", 'header."Accept-Encoding" = "gzip"', "header.Accept-Encoding cannot be set"),
     _remote("auth-source-unknown", 'auth = { source = "podman" }', "expected one of auto, docker, containers, none"),
     _remote("auth-helper-that-is-a-path", 'auth = { helper = "../evil" }', "auth.helper: '../evil' is not the name"),
-    _remote("auth-helper-and-source", 'auth = { source = "none", helper = "ecr-login" }', "exclude each other"),
+    _remote(
+        "auth-helper-and-source",
+        'auth = { source = "none", helper = "ecr-login" }',
+        "auth.source is meaningless beside",
+    ),
 ]
 BAD_CONFIGS = [*SYNTAX, *KEYS, *TYPES, *PREFIXES, *PLACES, *AMOUNTS, *SECRETS]

@@ -67,7 +67,7 @@ def test_every_key_arrives_in_the_settings(tmp_path: Path) -> None:
         timeout = { connect = "1s", headers = 2, idle = 3.5, floor = "1KiB", floor_window = "4s" }
         retry = { attempts = 7, base = "100ms", cap = "5s", max_wait = "2m" }
         redirect = { max_hops = 3, allow_hosts = ["*.CDN.example", "[::1]"], allow_private = true }
-        auth = { file = "auth.json", realm_hosts = ["auth.example", "auth.example:8443"] }
+        auth = { helper = "ecr-login", file = "auth.json", realm_hosts = ["auth.example", "auth.example:8443"] }
         """,
         {"TENANT": "blue", "HOME": "/home/me"},
     )
@@ -85,7 +85,7 @@ def test_every_key_arrives_in_the_settings(tmp_path: Path) -> None:
             timeout=Timeouts(1.0, 2.0, 3.5, 1024, 4.0),
             retry=Retry(7, 0.1, 5.0, 120.0),
             redirect=Redirects(3, ("*.cdn.example", "::1"), allow_private=True),
-            auth=AuthSettings(file=f"{tmp_path}/auth.json", realm_hosts=("auth.example", "auth.example:8443")),
+            auth=AuthSettings("auto", "ecr-login", f"{tmp_path}/auth.json", ("auth.example", "auth.example:8443")),
             where=f"{tmp_path}/config.toml:8",
         ),
     )
