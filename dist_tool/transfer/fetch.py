@@ -12,7 +12,8 @@ from dist_tool.errors import DistError, NoDigest, SizeMismatch
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints, Locator, parse_locator
-from dist_tool.stream import Body, ResumingReader, Sink, VerifiedReader, Verifier, as_body, pump
+from dist_tool.stream import Body, ResumingReader, Sink, VerifiedReader, as_body, pump
+from dist_tool.verifier import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ from typing import IO, Any
 
 from dist_tool.errors import LimitExceeded, ProtocolError, Unsupported
 from dist_tool.spec.digest import Digest
-from dist_tool.stream import CHUNK, Body, Verifier
+from dist_tool.stream import CHUNK, Body
+from dist_tool.verifier import Verifier
 
 _IN_MEMORY = 1 << 20
 

@@ -18,12 +18,13 @@ ORDER = (
     {"errors"},
     {"spec"},
     {"api"},
-    {"retry"},
+    {"retry", "verifier"},
     {"settings", "stream"},
     {"transport", "store", "layers", "config"},
     {"remotes"},
     {"transfer"},
-    {"cli", "service"},
+    {"service"},
+    {"cli"},
     {"__main__"},
 )
 # For annotations only: the protocols speak of a type that is built on them.

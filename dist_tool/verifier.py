@@ -1,0 +1,114 @@
+"""The judge of bytes: nothing counts as an object before its `Verifier` has said so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dist_tool.errors import DigestMismatch, SizeMismatch
+from dist_tool.spec.digest import Digest, new_hasher
+
+
+class Verifier:
+    """Hashes and counts what goes by, and says whether it was the object. The only judge.
+
+    With `background`, hashing overlaps reading and writing: hashlib and sockets release the
+    interpreter's lock. `digest` None means that nobody knows one: then only the size is judged.
+    """
+
+    def __init__(self, digest: Digest | None, size: int | None = None, *, source: str = "") -> None:
+        self.digest = digest
+        self.size = size
+        self.source = source
+        self.count = 0
+        # Unverifiable bytes are hashed all the same, to be able to say what they were.
+        self._hasher = digest.hasher() if digest else new_hasher("sha256")
+        self._background: _BackgroundHash | None = None
+
+    def update(self, view: memoryview | bytes) -> None:
+        """Take note of the next bytes. Raises SizeMismatch as soon as there are too many.
+
+        In the background mode `view` must stay as it is until `ready` gives it back.
+        """
+        self.count += len(view)
+        if self.size is not None and self.count > self.size:
+            raise SizeMismatch(f"more than the expected {self.size} bytes arrived{self._from()}")
+        if self._background is not None:
+            self._background.submit(view)
+        else:
+            self._hasher.update(view)
+
+    def start_background(self) -> None:
+        """Hash in a thread of its own from now on."""
+        if self._background is None:
+            self._background = _BackgroundHash(self._hasher.update)
+
+    def finish_background(self) -> None:
+        """Wait for the thread and end it. Idempotent."""
+        if self._background is not None:
+            self._background.finish()
+            self._background = None
+
+    def snapshot(self) -> tuple[int, bytes]:
+        """How many bytes went by, and their hash so far."""
+        if self._background is not None:
+            self._background.drain()
+        return self.count, self._hasher.copy().digest()
+
+    def matches(self) -> bool:
+        """True where all that went by is the object."""
+        self.finish_background()
+        return (self.size is None or self.count == self.size) and self.digest in (None, self.actual())
+
+    def check(self) -> None:
+        """Raise SizeMismatch or DigestMismatch unless all that went by is the object."""
+        self.finish_background()
+        if self.size is not None and self.count != self.size:
+            raise SizeMismatch(f"{self.count} bytes arrived, expected {self.size}{self._from()}")
+        actual = self.actual()
+        if self.digest not in (None, actual):
+            raise DigestMismatch(
+                f"wrong content{self._from()}: expected {self.digest}, got {actual} ({self.count} bytes)",
+                hint="the bytes were withheld or are incomplete; do not use them",
+            )
+
+    def actual(self) -> Digest:
+        """The digest of what went by."""
+        self.finish_background()
+        return Digest(self.digest.algorithm if self.digest else "sha256", self._hasher.hexdigest())
+
+    def _from(self) -> str:
+        return f" from {self.source}" if self.source else ""
+
+
+class _BackgroundHash:
+    """A thread that hashes one chunk while the next is read and the one before is written.
+
+    `submit` returns when every earlier chunk is hashed: those may be reused.
+    """
+
+    def __init__(self, update: Callable[[memoryview | bytes], None]) -> None:
+        from queue import SimpleQueue
+        from threading import Semaphore, Thread
+
+        self._queue: SimpleQueue[memoryview | bytes | None] = SimpleQueue()
+        self._idle = Semaphore(1)
+        self._update = update
+        self._thread = Thread(target=self._run, name="dist-hash", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._update(item)
+            self._idle.release()
+
+    def submit(self, view: memoryview | bytes) -> None:
+        self._idle.acquire()
+        self._queue.put(view)
+
+    def drain(self) -> None:
+        self._idle.acquire()
+        self._idle.release()
+
+    def finish(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
