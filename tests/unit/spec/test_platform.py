@@ -66,6 +66,7 @@ def test_the_default_is_linux_on_this_machine(monkeypatch: pytest.MonkeyPatch, m
     [
         ("linux/amd64", ["amd64"]),
         ("linux/amd64/v3", ["amd64/v3", "amd64/v2", "amd64"]),
+        ("linux/amd64/v10", ["amd64/v10"]),  # not known: nothing else is the same
         ("linux/arm/v7", ["arm/v7", "arm/v6", "arm/v5"]),
         ("linux/arm/v5", ["arm/v5"]),
         ("linux/arm64", ["arm64"]),
