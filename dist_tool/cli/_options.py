@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dist_tool.spec.reference import Locator
     from dist_tool.transfer.fetch import Options
 
+_T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -42,22 +43,27 @@ class Common(NamedTuple):
         except OSError:
             pass  # nobody listens: no reason to stop the transfer
 
-    def settings(self, **overrides: Any) -> Settings:
+    def settings(self, *, max_size: str | None = None, lenient: bool | None = None) -> Settings:
         """Flags over environment over files, with the deadline counted from now."""
-        from dist_tool.config import load, parse_duration
+        from time import monotonic
 
-        timeout_s: float | None = None
-        if self.timeout is not None:
-            try:
-                timeout_s = parse_duration(self.timeout)
-            except InvalidArgument as error:
-                raise InvalidArgument(f"--timeout: {error.what}") from error
-        settings = load(os.environ, file=self.config, timeout_s=timeout_s)
-        if settings.timeout_s:
-            from time import monotonic
+        from dist_tool.config import load, parse_bytes, parse_duration
 
-            overrides["deadline"] = monotonic() + settings.timeout_s
-        return replace(settings, **{name: value for name, value in overrides.items() if value is not None})
+        settings = load(
+            os.environ,
+            file=self.config,
+            timeout_s=_value("--timeout", parse_duration, self.timeout),
+            max_size=_value("--max-size", parse_bytes, max_size),
+            lenient=lenient,
+        )
+        return replace(settings, deadline=monotonic() + settings.timeout_s if settings.timeout_s else None)
+
+
+def _value(option: str, parse: Callable[[str], _T], text: str | None) -> _T | None:
+    try:
+        return None if text is None else parse(text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{option}: {error.what}", hint=error.hint) from error
 
 
 def fetch_options(settings: Settings, locator: Locator, common: Common) -> Options:

@@ -58,12 +58,11 @@ def command(
     An object of up to 4 MiB is verified before its first byte; of a larger one the end is
     withheld until the whole is verified. The exit code is the verdict.
     """
-    from dist_tool.config import parse_bytes
     from dist_tool.spec.reference import parse_hints, parse_locator
     from dist_tool.transfer.fetch import open_remote
 
     parsed, hints = parse_locator(locator), parse_hints(words)
-    settings = common.settings(max_size=parse_bytes(max_size) if max_size else None, lenient=lenient)
+    settings = common.settings(max_size=max_size, lenient=lenient)
     try:
         with open_remote(parsed, settings, common.report) as remote:
             options = fetch_options(settings, parsed, common)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.content import image, random_bytes, write_layout  # noqa: E402  the path to it is known only now
+from support.content import image, random_bytes, write_layout
 
 
 def main(directory: str) -> None:
