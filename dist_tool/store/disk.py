@@ -78,7 +78,8 @@ class DiskStore:
 
         Raises NotFound, Unsupported for a digest that cannot be computed.
         """
-        return VerifiedReader(self.open(desc), Verifier(desc.digest, desc.size, source="the store"))
+        verifier = Verifier(desc.digest, desc.size, source="the store")
+        return VerifiedReader(self.open(desc), verifier)
 
     def read(self, desc: Descriptor, limit: int) -> bytes:
         """The whole blob, verified. Raises NotFound, DataLoss, LimitExceeded over `limit` bytes."""
