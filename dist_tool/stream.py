@@ -144,10 +144,7 @@ class Verifier:
 
 
 class BackgroundHash:
-    """A thread that hashes one chunk while the next is read and the one before is written.
-
-    `submit` returns when every earlier chunk is hashed: those may be reused.
-    """
+    """Hashes a chunk in a thread while the next is read; after `submit` all earlier ones may be reused."""
 
     def __init__(self, update: Callable[[memoryview | bytes], None]) -> None:
         from queue import SimpleQueue

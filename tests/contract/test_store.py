@@ -136,10 +136,12 @@ def test_reading_creates_nothing(store, tmp_path):
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+    root = tmp_path / "other"
+    root.mkdir()
+    (root / "notes.txt").write_text("mine")
     with pytest.raises(InvalidArgument, match=r"notes\.txt"):
-        open_store(str(tmp_path)).writer("x")
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+        open_store(str(root)).writer("x")
+    assert [path.name for path in root.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("inside", ["io.containerd.content.v1.content", "io.containerd.content.v1.content/more", "."])
