@@ -22,7 +22,7 @@ class Verifier:
         self.count = 0
         # Unverifiable bytes are hashed all the same, to be able to say what they were.
         self._hasher = digest.hasher() if digest else new_hasher("sha256")
-        self._background: _BackgroundHash | None = None
+        self._background: BackgroundHash | None = None
 
     def update(self, view: memoryview | bytes) -> None:
         """Take note of the next bytes. Raises SizeMismatch as soon as there are too many.
@@ -40,7 +40,7 @@ class Verifier:
     def start_background(self) -> None:
         """Hash in a thread of its own from now on."""
         if self._background is None:
-            self._background = _BackgroundHash(self._hasher.update)
+            self._background = BackgroundHash(self._hasher.update)
 
     def finish_background(self) -> None:
         """Wait for the thread and end it. Idempotent."""
@@ -80,7 +80,7 @@ class Verifier:
         return f" from {self.source}" if self.source else ""
 
 
-class _BackgroundHash:
+class BackgroundHash:
     """A thread that hashes one chunk while the next is read and the one before is written.
 
     `submit` returns when every earlier chunk is hashed: those may be reused.
@@ -102,13 +102,16 @@ class _BackgroundHash:
             self._idle.release()
 
     def submit(self, view: memoryview | bytes) -> None:
+        """Hash `view` next."""
         self._idle.acquire()
         self._queue.put(view)
 
     def drain(self) -> None:
+        """Wait until everything submitted is hashed."""
         self._idle.acquire()
         self._idle.release()
 
     def finish(self) -> None:
+        """Wait, and end the thread."""
         self._queue.put(None)
         self._thread.join()

@@ -1,0 +1,289 @@
+"""The store on disk: `blobs/<algorithm>/<encoded>`, `index.json`, and `ingest/` beside them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+
+from dist_tool.api import Info, Notice, Report, Status, unheard
+from dist_tool.errors import (
+    AlreadyExists,
+    DistError,
+    InvalidArgument,
+    LimitExceeded,
+    LocalFailure,
+    Locked,
+    NotFound,
+    Unsupported,
+)
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import VERIFIABLE, Digest
+from dist_tool.spec.reference import Hints
+from dist_tool.store import files, layout, locks
+from dist_tool.store.blobs import Blob, Blobs, info_time, missing
+from dist_tool.store.index import Index
+from dist_tool.store.ingest import IngestDirectory, check_ref
+from dist_tool.store.labels import Labels
+from dist_tool.store.writer import DiskWriter
+from dist_tool.stream import VerifiedReader
+from dist_tool.verifier import Verifier
+
+_LOCK_TRIES = 5  # somebody who lists ingests holds each lock for an instant
+_LOCK_PAUSE_S = 0.002
+
+
+class DiskStore:
+    """A `Store`, and a `Remote` of what is in it. Safe for many threads and processes.
+
+    Reading needs nothing but `blobs/`: no lock, no database, no right to write.
+    """
+
+    def __init__(self, root: str, report: Report = unheard) -> None:
+        if not root or "\0" in root:
+            raise InvalidArgument("the path of the store is empty")
+        self.root = os.path.abspath(root)
+        self.blobs = Blobs(self.root)
+        self.index = Index(os.path.join(self.root, "index.json"))
+        self._report = report
+        self._prepared = False
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The labels, in a database beside the blobs."""
+        return Labels(os.path.join(self.root, "metadata.db"))
+
+    def locked(self) -> AbstractContextManager[None]:
+        """The store's lock, exclusive, as a context manager."""
+        return self.blobs.locked(exclusive=True)
+
+    def path(self, digest: Digest) -> str:
+        """Where the blob is or would be."""
+        return self.blobs.path(digest)
+
+    # Reading
+
+    def size(self, digest: Digest) -> int | None:
+        """The size of a blob in bytes, None where it is not here. The cheapest question."""
+        found = self.blobs.stat(digest)
+        return found.st_size if found else None
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Blob:
+        """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure."""
+        return self.blobs.open(desc, offset)
+
+    def open_verified(self, desc: Descriptor) -> VerifiedReader:
+        """The whole blob as a file that never ends cleanly unless size and digest match.
+
+        Raises NotFound, Unsupported for a digest that cannot be computed.
+        """
+        verifier = Verifier(desc.digest, desc.size, source="the store")
+        return VerifiedReader(self.open(desc), verifier)
+
+    def read(self, desc: Descriptor, limit: int) -> bytes:
+        """The whole blob, verified. Raises NotFound, DataLoss, LimitExceeded over `limit` bytes."""
+        with self.open_verified(desc) as reader:
+            content = reader.read(limit + 1) if limit >= 0 else b""
+            parts = [content]
+            while content and sum(map(len, parts)) <= limit:
+                content = reader.read(limit + 1)
+                parts.append(content)
+        whole = b"".join(parts)
+        if len(whole) > limit:
+            raise LimitExceeded(f"{desc.digest} is over the limit of {limit} bytes")
+        return whole
+
+    def info(self, digest: Digest) -> Info:
+        """What is known of a blob. Raises NotFound."""
+        found = self.blobs.stat(digest)
+        if found is None:
+            raise missing(digest)
+        return _info(digest, found, self._labels_of(digest))
+
+    def _labels_of(self, digest: Digest) -> Mapping[str, str]:
+        try:
+            return self.labels.of(digest)
+        except LocalFailure as error:
+            self._report(Notice("warning", str(error)))
+            return {}
+
+    def walk(self) -> Iterator[Info]:
+        """Every blob, in no order. Names in `blobs/` that are no digest are passed over."""
+        try:
+            labels = self.labels.everything()
+        except LocalFailure as error:
+            self._report(Notice("warning", str(error)))
+            labels = {}
+        for digest in self.blobs.digests():
+            found = self.blobs.stat(digest)
+            if found is not None:
+                yield _info(digest, found, labels.get(str(digest), {}))
+
+    # Names
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """The descriptor of a digest or of a name in `index.json`. Raises NotFound."""
+        digest = _as_digest(object_id)
+        if digest is None:
+            return self.index.find(object_id)
+        size = self.size(digest)
+        if size is None:
+            raise missing(digest)
+        for entry in self.index.entries():
+            if entry.digest == digest:
+                return entry
+        from dist_tool.store.media import sniff  # reads the blob: only where nobody said
+
+        media_type = hints.media_type() or sniff(self, digest)
+        return Descriptor(digest, size, media_type)
+
+    def tags(self) -> Iterator[str]:
+        """Every reference name, in the order of `index.json`."""
+        return self.index.names()
+
+    def tag(self, ref_name: str, desc: Descriptor) -> None:
+        """Make `ref_name` mean `desc`, in place of what it meant (behaviours F16).
+
+        Ten processes tagging at once all succeed. Raises NotFound where the blob is not here:
+        an index is written after what it names.
+        """
+        self.prepare()
+        with files.failing("cannot update index.json"), self.locked():
+            found = self.blobs.stat(desc.digest)
+            if found is None:
+                raise missing(desc.digest)
+            self.index.put(ref_name, desc, size=found.st_size)
+
+    def untag(self, ref_name: str) -> Descriptor:
+        """Forget a reference name; returns what it meant. Raises NotFound."""
+        self._must_exist(NotFound(f"no {ref_name!r} in the store"))
+        with files.failing("cannot update index.json"), self.locked():
+            desc = self.index.find(ref_name)
+            self.index.drop(ref_name)
+        return desc
+
+    # Writing
+
+    def writer(self, ref: str, desc: Descriptor | None = None) -> DiskWriter:
+        """Open or resume the write named `ref`.
+
+        Raises InvalidArgument for an empty ref, AlreadyExists where `desc` is there, Locked
+        while anybody writes it, Unsupported for a digest that cannot be computed.
+        """
+        check_ref(ref)
+        if desc is not None and desc.digest.algorithm not in VERIFIABLE:
+            raise Unsupported(f"digest algorithm {desc.digest.algorithm!r} cannot be verified here")
+        self.prepare()
+        if desc is not None and self.blobs.claim(desc):
+            raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
+        directory = IngestDirectory.of(self.root, ref)
+        with files.failing("cannot begin a write"):
+            lock = self._lock_ingest(directory, ref, create=True)
+            writer = DiskWriter(self, directory, lock, desc)
+            try:
+                writer.open(ref)
+                # Whoever held the lock before us may have committed just this.
+                if desc is not None and self.blobs.claim(desc):
+                    directory.remove()
+                    raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
+            except BaseException:
+                writer.abandon()
+                raise
+        return writer
+
+    def _lock_ingest(self, directory: IngestDirectory, ref: str, *, create: bool) -> int:
+        for _ in range(_LOCK_TRIES):
+            lock = locks.try_ingest(directory.path, create=create)
+            if lock is not None:
+                return lock
+            time.sleep(_LOCK_PAUSE_S)
+        raise Locked(f"somebody else is writing {ref!r}", hint="wait for it; `dist content active` shows it")
+
+    def delete(self, digest: Digest) -> None:
+        """Remove a blob and its labels. Raises NotFound."""
+        self._must_exist(missing(digest))
+        with files.failing(f"cannot remove {digest}"):
+            self.blobs.remove(digest)
+        self.labels.forget([digest])
+
+    def label(self, digest: Digest, labels: Mapping[str, str], *, replace: bool = False) -> Info:
+        """Set labels, an empty value removing one; `replace` drops all others (behaviours F13).
+
+        Raises NotFound; InvalidArgument for labels over 4096 bytes (F12).
+        """
+        self._must_exist(missing(digest))
+        with files.failing(f"cannot label {digest}"), self.blobs.locked(exclusive=False):
+            if not self.blobs.freshen(digest, None):
+                raise missing(digest)
+            if replace:
+                self.labels.set(digest, labels)
+            else:
+                self.labels.update(digest, labels)
+        return self.info(digest)
+
+    # Writes in flight
+
+    def ingests(self) -> Iterator[IngestDirectory]:
+        """The directories under `ingest/`, complete or not."""
+        for name in files.names(os.path.join(self.root, "ingest")):
+            yield IngestDirectory(os.path.join(self.root, "ingest", name))
+
+    def statuses(self) -> Iterator[Status]:
+        """Every write in flight or abandoned. Those that end meanwhile are passed over."""
+        for directory in self.ingests():
+            with files.failing("cannot read an ingest"):
+                status = directory.status()
+                if status is not None:
+                    yield status._replace(active=locks.is_held(directory.path))
+
+    def status(self, ref: str) -> Status:
+        """The state of one write. Raises NotFound."""
+        directory = IngestDirectory.of(self.root, ref)
+        with files.failing("cannot read an ingest"):
+            status = directory.status()
+        if status is None:
+            raise NotFound(f"no write named {ref!r}")
+        return status._replace(active=locks.is_held(directory.path))
+
+    def abort(self, ref: str) -> None:
+        """Drop a write and what it wrote. Raises NotFound; Locked while it is being written."""
+        check_ref(ref)
+        directory = IngestDirectory.of(self.root, ref)
+        with files.failing(f"cannot abort {ref!r}"):
+            try:
+                lock = self._lock_ingest(directory, ref, create=False)
+            except (FileNotFoundError, NotADirectoryError):
+                raise NotFound(f"no write named {ref!r}") from None
+            try:
+                directory.remove()
+            finally:
+                os.close(lock)
+
+    # The directory itself
+
+    def _must_exist(self, error: DistError) -> None:
+        """Before a change: nothing is created only to be found empty."""
+        if not os.path.isdir(self.root):
+            raise error
+        self.prepare()
+
+    def prepare(self) -> None:
+        """See that this is a store, or make it one. What `layout.prepare` raises. Idempotent."""
+        if not self._prepared:
+            layout.prepare(self.root, self.index)
+            self._prepared = True
+
+
+def _info(digest: Digest, found: os.stat_result, labels: Mapping[str, str]) -> Info:
+    return Info(digest, found.st_size, found.st_mtime_ns / 1e9, info_time(found), labels)
+
+
+def _as_digest(text: str) -> Digest | None:
+    """A digest, unless it is a name that only looks like one: `localhost:latest`."""
+    try:
+        digest = Digest.parse(text)
+    except InvalidArgument:
+        return None
+    return digest if digest.algorithm in (*VERIFIABLE, "blake3") else None

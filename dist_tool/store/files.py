@@ -1,0 +1,136 @@
+"""What the store asks of the file system: whole writes, atomic replacement, durable directories.
+
+Every call goes to `os` by name, one step each, so that the tests can make each of them fail,
+kill the process at it, or forget what was not synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from dist_tool.errors import LocalFailure
+
+_HINTS = {
+    errno.ENOSPC: "free some space and run again: what was written so far is kept",
+    errno.EDQUOT: "the quota is used up: free some space and run again",
+    errno.EFBIG: "the file size limit (ulimit -f) or that of the file system is reached",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "check who owns the store and its permissions",
+    errno.EPERM: "check who owns the store and its permissions",
+    errno.EMFILE: "too many open files: see ulimit -n",
+    errno.EXDEV: "blobs and ingest must be on one file system",
+    errno.ENOLCK: "the file system has no locks: put the store on another one",
+    errno.EIO: "the disk failed: see the kernel's log",
+}
+
+
+@contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Turn an OSError inside into a LocalFailure that says what was tried and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise LocalFailure(f"{what}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
+
+
+def write_all(fd: int, view: memoryview) -> None:
+    """Write every byte: one write may take a part only (a full disk, 2 GiB and more)."""
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable: a file's own fsync does not include its name."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(path: str, mode: int = 0o777) -> None:
+    """Create a directory, durably; one that is there is fine."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        return
+    sync_directory(os.path.dirname(path))
+
+
+def make_directories(path: str) -> None:
+    """Create a directory and those above it, durably."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for each in reversed(missing):
+        make_directory(each)
+
+
+def read_small(path: str, limit: int) -> bytes | None:
+    """A small file's content, None where it is not there; one byte over `limit` at the most.
+
+    Never follows a link and never waits for a pipe's other end.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        parts = []
+        left = limit + 1
+        while left and (part := os.read(fd, left)):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def write_small(path: str, data: bytes, *, durable: bool = False) -> None:
+    """Replace a small file as a whole: beside it, then renamed over it.
+
+    Readers see the old content or the new one. The caller holds the lock that makes him the
+    only writer, so the temporary name is fixed and a crash leaves one at the most. `durable`
+    makes it survive a power cut: content first, then the name.
+    """
+    beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(fd, memoryview(data))
+        if durable:
+            os.fsync(fd)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    finally:
+        os.close(fd)
+    os.rename(beside, path)
+    if durable:
+        sync_directory(os.path.dirname(path))
+
+
+def regular(path: str) -> os.stat_result | None:
+    """The status of a regular file, None for anything else: links are not followed."""
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def names(path: str) -> list[str]:
+    """The names in a directory, none where it is not there."""
+    with failing(f"cannot list {path}"):
+        try:
+            return os.listdir(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []

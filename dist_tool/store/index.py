@@ -1,0 +1,103 @@
+"""`index.json`: which names there are and what they mean (image-spec image-layout.md).
+
+What other tools wrote there is kept as it is: entries are changed as JSON, not rebuilt from
+what this program knows of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from dist_tool.errors import BadManifest, InvalidArgument, InvalidContent, NotFound
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.manifest import parse_json
+from dist_tool.spec.mediatypes import OCI_INDEX
+from dist_tool.store import files
+
+REF_NAME = "org.opencontainers.image.ref.name"
+_LIMIT = 64 << 20  # bytes: the user's own file, so only sanity bounds it
+_LONGEST_NAME = 4096
+
+
+class Index:
+    """The file, read when asked. `put`, `drop` and `create` want the store's lock to be held."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def entries(self) -> list[Descriptor]:
+        """Every entry, in the file's order; none where there is no file.
+
+        Raises BadManifest, and LocalFailure where it cannot be read.
+        """
+        return [Descriptor.from_json(entry) for entry in _manifests(self._load())]
+
+    def names(self) -> Iterator[str]:
+        """Every reference name, once, in the file's order."""
+        return iter(dict.fromkeys(name for entry in self.entries() if (name := entry.annotations.get(REF_NAME))))
+
+    def find(self, ref_name: str) -> Descriptor:
+        """What a name means. Raises NotFound; InvalidContent where it means two things."""
+        found = [entry for entry in self.entries() if entry.annotations.get(REF_NAME) == ref_name]
+        if not found:
+            raise NotFound(f"no {ref_name!r} in the store")
+        if len({entry.digest for entry in found}) > 1:
+            raise InvalidContent(f"{ref_name!r} has {len(found)} entries in index.json", hint="name one by digest")
+        return found[0]
+
+    def put(self, ref_name: str, desc: Descriptor, size: int) -> None:
+        """Make a name mean `desc`, whose blob has `size` bytes, in place of all it meant (F16)."""
+        if not 0 < len(ref_name) <= _LONGEST_NAME or not ref_name.isprintable():
+            raise InvalidArgument(f"{ref_name[:80]!r} cannot be a reference name")
+        value = self._load()
+        annotations = {**desc.annotations, REF_NAME: ref_name}
+        entry = Descriptor(
+            desc.digest, size, desc.media_type, annotations, desc.platform, desc.artifact_type, desc.urls
+        ).to_json()
+        value["manifests"] = [*_without(_manifests(value), ref_name), entry]
+        self._save(value)
+
+    def drop(self, ref_name: str) -> None:
+        """Forget a name; one that is not there is fine."""
+        value = self._load()
+        value["manifests"] = _without(_manifests(value), ref_name)
+        self._save(value)
+
+    def create(self) -> None:
+        """Write an index without entries."""
+        self._save(_empty())
+
+    def _load(self) -> dict[str, Any]:
+        with files.failing("cannot read index.json"):
+            text = files.read_small(self.path, _LIMIT)
+        value = _empty() if text is None else parse_json(text, limit=_LIMIT)
+        if not isinstance(value, dict):
+            raise BadManifest("index.json is not a JSON object")
+        return value
+
+    def _save(self, value: dict[str, Any]) -> None:
+        files.write_small(self.path, json.dumps(value, ensure_ascii=False).encode(), durable=True)
+
+
+def _empty() -> dict[str, Any]:
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+
+
+def _manifests(value: dict[str, Any]) -> list[Any]:
+    manifests = value.get("manifests")
+    if manifests is None:
+        return []
+    if not isinstance(manifests, list):
+        raise BadManifest("manifests in index.json are not a list")
+    return manifests
+
+
+def _without(manifests: list[Any], ref_name: str) -> list[Any]:
+    return [entry for entry in manifests if _name_of(entry) != ref_name]
+
+
+def _name_of(entry: Any) -> object:
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None

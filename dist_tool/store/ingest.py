@@ -1,0 +1,157 @@
+"""Writes in flight on disk: `ingest/<sha256 of ref>/{ref,data,startedat,updatedat,total}`.
+
+The files are containerd's (behaviours F1-F3), and a lock beside them. An ingest counts only
+with its `ref` file, which is written last: whatever a crash left half made is made anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dist_tool.api import Status
+from dist_tool.errors import InvalidArgument
+from dist_tool.spec.digest import Digest
+from dist_tool.store import files, locks
+
+LONGEST_REF = 4096
+_SMALL_FILE = 64
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII)
+_SECONDS = "%Y-%m-%dT%H:%M:%S"
+
+
+def ref_for(digest: Digest) -> str:
+    """The ref under which everybody fetches `digest`.
+
+    containerd puts the kind of object in front (behaviours F14). Here the digest alone decides,
+    so that a fetch by digest and a pull that knows the media type share one download.
+    """
+    return f"blob-{digest}"
+
+
+def check_ref(ref: str) -> None:
+    """Raise InvalidArgument for a ref that cannot name a write."""
+    if not ref or "\0" in ref or len(ref.encode("utf-8", "surrogateescape")) > LONGEST_REF:
+        raise InvalidArgument(f"a ref of {len(ref)} characters", hint=f"expected 1 to {LONGEST_REF} bytes")
+
+
+def format_time(ns: int) -> str:
+    """RFC 3339 in UTC with nine fraction digits, from nanoseconds since the epoch."""
+    seconds, fraction = divmod(ns, 10**9)
+    return f"{time.strftime(_SECONDS, time.gmtime(seconds))}.{fraction:09d}Z"
+
+
+def parse_time(text: str) -> float | None:
+    """RFC 3339 as seconds since the epoch, None for anything else.
+
+    Not `datetime.fromisoformat`: it takes forms that are not RFC 3339 (behaviours F2).
+    """
+    from calendar import timegm
+
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    whole, fraction, sign, hours, minutes = match.groups()
+    try:
+        seconds = timegm(time.strptime(whole, _SECONDS))
+    except ValueError:
+        return None
+    shift = (int(hours) * 60 + int(minutes)) * 60 * (-1 if sign == "+" else 1) if sign else 0
+    return seconds + shift + int((fraction or "0").ljust(9, "0")) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class IngestDirectory:
+    """One directory under `ingest/`. All but `status` want its lock to be held."""
+
+    path: str
+
+    @classmethod
+    def of(cls, root: str, ref: str) -> IngestDirectory:
+        """The directory of `ref` in the store at `root`."""
+        key = Digest.of(ref.encode("utf-8", "surrogateescape")).encoded
+        return cls(os.path.join(root, "ingest", key))
+
+    @property
+    def data(self) -> str:
+        """The file that becomes the blob."""
+        return os.path.join(self.path, "data")
+
+    def _read(self, name: str, limit: int = _SMALL_FILE) -> str | None:
+        content = files.read_small(os.path.join(self.path, name), limit)
+        if content is None or len(content) > limit:
+            return None
+        return content.decode("utf-8", "surrogateescape")
+
+    def _write(self, name: str, text: str) -> None:
+        files.write_small(os.path.join(self.path, name), text.encode("utf-8", "surrogateescape"))
+
+    def status(self) -> Status | None:
+        """What is known of the write, None where the directory is no complete ingest."""
+        found = files.regular(self.data)
+        ref = self._read("ref", LONGEST_REF)
+        started = parse_time(self._read("startedat") or "")
+        updated = parse_time(self._read("updatedat") or "")
+        if found is None or not ref or started is None or updated is None:
+            return None
+        total = self._read("total") or ""
+        return Status(
+            ref=ref,
+            offset=found.st_size,
+            total=int(total) if total.isascii() and total.isdigit() else 0,
+            started_at=started,
+            updated_at=max(updated, found.st_mtime_ns / 1e9),  # `updatedat` is not written at every write
+        )
+
+    def begin(self, ref: str, total: int) -> None:
+        """Make it a new ingest without data. `total` is 0 where nobody said.
+
+        What was there counts no longer before anything of the new one does, and its data goes
+        first: a shorter rewrite must not keep a stale tail (behaviours F5).
+        """
+        for name in ("ref", "total"):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.path, name))
+        with suppress(FileNotFoundError):
+            os.unlink(self.data)
+        fd = os.open(self.data, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        os.close(fd)
+        now = format_time(time.time_ns())
+        self._write("startedat", now)
+        self._write("updatedat", now)
+        self.expect(total)
+        self._write("ref", ref)
+
+    def expect(self, total: int) -> None:
+        """Note the size in bytes that the write is to have; 0 leaves what is there."""
+        if total > 0:
+            self._write("total", str(total))
+
+    def touch(self) -> None:
+        """Note that the write went on until now."""
+        self._write("updatedat", format_time(time.time_ns()))
+
+    def remove(self) -> None:
+        """Remove everything, the lock last: from then on the name is free for others.
+
+        Somebody who waited may have begun anew in the directory already; then it stays.
+        """
+        for name in os.listdir(self.path):
+            if name != locks.LOCK_NAME:
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.path, name))
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.path, locks.LOCK_NAME))
+        with suppress(OSError):
+            os.rmdir(self.path)
+
+    def age_s(self, now: float) -> float:
+        """Seconds since anything happened here, also where it is no complete ingest."""
+        newest = 0.0
+        for path in (self.path, self.data, os.path.join(self.path, "updatedat")):
+            with suppress(FileNotFoundError):
+                newest = max(newest, os.lstat(path).st_mtime_ns / 1e9)
+        return now - newest

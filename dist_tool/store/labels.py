@@ -1,0 +1,115 @@
+"""Labels: the store's mutable knowledge of its blobs, in SQLite beside them (behaviours F12, F13).
+
+A rollback journal and not a write-ahead log: that one needs shared memory, which network file
+systems do not have, and a right to write even for reading. SQLite's own locks and journal see
+to kills and power cuts. A store without the database is a store without labels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dist_tool.errors import InvalidArgument, LocalFailure
+from dist_tool.spec.digest import Digest
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+GC_ROOT = "containerd.io/gc.root"
+GC_EXPIRE = "containerd.io/gc.expire"
+GC_REF = "containerd.io/gc.ref.content"
+LONGEST = 4096
+_BUSY_S = 60.0
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS labels (digest TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,"
+    " PRIMARY KEY (digest, key)) WITHOUT ROWID"
+)
+_PUT = "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)"
+
+
+def check(labels: Mapping[str, str]) -> None:
+    """Raise InvalidArgument for an empty key or a label over 4096 bytes (behaviours F12)."""
+    for key, value in labels.items():
+        if not key:
+            raise InvalidArgument("a label's key is empty", hint="expected KEY=VALUE")
+        if len(key.encode()) + len(value.encode()) > LONGEST:
+            raise InvalidArgument(f"label {key[:40]!r}: key and value are over {LONGEST} bytes together")
+
+
+class Labels:
+    """The database, opened for each operation. All methods raise LocalFailure where it fails."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def of(self, digest: Digest) -> dict[str, str]:
+        """The labels of one blob."""
+        rows = self._rows("SELECT key, value FROM labels WHERE digest = ?", str(digest))
+        return {row[0]: row[1] for row in rows}
+
+    def everything(self) -> dict[str, dict[str, str]]:
+        """The labels of all blobs, by digest."""
+        found: dict[str, dict[str, str]] = {}
+        for digest, key, value in self._rows("SELECT digest, key, value FROM labels"):
+            found.setdefault(digest, {})[key] = value
+        return found
+
+    def set(self, digest: Digest, labels: Mapping[str, str]) -> None:
+        """Replace all labels of a blob."""
+        check(labels)
+        with self._writing() as db:
+            db.execute("DELETE FROM labels WHERE digest = ?", (str(digest),))
+            db.executemany(_PUT, [(str(digest), key, value) for key, value in labels.items() if value])
+
+    def update(self, digest: Digest, labels: Mapping[str, str]) -> None:
+        """Set the given labels of a blob; an empty value removes one."""
+        check(labels)
+        with self._writing() as db:
+            for key, value in labels.items():
+                db.execute("DELETE FROM labels WHERE digest = ? AND key = ?", (str(digest), key))
+                if value:
+                    db.execute(_PUT, (str(digest), key, value))
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Remove all labels of blobs that are no more."""
+        gone = [(str(digest),) for digest in digests]
+        if gone and os.path.lexists(self.path):
+            with self._writing() as db:
+                db.executemany("DELETE FROM labels WHERE digest = ?", gone)
+
+    def _rows(self, query: str, *values: str) -> list[tuple[str, ...]]:
+        """What a query finds. Opened for writing where that may be: a kill may have left a journal to roll back."""
+        if not os.path.lexists(self.path):
+            return []
+        with self._open("rw" if os.access(self.path, os.W_OK) else "ro") as db:
+            # A kill between creating the file and the first label leaves a database without tables.
+            has_table = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'labels'").fetchone()
+            return db.execute(query, values).fetchall() if has_table else []
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._open("rwc") as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(_SCHEMA)
+            yield db
+            db.execute("COMMIT")
+
+    @contextmanager
+    def _open(self, mode: str) -> Iterator[Connection]:
+        import sqlite3
+        from urllib.parse import quote
+
+        db = None
+        try:
+            db = sqlite3.connect(
+                f"file:{quote(self.path)}?mode={mode}", timeout=_BUSY_S, isolation_level=None, uri=True
+            )
+            yield db
+        except sqlite3.Error as error:
+            raise LocalFailure(f"the labels in {self.path} cannot be used: {error}") from error
+        finally:
+            if db is not None:
+                db.close()

@@ -1,0 +1,81 @@
+"""Making a directory a store, durably and by many processes at once; and telling that it is one."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from dist_tool.errors import InvalidArgument, LocalFailure, PolicyRefused, Unsupported
+from dist_tool.store import files, locks
+from dist_tool.store.index import Index
+
+_LAYOUT = {"imageLayoutVersion": "1.0.0"}
+_CONTAINERD = "io.containerd.content.v1.content"
+
+
+def prepare(root: str, index: Index) -> None:
+    """Create what is missing of the store, durably, or see that it is one. Idempotent.
+
+    Raises PolicyRefused in a containerd root, where our blobs would be removed and our locks
+    are not known (behaviours F10); InvalidArgument for a directory of something else;
+    LocalFailure and Unsupported for a layout that is damaged or of another version.
+    """
+    with files.failing(f"cannot use the store {root}"):
+        _refuse_containerd(root)
+        layout = files.read_small(os.path.join(root, "oci-layout"), 4096)
+        if layout is not None:
+            _check_version(root, layout)
+        if layout is None or not os.path.lexists(index.path):
+            _create(root, index)
+        ingest = os.path.join(root, "ingest")
+        if not os.path.isdir(ingest):
+            files.make_directory(ingest, 0o700)
+
+
+def _create(root: str, index: Index) -> None:
+    """`oci-layout` first and `index.json` last.
+
+    Blobs without the one are not ours; the other says that everything before it is durable.
+    """
+    files.make_directories(root)
+    layout = os.path.join(root, "oci-layout")
+    if not os.path.lexists(layout):
+        _refuse_strangers(root)
+    with locks.held(os.path.join(root, locks.LOCK_NAME), exclusive=True):
+        if not os.path.lexists(layout):
+            files.write_small(layout, json.dumps(_LAYOUT).encode(), durable=True)
+        if os.path.lexists(index.path):
+            return
+        for parent, name in ((root, "blobs"), (os.path.join(root, "blobs"), "sha256")):
+            files.make_directory(os.path.join(parent, name))
+            files.sync_directory(parent)  # whoever created it may not have come to that
+        index.create()
+
+
+def _refuse_containerd(root: str) -> None:
+    inside = _CONTAINERD in os.path.realpath(root).split(os.sep)
+    if inside or os.path.lexists(os.path.join(root, _CONTAINERD)):
+        raise PolicyRefused(
+            f"{root} belongs to containerd, which would remove what others write there",
+            hint="use a store of your own; reading by digest is fine",
+        )
+
+
+def _refuse_strangers(root: str) -> None:
+    """A containerd root that was moved away also ends here: it has blobs, and no `oci-layout`."""
+    allowed = {locks.LOCK_NAME, "oci-layout", ".oci-layout.new"}
+    strange = next((name for name in os.listdir(root) if name not in allowed), None)
+    if strange is not None and not os.path.lexists(os.path.join(root, "oci-layout")):
+        raise InvalidArgument(
+            f"{root} is not a store: there is {strange!r}, and no oci-layout", hint="choose an empty or a new directory"
+        )
+
+
+def _check_version(root: str, text: bytes) -> None:
+    try:
+        version = json.loads(text)["imageLayoutVersion"]
+        is_known = version.startswith("1.")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise LocalFailure(f"{root}/oci-layout is damaged", hint=f"it should be {json.dumps(_LAYOUT)}") from None
+    if not is_known:
+        raise Unsupported(f"{root} is an image layout of version {version}")

@@ -1,0 +1,314 @@
+"""One write into the store: hashed while it is written, published by one rename."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from dist_tool.api import Status
+from dist_tool.errors import AlreadyExists, DigestMismatch, DistError, LocalFailure, SizeMismatch
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest, new_hasher
+from dist_tool.store import files
+from dist_tool.stream import CHUNK
+from dist_tool.verifier import BackgroundHash
+
+if TYPE_CHECKING:
+    from dist_tool.store.disk import DiskStore
+    from dist_tool.store.ingest import IngestDirectory
+
+_WORTH_A_THREAD = 256 << 10  # smaller pieces are hashed sooner than handed over
+
+
+class Source(Protocol):
+    """What `DiskWriter.fill` reads from: a `Readable`, a raw file."""
+
+    def readinto(self, view: memoryview, /) -> int | None:
+        """Fill a part of `view`; 0 at the end."""
+
+
+class DiskWriter:
+    """A `Writer` on a locked ingest. Not for two threads at once.
+
+    `resumed` is how many bytes were there when it was opened. After a failed write or sync only
+    `close` is of use: what is on disk is counted and hashed anew by the next opening.
+    """
+
+    def __init__(self, store: DiskStore, directory: IngestDirectory, lock: int, desc: Descriptor | None) -> None:
+        self._store = store
+        self._directory = directory
+        self._lock = lock
+        self._desc = desc
+        self._data = -1
+        self._algorithm = desc.digest.algorithm if desc else "sha256"
+        self._hasher = new_hasher(self._algorithm)
+        self._background: BackgroundHash | None = None
+        self._offset = 0
+        self._broken = False
+        self._status = Status("", 0, 0, 0.0, 0.0)
+        self.resumed = 0
+
+    # Opening
+
+    def open(self, ref: str) -> None:
+        """Continue what is there, or begin. Everything there is hashed again (behaviours F5).
+
+        It begins anew where the ingest is another's or incomplete, where another total was
+        announced, or where more bytes than that or all of them, and wrong ones, are there.
+        """
+        total = self._desc.size or 0 if self._desc else 0
+        status = self._directory.status()
+        if status is None or status.ref != ref or (total and status.total and total != status.total):
+            self._directory.begin(ref, total)
+            status = self._directory.status()
+        if status is None:
+            raise LocalFailure(f"the ingest of {ref!r} could not be begun")
+        self._status = status
+        self._data = self._open_data()
+        self._rehash()
+        if self._is_hopeless(total or status.total):
+            self.truncate()
+        self.resumed = self._offset
+        self.expect(total)
+
+    def _open_data(self) -> int:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(self._directory.data, flags)
+        except PermissionError:  # made read-only by hand or by another tool; it is ours to write
+            os.chmod(self._directory.data, 0o600)
+            return os.open(self._directory.data, flags)
+
+    def _rehash(self) -> None:
+        buffer = memoryview(bytearray(min(CHUNK, self._status.offset + 1)))
+        while got := os.readv(self._data, [buffer]):
+            self._hasher.update(buffer[:got])
+            self._offset += got
+
+    def _is_hopeless(self, total: int) -> bool:
+        """True where what is there cannot become what is wanted: it would fail for ever (F7)."""
+        if not total or self._offset < total:
+            return False
+        return self._offset > total or (self._desc is not None and self.digest() != self._desc.digest)
+
+    # State
+
+    @property
+    def offset(self) -> int:
+        """Bytes written so far, those of an earlier session included."""
+        return self._offset
+
+    @property
+    def closed(self) -> bool:
+        """True after commit and close."""
+        return self._data < 0
+
+    def digest(self) -> Digest:
+        """The digest of what was written so far; after a commit, of the blob."""
+        if self._background is not None:
+            self._background.drain()
+        return Digest(self._algorithm, self._hasher.hexdigest())
+
+    def status(self) -> Status:
+        """Where the write stands."""
+        updated = self._status.updated_at
+        if not self.closed:
+            updated = max(updated, os.fstat(self._data).st_mtime_ns / 1e9)
+        return self._status._replace(offset=self._offset, updated_at=updated, active=not self.closed)
+
+    def expect(self, total: int) -> None:
+        """Set the size in bytes that the write is to have, 0 for no change; the latest counts."""
+        if total > 0 and total != self._status.total:
+            with files.failing("cannot note the expected size"):
+                self._directory.expect(total)
+            self._status = self._status._replace(total=total)
+
+    # Writing
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Append all of `data`; it may be reused at once.
+
+        Raises SizeMismatch, and forgets what was written, where it becomes more than announced;
+        LocalFailure for a full disk and the like.
+        """
+        view = memoryview(data).cast("B")
+        self._append(view)
+        if self._background is not None and not isinstance(data, bytes):
+            self._background.drain()
+        return len(view)
+
+    def fill(self, source: Source) -> int:
+        """Append all that `source` gives; returns how many bytes that were.
+
+        The fast way for large content: while one piece is hashed, the next is read and written.
+        Raises what `source` raises.
+        """
+        before = self._offset
+        buffers = [memoryview(bytearray(CHUNK)) for _ in range(2)]
+        ended = False
+        while not ended:
+            buffer = buffers[0]
+            filled = 0
+            while filled < CHUNK and not ended:
+                got = source.readinto(buffer[filled:]) or 0
+                filled += got
+                ended = not got
+            self._append(buffer[:filled])
+            buffers.reverse()
+        if self._background is not None:
+            self._background.drain()
+        return self._offset - before
+
+    def _append(self, view: memoryview) -> None:
+        """Write and hash at once; a large `view` must stay as it is until the hash has it."""
+        if self.closed:
+            raise ValueError("write to a closed writer")
+        if self._broken:
+            raise LocalFailure("an earlier write failed", hint="open the ingest again to go on")
+        total = self._status.total
+        if total and self._offset + len(view) > total:
+            self.truncate()
+            raise SizeMismatch(f"more than the expected {total} bytes arrived")
+        if self._background is None and len(view) >= _WORTH_A_THREAD:
+            self._background = BackgroundHash(self._hasher.update)
+        if self._background is not None:
+            self._background.submit(view)
+        else:
+            self._hasher.update(view)
+        try:
+            with files.failing(f"cannot write to the store after {self._offset} bytes"):
+                files.write_all(self._data, view)
+        except BaseException:  # also an interrupt: hash and file may have parted
+            self._broken = True
+            raise
+        self._offset += len(view)
+
+    def truncate(self) -> None:
+        """Forget what was written and begin again at byte 0."""
+        self._finish_hash()
+        with files.failing("cannot truncate the ingest"):
+            os.ftruncate(self._data, 0)
+            os.lseek(self._data, 0, os.SEEK_SET)
+        self._hasher = new_hasher(self._algorithm)
+        self._offset = 0
+        self._broken = False
+
+    def _finish_hash(self) -> None:
+        if self._background is not None:
+            self._background.finish()
+            self._background = None
+
+    # The end
+
+    def commit(self, desc: Descriptor | None = None, *, labels: Mapping[str, str] | None = None) -> Descriptor:
+        """Verify, publish atomically and close (behaviours F6). Returns what was committed.
+
+        Raises SizeMismatch where there is less than expected: that may have been a cut, so what
+        is there stays for the next opening. Raises SizeMismatch or DigestMismatch for all other
+        disagreement, AlreadyExists (its `object_id` is the digest) where the content is there:
+        then nothing of the write remains. Raises LocalFailure where the disk fails.
+        """
+        if self.closed:
+            raise ValueError("commit of a closed writer")
+        if self._broken:
+            raise LocalFailure("an earlier write failed", hint="open the ingest again to go on")
+        wanted = desc or self._desc
+        try:
+            self._finish_hash()
+            digest = self._verified(wanted)
+            self._sync()
+            self._publish(digest)
+            if labels:
+                self._store.labels.set(digest, labels)
+        finally:
+            self.abandon()
+        return Descriptor(digest, self._offset, wanted.media_type) if wanted else Descriptor(digest, self._offset)
+
+    def _verified(self, wanted: Descriptor | None) -> Digest:
+        """The digest of what was written, once it agrees with what is `wanted`."""
+        size = wanted.size if wanted and wanted.size is not None else self._status.total or None
+        if size is not None and self._offset < size:
+            raise SizeMismatch(f"{self._offset} bytes were written, expected {size}")
+        try:
+            if size is not None and self._offset > size:
+                raise SizeMismatch(f"{self._offset} bytes were written, expected {size}")
+            if wanted is None:
+                return self.digest()
+            actual = self._digest_as(wanted.digest.algorithm)
+            if actual != wanted.digest:
+                raise DigestMismatch(f"wrong content: expected {wanted.digest}, got {actual} ({self._offset} bytes)")
+        except DistError:
+            self._discard()  # kept, it would fail again for ever (behaviours F7)
+            raise
+        return actual
+
+    def _digest_as(self, algorithm: str) -> Digest:
+        if algorithm != self._algorithm:
+            self._algorithm, self._hasher, self._offset = algorithm, new_hasher(algorithm), 0
+            with files.failing("cannot read the ingest"):
+                os.lseek(self._data, 0, os.SEEK_SET)
+                self._rehash()
+        return self.digest()
+
+    def _sync(self) -> None:
+        """Make the content durable before its name exists.
+
+        A failed fsync may have lost pages that later reads still show, and the next fsync would
+        succeed: such data cannot be trusted again, so it goes.
+        """
+        try:
+            with suppress(OSError):
+                os.utime(self._data)  # the blob is created now, however old the first byte
+            with files.failing("cannot make the content durable"):
+                os.fsync(self._data)
+        except LocalFailure:
+            self._discard()
+            raise
+
+    def _publish(self, digest: Digest) -> None:
+        with files.failing(f"cannot add {digest} to the store"):
+            is_new = self._store.blobs.admit(self._directory.data, digest, self._offset)
+        if is_new:
+            with suppress(OSError):  # protection from accidents only; umask decides who may read
+                os.fchmod(self._data, os.fstat(self._data).st_mode & 0o444)
+        self._discard()
+        if not is_new:
+            raise AlreadyExists("the content is in the store already").with_facts(object_id=str(digest))
+
+    def _discard(self) -> None:
+        """Drop the ingest. Whatever cannot be removed now is gc's, and begins anew if reopened."""
+        with suppress(OSError):
+            self._directory.remove()
+
+    def close(self) -> None:
+        """Let go without commit; what is written stays for a later session. Idempotent.
+
+        Not synced: a power cut may cost the progress, and the next opening hashes what is there.
+        """
+        if self.closed:
+            return
+        try:
+            if self._offset or self._broken:
+                with suppress(OSError):
+                    self._directory.touch()
+            else:
+                self._discard()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the file and the lock, and nothing else. Idempotent."""
+        self._finish_hash()
+        for fd in (self._data, self._lock):
+            if fd >= 0:
+                with suppress(OSError):
+                    os.close(fd)
+        self._data = self._lock = -1
+
+    def __enter__(self) -> DiskWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,368 @@
+"""What every writer of a store promises: the promises of containerd's content test suite, and ours."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+
+import pytest
+
+from dist_tool.errors import (
+    AlreadyExists,
+    DigestMismatch,
+    InvalidArgument,
+    LocalFailure,
+    Locked,
+    NotFound,
+    SizeMismatch,
+    Unsupported,
+)
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
+from dist_tool.store import open_store
+from dist_tool.store.disk import DiskStore
+from dist_tool.stream import CHUNK
+
+
+def content(size, seed=0):
+    return random.Random(seed).randbytes(size)
+
+
+def describe(data, algorithm="sha256"):
+    return Descriptor(Digest.of(data, algorithm), len(data))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(str(tmp_path / "store"))
+
+
+def put(store, data, ref="put"):
+    with store.writer(ref) as writer:
+        writer.write(data)
+        return writer.commit()
+
+
+def read(store: DiskStore, desc):
+    return store.read(desc, 1 << 30)
+
+
+@pytest.mark.parametrize("knows_size", [False, True])
+@pytest.mark.parametrize("knows_digest", [False, True])
+def test_what_is_written_in_pieces_is_committed_as_a_whole(store, knows_size, knows_digest):
+    data = content(256)
+    known = Descriptor(Digest.of(data) if knows_digest else Digest.of(b""), 256 if knows_size else None)
+    writer = store.writer("c", known if knows_digest else None)
+    for at in range(0, 256, 32):
+        assert writer.write(data[at : at + 32]) == 32
+    before = time.time()
+    committed = writer.commit(describe(data) if knows_size else None, labels={"containerd.io/gc.root": "now"})
+    assert (committed.digest, committed.size) == (Digest.of(data), 256)
+    assert writer.digest() == Digest.of(data)
+    info = store.info(committed.digest)
+    assert (info.size, info.labels) == (256, {"containerd.io/gc.root": "now"})
+    assert before - 1 <= info.created_at <= info.updated_at <= time.time() + 1
+    assert read(store, committed) == data
+
+
+def test_nothing_is_visible_before_commit(store):
+    data = content(100)
+    with store.writer("c", describe(data)) as writer:
+        writer.write(data)
+        with pytest.raises(NotFound):
+            store.info(Digest.of(data))
+        assert list(store.walk()) == []
+
+
+def test_several_writers_are_independent(store):
+    writers = {seed: store.writer(f"c{seed}") for seed in range(4)}
+    for at in range(0, 256, 64):
+        for seed, writer in writers.items():
+            writer.write(content(256, seed)[at : at + 64])
+    for seed, writer in writers.items():
+        assert writer.commit().digest == Digest.of(content(256, seed))
+
+
+def test_status_follows_the_write(store):
+    data = content(256)
+    writer = store.writer("c1", describe(data))
+    started = writer.status().started_at
+    for size in (0, 64, 192, 256):
+        writer.write(data[writer.offset : size])
+        status = writer.status()
+        assert (status.ref, status.offset, status.total) == ("c1", size, 256)
+        assert status.active
+        assert started == status.started_at <= status.updated_at + 0.01
+        assert writer.digest() == Digest.of(data[:size])
+        assert store.status("c1")._replace(updated_at=0) == status._replace(updated_at=0)
+    writer.commit()
+    assert list(store.statuses()) == []
+    with pytest.raises(NotFound):
+        store.status("c1")
+
+
+@pytest.mark.parametrize("size", [500, 5000, 50_000])
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("way", ["continue", "truncate"])
+def test_a_closed_write_resumes_where_it_was(store, size, part, way):
+    data, cut = content(size), int(size * part)
+    with store.writer("ref", describe(data)) as writer:
+        writer.write(data[:cut])
+    with store.writer("ref", describe(data)) as writer:
+        assert writer.offset == writer.resumed == cut
+        assert writer.digest() == Digest.of(data[:cut])
+        if way == "truncate":
+            writer.truncate()
+            assert writer.offset == 0
+        writer.write(data[writer.offset :])
+        writer.commit(describe(data))
+    assert read(store, describe(data)) == data
+
+
+def test_resuming_keeps_the_time_of_the_start(store):
+    with store.writer("ref") as writer:
+        writer.write(b"some")
+        started = writer.status().started_at
+    with store.writer("ref") as writer:
+        assert writer.status().started_at == started
+
+
+def test_one_ref_has_one_writer(store):
+    writer = store.writer("ref")
+    with pytest.raises(Locked):
+        store.writer("ref")
+    writer.close()
+    store.writer("ref").close()
+
+
+@pytest.mark.parametrize("expected", ["given", "unknown"])
+def test_committing_what_is_there_says_so_and_leaves_nothing(store, expected):
+    data = content(256)
+    put(store, data)
+    writer = store.writer("again")
+    writer.write(data)
+    with pytest.raises(AlreadyExists) as failure:
+        writer.commit(describe(data) if expected == "given" else None)
+    assert failure.value.object_id == str(Digest.of(data))
+    assert list(store.statuses()) == []
+    store.writer("again").close()
+
+
+def test_opening_for_what_is_there_says_so(store):
+    data = content(256)
+    put(store, data)
+    with pytest.raises(AlreadyExists):
+        store.writer("again", describe(data))
+
+
+def test_a_wrong_digest_does_not_poison_the_ref(store):
+    data, wrong = content(256), content(256, 1)
+    writer = store.writer("ref", describe(data))
+    writer.write(wrong)
+    with pytest.raises(DigestMismatch):
+        writer.commit()
+    with pytest.raises(NotFound):
+        store.status("ref")
+    assert list(store.walk()) == []
+    with store.writer("ref", describe(data)) as writer:
+        assert writer.offset == 0
+        writer.write(data)
+        writer.commit()
+
+
+def test_wrong_content_left_whole_by_a_kill_does_not_poison_the_ref(store):
+    data, wrong = content(256), content(256, 1)
+    with store.writer("ref", describe(data)) as writer:
+        writer.write(wrong)
+    with store.writer("ref", describe(data)) as writer:
+        assert writer.offset == 0
+
+
+def test_too_little_stays_to_be_continued(store):
+    data = content(256)
+    writer = store.writer("ref")
+    writer.write(data[:200])
+    with pytest.raises(SizeMismatch):
+        writer.commit(describe(data))
+    with store.writer("ref") as writer:
+        assert writer.offset == 200
+        writer.write(data[200:])
+        assert writer.commit(describe(data)).digest == Digest.of(data)
+
+
+def test_more_than_announced_is_refused_before_it_is_written(store):
+    with store.writer("ref", Descriptor(Digest.of(b"x"), 10)) as writer:
+        writer.write(b"0123456789")
+        with pytest.raises(SizeMismatch):
+            writer.write(b"!")
+        assert writer.offset == 0
+    assert list(store.statuses()) == []
+
+
+def test_more_than_expected_at_commit_leaves_nothing(store):
+    writer = store.writer("ref")
+    writer.write(b"0123456789!")
+    with pytest.raises(SizeMismatch):
+        writer.commit(Descriptor(Digest.of(b"0123456789"), 10))
+    assert list(store.statuses()) == []
+
+
+def test_an_empty_blob_can_be_committed(store):
+    with store.writer("ref", Descriptor(Digest.of(b""), 0)) as writer:
+        assert writer.commit().size == 0
+    assert read(store, describe(b"")) == b""
+
+
+def test_content_for_an_empty_blob_is_refused(store):
+    writer = store.writer("ref", Descriptor(Digest.of(b""), 0))
+    writer.write(b"x")
+    with pytest.raises(SizeMismatch):
+        writer.commit()
+
+
+def test_another_total_begins_anew(store):
+    with store.writer("ref", Descriptor(Digest.of(b"x"), 10)) as writer:
+        writer.write(b"12345")
+    with store.writer("ref", Descriptor(Digest.of(b"x"), 11)) as writer:
+        assert (writer.offset, writer.status().total) == (0, 11)
+
+
+def test_a_stale_tail_does_not_survive_a_shorter_rewrite(store):
+    long, short = content(300), content(100, 1)
+    with store.writer("ref", describe(long)) as writer:
+        writer.write(long[:200])
+    with store.writer("ref", describe(short)) as writer:
+        assert writer.offset == 0
+        writer.write(short)
+        writer.commit()
+    assert read(store, describe(short)) == short
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
+@pytest.mark.parametrize("when", ["opening", "commit"])
+def test_other_registered_algorithms_are_verified(store, algorithm, when):
+    data = content(256)
+    desc = describe(data, algorithm)
+    writer = store.writer("ref", desc if when == "opening" else None)
+    writer.write(data)
+    assert writer.commit(desc).digest == desc.digest
+    assert read(store, desc) == data
+    writer = store.writer("ref2")
+    writer.write(b"other")
+    with pytest.raises(DigestMismatch):
+        writer.commit(Descriptor(Digest.of(b"", algorithm)))
+
+
+def test_an_algorithm_that_cannot_be_computed_is_unsupported(store):
+    with pytest.raises(Unsupported):
+        store.writer("ref", Descriptor(Digest("blake3", "0" * 64)))
+
+
+@pytest.mark.parametrize("ref", ["", "a\0b", "x" * 5000])
+def test_a_ref_that_names_nothing_is_invalid(store, ref):
+    with pytest.raises(InvalidArgument):
+        store.writer(ref)
+
+
+@pytest.mark.parametrize("ref", ["../../etc/passwd", "a/b", "ü", "x" * 4096, "layer-sha256:abc", "\udcff"])
+def test_any_other_ref_is_a_name_and_no_path(store, tmp_path, ref):
+    with store.writer(ref) as writer:
+        writer.write(b"x")
+    assert [status.ref for status in store.statuses()] == [ref]
+    assert len(list((tmp_path / "store" / "ingest").iterdir())) == 1
+    store.abort(ref)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
+def test_fill_takes_all_that_a_source_gives(store, tmp_path, size):
+    data = content(size)
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    with source.open("rb", buffering=0) as file, store.writer("ref") as writer:
+        assert writer.fill(file) == size
+        assert writer.commit().digest == Digest.of(data)
+
+
+def test_a_buffer_may_be_reused_after_write(store):
+    expected = hashlib.sha256()
+    buffer = bytearray(CHUNK)
+    with store.writer("ref") as writer:
+        for value in range(5):
+            buffer[:] = bytes([value]) * CHUNK
+            writer.write(memoryview(buffer))
+            buffer[:] = b"\xff" * CHUNK
+            expected.update(bytes([value]) * CHUNK)
+        assert writer.commit().digest.encoded == expected.hexdigest()
+
+
+def test_closing_a_write_without_bytes_leaves_no_ingest(store):
+    store.writer("ref").close()
+    assert list(store.statuses()) == []
+
+
+def test_close_is_idempotent_and_the_end(store):
+    writer = store.writer("ref")
+    writer.close()
+    writer.close()
+    with pytest.raises(ValueError, match="closed"):
+        writer.write(b"x")
+    with pytest.raises(ValueError, match="closed"):
+        writer.commit()
+
+
+def test_abort_drops_what_was_written(store):
+    with store.writer("ref") as writer:
+        writer.write(b"some")
+        with pytest.raises(Locked):
+            store.abort("ref")
+    store.abort("ref")
+    with pytest.raises(NotFound):
+        store.abort("ref")
+    with store.writer("ref") as writer:
+        assert writer.offset == 0
+
+
+def test_a_failed_write_ends_the_session_and_not_the_progress(store, monkeypatch):
+    import os
+
+    data = content(256)
+    writer = store.writer("ref", describe(data))
+    writer.write(data[:100])
+    real = os.write
+
+    def full(fd, view):
+        if len(view) > 28:
+            return real(fd, view[:28])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(LocalFailure, match=r"No space left.*free some space") as failure:
+        writer.write(data[100:129])
+    assert failure.value.exit_code == 9
+    with pytest.raises(LocalFailure, match="earlier write"):
+        writer.write(b"x")
+    with pytest.raises(LocalFailure, match="earlier write"):
+        writer.commit()
+    writer.close()
+    monkeypatch.undo()
+    with store.writer("ref", describe(data)) as writer:
+        assert writer.offset == 128
+        writer.write(data[128:])
+        writer.commit()
+
+
+def test_data_that_could_not_be_synced_is_never_committed_later(store, monkeypatch):
+    import os
+
+    def broken(fd):
+        raise OSError(5, "Input/output error")
+
+    writer = store.writer("ref")
+    writer.write(b"some")
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(LocalFailure, match="Input/output"):
+        writer.commit()
+    monkeypatch.undo()
+    with store.writer("ref") as writer:
+        assert writer.offset == 0
