@@ -17,6 +17,7 @@ from dist_tool.stream import CHUNK, Body
 from dist_tool.verifier import Verifier
 
 _IN_MEMORY = 1 << 20
+_SLACK = 4096  # bytes, beside an eighth: what a coding may add to content that does not compress
 
 
 def spooled(body: Body, coding: str, digest: Digest | None, limit: int | None = None) -> Body:
@@ -26,27 +27,20 @@ def spooled(body: Body, coding: str, digest: Digest | None, limit: int | None = 
     LimitExceeded above `limit` bytes, ProtocolError for a body that does not decode,
     Unsupported for a coding that is not known.
     """
-    raw = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  lives in the Body
     verifier = Verifier(digest)
-    size = _write(raw, _pieces(body), verifier.update, limit)
+    raw = _spool(_pieces(body), verifier.update, None if limit is None else limit + limit // 8 + _SLACK)
     if digest is not None and verifier.matches():
-        return _served(raw, size, body)
-    decoded = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
+        return _served(raw, body)
     try:
-        raw.seek(0)
-        size = _write(decoded, _decoded(raw, coding), lambda _: None, limit)
+        return _served(_spool(_decoded(raw, coding), lambda _: None, limit), body)
     except zlib.error as error:
-        decoded.close()
         raise ProtocolError(f"{body.source}: the body is not {coding}, as its Content-Encoding says") from error
-    except BaseException:
-        decoded.close()
-        raise
     finally:
         raw.close()
-    return _served(decoded, size, body)
 
 
-def _served(file: IO[bytes], size: int, body: Body) -> Body:
+def _served(file: IO[bytes], body: Body) -> Body:
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return Body(file, total=size, source=body.source, media_type=body.media_type)
 
@@ -60,23 +54,39 @@ def _pieces(body: Body) -> Iterator[bytes]:
         body.close()
 
 
-def _write(file: IO[bytes], pieces: Iterator[bytes], note: Callable[[bytes], None], limit: int | None) -> int:
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if limit is not None and size > limit:
-            raise LimitExceeded(f"more than the limit of {limit} bytes")
-        note(piece)
-        file.write(piece)
-    return size
+def _spool(pieces: Iterator[bytes], note: Callable[[bytes], None], limit: int | None) -> IO[bytes]:
+    """A temporary file of the pieces, at its beginning."""
+    file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  lives in the Body
+    try:
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            if limit is not None and size > limit:
+                raise LimitExceeded(f"more than the limit of {limit} bytes")
+            note(piece)
+            file.write(piece)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _decoded(file: IO[bytes], coding: str) -> Iterator[bytes]:
     """Undo one coding, with bounded memory: a small body may unfold to gigabytes."""
     name = coding.strip().lower()
-    if name in ("gzip", "x-gzip", "deflate"):
-        return _inflate(file, 47 if name != "deflate" else zlib.MAX_WBITS)
+    if name in ("gzip", "x-gzip"):
+        return _inflate(file, zlib.MAX_WBITS | 32)
+    if name == "deflate":
+        return _inflate(file, zlib.MAX_WBITS if _has_zlib_header(file) else -zlib.MAX_WBITS)
     raise Unsupported(f"Content-Encoding {name!r} is not supported")
+
+
+def _has_zlib_header(file: IO[bytes]) -> bool:
+    """RFC 9110 means the zlib format by `deflate`; some servers send the bare stream."""
+    head = file.read(2)
+    file.seek(0)
+    return len(head) == 2 and head[0] & 15 == zlib.DEFLATED and int.from_bytes(head) % 31 == 0
 
 
 def _inflate(file: IO[bytes], wbits: int) -> Iterator[bytes]:
