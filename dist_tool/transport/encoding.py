@@ -6,6 +6,7 @@ are the object; and a real transfer coding, whose decoded bytes are. The digest 
 
 from __future__ import annotations
 
+import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator

@@ -79,8 +79,9 @@ def from_exception(error: BaseException, host: str) -> DistError:
     links = list(chain(error))
     for types, make in _BY_EXCEPTION:
         for link in links:
-            if isinstance(link, types):
-                return _with_host(make(link, host), host)
+            error_of_ours = make(link, host) if isinstance(link, types) else None
+            if error_of_ours is not None:
+                return _with_host(error_of_ours, host)
     return _with_host(Unavailable(f"{host}: {type(error).__name__}"), host)
 
 
@@ -101,14 +102,14 @@ def _untrusted(error: Any, host: str) -> DistError:
 
 
 def _tls(error: Any, host: str) -> DistError:
-    reason = printable((error.reason or "failed").replace("_", " ").lower(), 100)
-    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+    reason = getattr(error, "reason", None) or "failed"
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
         return Unreachable(
             f"{host} does not speak TLS", hint="if it is meant to be plain http, set plain_http = true for it"
         )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return Truncated(f"{host}: the connection was cut")
-    return Unreachable(f"{host}: TLS: {reason}")
+    return Unreachable(f"{host}: TLS: {printable(reason.replace('_', ' ').lower(), 100)}")
 
 
 def _os_error(error: Any, host: str) -> DistError:
@@ -128,6 +129,7 @@ _BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
     (TimeoutError, lambda _, host: Unavailable(f"{host}: no connection in time")),
     (u3.ConnectTimeoutError, lambda _, host: Unavailable(f"{host}: no connection in time")),
     (rq.Timeout, lambda _, host: Unavailable(f"{host}: no answer in time")),
+    # requests' own exceptions are OSErrors too, without a number: they come further down.
     (OSError, lambda e, host: _os_error(e, host) if e.errno else None),
     (
         (rq.InvalidHeader, rq.InvalidURL, rq.InvalidProxyURL),

@@ -1,0 +1,45 @@
+"""`Warning` headers (behaviours B43)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from dist_tool.transport.warnings import warning_texts
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ('299 - "the tag is deprecated"', ["the tag is deprecated"]),
+        ('299 - "one", 299 - "two, with a comma"', ["one", "two, with a comma"]),
+        (r'299 - "a \"quoted\" word and a \\ backslash"', ['a "quoted" word and a \\ backslash']),
+        ('299  -  "wide"', ["wide"]),
+        ('299 - ""', [""]),
+        ('199 - "miscellaneous"', []),
+        ('299 registry.test "an agent that is none"', []),
+        ('299 - "unclosed', []),
+        ("299 - unquoted", []),
+        ("", []),
+    ],
+)
+def test_the_texts_of_299_are_read_and_all_else_is_ignored(value: str, expected: list[str]) -> None:
+    assert warning_texts(value) == expected
+
+
+def test_a_warning_cannot_drive_a_terminal() -> None:
+    assert warning_texts('299 - "\x1b[2Jall is well\r"') == ["\\x1b[2Jall is well\\r"]
+    assert warning_texts('299 - "\\\x1b[2J"') == ["\\x1b[2J"]
+
+
+def test_warnings_are_bounded_in_length_and_number() -> None:
+    assert len(warning_texts(f'299 - "{"x" * 10_000}"')[0]) == 300
+    assert len(warning_texts(", ".join(['299 - "x"'] * 500))) == 10
+
+
+@pytest.mark.parametrize("value", ['299 - "' + "\\" * 200_000, '299 - "' * 50_000, "299" + " " * 200_000])
+def test_hostile_values_take_no_time(value: str) -> None:
+    started = time.process_time()
+    warning_texts(value)
+    assert time.process_time() - started < 2  # the bound is for exponential time, not for slow machines
