@@ -31,7 +31,9 @@ def tls_context(tls: Tls, environ: Mapping[str, str]) -> ssl.SSLContext:
     for path in tls.ca:
         _load(path, "CA", context.load_verify_locations)
     for certificate, key in tls.client:
-        _load(certificate, "client certificate", partial(context.load_cert_chain, keyfile=key))
+        # An encrypted key must not ask at the terminal, in the middle of a pipe.
+        load = partial(context.load_cert_chain, keyfile=key, password="")
+        _load(certificate, f"key {key} of client certificate", load)
     return context
 
 
@@ -62,6 +64,10 @@ def _usable(path: str | None) -> bool:
 def _load(path: str, what: str, load: Callable[[str], None]) -> None:
     try:
         load(path)
-    except (OSError, ssl.SSLError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a usable PEM file"
+    except OSError as error:
+        if isinstance(error, ssl.SSLError):  # an OSError too, whose text is OpenSSL's own jargon
+            mismatch = error.reason == "KEY_VALUES_MISMATCH"
+            reason = "the key belongs to another certificate" if mismatch else "not a usable PEM file"
+        else:
+            reason = error.strerror or "cannot be read"
         raise InvalidArgument(f"{what} {path}: {reason}") from error
