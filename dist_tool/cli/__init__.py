@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -53,6 +54,16 @@ class LazyGroup(click.Group):
         found: click.Command = getattr(import_module(module), attribute)
         return found
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse; --help is written in here."""
+        with _ends_of_life():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _ends_of_life():
+            return super().invoke(ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The summaries of the table."""
         with formatter.section("Commands"):
@@ -82,12 +93,29 @@ def dist() -> None:
     """Move container content: each command reads or writes one stream, keyed by digest."""
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived: unwinds like Ctrl-C, so that temporary files go and ingests stay resumable."""
+class _EndedBy(BaseException):
+    """A signal ends the command: unwinds, so that temporary files go and ingests stay resumable.
+
+    No Exception of another kind gets past click, which makes exit code 1 of a broken pipe.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+    raise _EndedBy(signal.SIGTERM)
+
+
+@contextmanager
+def _ends_of_life() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise _EndedBy(signal.SIGINT) from None
+    except BrokenPipeError:  # raised for standard output only: whoever read it has left
+        raise _EndedBy(signal.SIGPIPE) from None
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -95,13 +123,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     args = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        code = _run(args)
-    except KeyboardInterrupt:
-        _die_by(signal.SIGINT)
-    except _Terminated:
-        _die_by(signal.SIGTERM)
-    except BrokenPipeError:  # raised for standard output only: whoever read it has left
-        _die_by(signal.SIGPIPE)
+        with _ends_of_life():
+            code = _run(args)
+    except _EndedBy as end:
+        _die_by(end.number)
     sys.exit(code)
 
 
@@ -114,7 +139,7 @@ def _run(args: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.Abort:
+    except click.Abort:  # end of input, or Ctrl-C, at a prompt
         raise KeyboardInterrupt from None
     except click.ClickException as error:
         return _fail(args, _as_usage_error(error), debug=False)
