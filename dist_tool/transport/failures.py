@@ -119,6 +119,7 @@ def _os_error(error: Any, host: str) -> DistError:
 _BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
     (TooSlow, _too_slow),
     (ssl.SSLCertVerificationError, _untrusted),
+    (u3.ProxyError, lambda _, host: Unavailable(f"{host}: the proxy does not answer, or refuses")),
     (ssl.SSLError, _tls),
     (socket.gaierror, lambda _, host: Unreachable(f"{host}: the name does not resolve")),
     (http.client.RemoteDisconnected, lambda _, host: Truncated(f"{host}: closed the connection without an answer")),

@@ -109,6 +109,13 @@ class PacedResponse(http.client.HTTPResponse):
         super().begin()
         self._pace.headers_done()
 
+    def finished(self) -> bool:
+        """True where nothing is left to read, so that the connection is fit for the next request."""
+        bodiless = self._method == "HEAD" or (self.length == 0 and not self.chunked)  # type: ignore[attr-defined]
+        if bodiless and not self.isclosed():
+            self._close_conn()  # type: ignore[attr-defined]
+        return self.isclosed()
+
     def receive(self, view: memoryview) -> int:
         """Fill a part of `view` with one read; 0 at the end, also at a premature one."""
         if self.isclosed():
@@ -127,11 +134,23 @@ class PacedResponse(http.client.HTTPResponse):
         return got
 
 
+class _SecureConnection(HTTPSConnection):
+    """A connection whose TLS context decides about verification, once and without a word.
+
+    urllib3 would write a warning to standard error for each request that the user's own
+    `skip_verify` lets through.
+    """
+
+    def connect(self) -> None:
+        super().connect()
+        self.is_verified = True
+
+
 def pool_classes(limits: Limits) -> dict[str, type[HTTPConnectionPool]]:
     """urllib3's pool classes for http and https, with paced responses."""
     response = type("PacedResponse", (PacedResponse,), {"limits": limits})
     plain = type("PacedConnection", (HTTPConnection,), {"response_class": response})
-    secure = type("PacedConnection", (HTTPSConnection,), {"response_class": response})
+    secure = type("PacedConnection", (_SecureConnection,), {"response_class": response})
     return {
         "http": type("PacedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("PacedPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),

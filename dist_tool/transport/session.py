@@ -77,7 +77,7 @@ class Reply:
         try:
             if isinstance(original, PacedResponse):
                 got = original.receive(view)
-                if not got:
+                if original.finished():
                     raw.release_conn()
                 return got
             data = raw.read(len(view), decode_content=False)
@@ -94,10 +94,11 @@ class Reply:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection. Idempotent."""
-        original = getattr(self._response.raw, "_original_response", None)
-        if isinstance(original, PacedResponse) and not original.isclosed():
-            self._response.raw.close()  # what is left unread makes the connection useless
+        """Let go of the connection, for the next request where nothing is left unread. Idempotent."""
+        raw = self._response.raw
+        original = getattr(raw, "_original_response", None)
+        if isinstance(original, PacedResponse) and original.finished():
+            raw.release_conn()
         self._response.close()
 
 
