@@ -10,7 +10,7 @@ import http.client
 import io
 import socket
 import time
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -146,6 +146,13 @@ class _SecureConnection(HTTPSConnection):
         self.is_verified = True
 
 
+class _SecurePool(HTTPSConnectionPool):
+    def _validate_conn(self, conn: Any) -> None:
+        """Connect, and no more: an unverified connection is the user's decision, not a Python warning."""
+        if conn.is_closed:
+            conn.connect()
+
+
 def pool_classes(limits: Limits) -> dict[str, type[HTTPConnectionPool]]:
     """urllib3's pool classes for http and https, with paced responses."""
     response = type("PacedResponse", (PacedResponse,), {"limits": limits})
@@ -153,5 +160,5 @@ def pool_classes(limits: Limits) -> dict[str, type[HTTPConnectionPool]]:
     secure = type("PacedConnection", (_SecureConnection,), {"response_class": response})
     return {
         "http": type("PacedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-        "https": type("PacedPool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        "https": type("PacedPool", (_SecurePool,), {"ConnectionCls": secure}),
     }
