@@ -149,6 +149,10 @@ class Unreachable(Unavailable):
     retryable = False
 
 
+class NotTls(Unreachable):
+    """TLS was tried, and the other side speaks something else."""
+
+
 class DeadlineExceeded(Unavailable):
     """The time that the user gave (`--timeout`) is over."""
 
@@ -157,10 +161,14 @@ class DeadlineExceeded(Unavailable):
 
 
 class RemoteFailed(DistError):
-    """The other side answered, and the answer is a failure of its own."""
+    """The other side answered, and the answer is a failure of its own.
+
+    `retry_after` is what the server asked to wait, in seconds, where it did.
+    """
 
     exit_code = 7
     grpc_code = "UNAVAILABLE"
+    retry_after: float | None = None
 
 
 class ServerError(RemoteFailed):
@@ -170,17 +178,20 @@ class ServerError(RemoteFailed):
 
 
 class ResourceExhausted(RemoteFailed):
-    """Rate limited (429). `retry_after` is what the server asked for, in seconds."""
+    """Rate limited (429)."""
 
     grpc_code = "RESOURCE_EXHAUSTED"
     retryable = True
-    retry_after: float | None = None
 
 
 class ProtocolError(RemoteFailed):
     """An answer that the protocol does not allow."""
 
     grpc_code = "INTERNAL"
+
+
+class NotHttp(ProtocolError):
+    """HTTP was tried, and the other side speaks something else: TLS, perhaps."""
 
 
 class Unsupported(DistError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dist_tool.api import Notice, Report, unheard
-from dist_tool.errors import DeadlineExceeded, DistError, ResourceExhausted
+from dist_tool.errors import DeadlineExceeded, DistError, RemoteFailed
 
 
 def _random() -> float:
@@ -75,7 +75,7 @@ class Attempts:
         self._retry.sleep(wait)
 
     def _wait(self, error: DistError) -> float:
-        asked = error.retry_after if isinstance(error, ResourceExhausted) else None
+        asked = error.retry_after if isinstance(error, RemoteFailed) else None
         if asked is not None and asked > self._retry.max_wait_s:
             error.hint = f"the server asks to wait {asked:.0f} s, more than the limit of {self._retry.max_wait_s:.0f} s"
             raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dist_tool.api import Notice
@@ -43,19 +44,21 @@ class Client:
             home,
             account,
             Keychain(auth, context.settings.environ, context.report),
-            TokenCache(context.settings.cache_dir),
+            TokenCache(context.settings.cache_dir, report=context.report),
             self._exchange,
             settings=auth,
+            verified=not context.remote.tls.skip_verify,
             report=context.report,
         )
 
-    def request(self, request: Request, scopes: tuple[str, ...], ok: Container[int]) -> Reply:
-        """Send, answering challenges and trying again where that may help.
+    def request(self, request: Request, scopes: tuple[str, ...], ok: Container[int], *, once: bool = False) -> Reply:
+        """Send, answering challenges and trying again where that may help, unless it is only to be tried `once`.
 
         Returns an answer whose status is in `ok`, its body unread. Raises the error for any
         other: see `failures`. `scopes` are what a token must allow.
         """
-        attempts = Attempts(self._context.retry, self._context.report)
+        retry = replace(self._context.retry, attempts=1) if once else self._context.retry
+        attempts = Attempts(retry, self._context.report)
         while True:
             try:
                 return self._judged(self._authorized(request, scopes), ok)
@@ -166,7 +169,8 @@ class Client:
         body = reply.read(_SMALL_BODY)
         if len(body) > _SMALL_BODY:
             raise ProtocolError(f"{reply.origin.netloc}: a token answer of more than {_SMALL_BODY} bytes")
-        error = from_status(reply.status, reply.headers, body, host=reply.origin.netloc, request=str(reply))
+        # Without the body: a token server may echo a password, and this is said before auth can clean it.
+        error = from_status(reply.status, reply.headers, b"", host=reply.origin.netloc, request=str(reply))
         if error.retryable and reply.status >= 400:
             raise error
         return TokenResponse(reply.status, reply.headers, body)
@@ -178,15 +182,13 @@ class Client:
 
 def _for_realm(context: Context) -> Context:
     """The context for a token server on another origin: trust in CAs and limits, nothing else."""
-    from dataclasses import replace
-
     mine = context.remote
     theirs = RemoteSettings(
         tls=replace(mine.tls, client=(), skip_verify=False),
         proxy=mine.proxy,
         timeout=mine.timeout,
         retry=mine.retry,
-        redirect=mine.redirect,
+        redirect=replace(mine.redirect, to_private=False),
     )
     return replace(context, remote=theirs)
 

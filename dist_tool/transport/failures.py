@@ -17,6 +17,8 @@ from dist_tool.errors import (
     DistError,
     InvalidArgument,
     NotFound,
+    NotHttp,
+    NotTls,
     PermissionDenied,
     ProtocolError,
     RegistryError,
@@ -104,7 +106,7 @@ def _untrusted(error: Any, host: str) -> DistError:
 def _tls(error: Any, host: str) -> DistError:
     reason = getattr(error, "reason", None) or "failed"
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-        return Unreachable(
+        return NotTls(
             f"{host} does not speak TLS", hint="if it is meant to be plain http, set plain_http = true for it"
         )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
@@ -124,7 +126,7 @@ _BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
     (socket.gaierror, lambda _, host: Unreachable(f"{host}: the name does not resolve")),
     (http.client.RemoteDisconnected, lambda _, host: Truncated(f"{host}: closed the connection without an answer")),
     (http.client.IncompleteRead, lambda _, host: Truncated(f"{host}: the connection was cut")),
-    (http.client.HTTPException, lambda e, host: ProtocolError(f"{host}: not HTTP: {type(e).__name__}")),
+    (http.client.HTTPException, lambda e, host: NotHttp(f"{host}: not HTTP: {type(e).__name__}")),
     (ConnectionRefusedError, lambda _, host: Unavailable(f"{host}: connection refused")),
     ((ConnectionResetError, BrokenPipeError), lambda _, host: Truncated(f"{host}: the connection was reset")),
     (TimeoutError, lambda _, host: Unavailable(f"{host}: no connection in time")),
@@ -171,7 +173,7 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, *, host: s
     make = _class_of(status, entries)
     said = "; ".join(str(entry) for entry in entries) or f"{status} {http.client.responses.get(status, '')}".strip()
     error = make(f"{said} ({request})", host=host, status=status, registry_errors=entries)
-    if isinstance(error, ResourceExhausted):
+    if isinstance(error, RemoteFailed):
         error.retry_after = parse_retry_after(headers.get("Retry-After", ""))
     return error
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from urllib.parse import urljoin
 
-from dist_tool.errors import DistError, LimitExceeded, ProtocolError, RemoteFailed, Unreachable
+from dist_tool.errors import (
+    DistError,
+    LimitExceeded,
+    NotHttp,
+    NotTls,
+    ProtocolError,
+    RemoteFailed,
+    Unavailable,
+    Unreachable,
+)
 from dist_tool.retry import Attempts
 from dist_tool.settings import Context
 from dist_tool.spec.manifest import MANIFEST_LIMIT
@@ -49,8 +58,10 @@ class Endpoint:
         """
         try:
             reply = self._client.request(Request(method, self.url(tail), headers), self._scopes, ok)
-        except (ProtocolError, RemoteFailed) as error:
-            if not self._guessed or error.registry_errors or error.status not in (None, 400):
+        except RemoteFailed as error:
+            # A TLS server says so in bytes of its own, or in a 400 that a registry would explain.
+            said_nothing = isinstance(error, NotHttp) or (error.status == 400 and not error.registry_errors)
+            if not self._guessed or not said_nothing or error.host != self._client.home.netloc:
                 raise
             reply = self._ask_securely(Request(method, tail, headers), ok, error)
         self._guessed = False
@@ -60,9 +71,10 @@ class Endpoint:
         plain, self._client = self._client, self._connect("https")
         plain.close()
         try:
-            return self._client.request(request._replace(url=self.url(request.url)), self._scopes, ok)
-        except Unreachable as error:
-            raise (first if "does not speak TLS" in error.what else error) from error
+            return self._client.request(request._replace(url=self.url(request.url)), self._scopes, ok, once=True)
+        except Unavailable as error:
+            untrusted = isinstance(error, Unreachable) and not isinstance(error, NotTls)
+            raise (error if untrusted else first) from error
 
     def foreign(self, url: str) -> Reply:
         """GET what a descriptor's `urls` names; see `Client.fetch_url`."""
