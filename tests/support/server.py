@@ -259,6 +259,8 @@ def _read_request(connection: socket.socket, number: int) -> Request | None:
         if not data or len(received) > _LONGEST_HEAD:
             return None
         received += data
+        if not received[:1].isalpha():  # TLS, for instance: a server of plain HTTP has nothing to say to it
+            return None
     head, _, body = received.partition(b"\r\n\r\n")
     line, *lines = head.decode("latin-1").split("\r\n")
     method, target, _ = line.split(" ", 2)
