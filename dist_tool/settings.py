@@ -39,11 +39,16 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Redirects:
-    """Where an endpoint may send us. `allow_hosts` ("" means any; `*.` prefix allowed)."""
+    """Where an endpoint may send us. `allow_hosts`: empty means any, `*.` prefix allowed.
+
+    `allow_private` lifts the refusal of loopback and link-local addresses. `to_private` False
+    refuses private ones too: nobody configures that, token servers are held to it (C16).
+    """
 
     max_hops: int = 10
     allow_hosts: tuple[str, ...] = ()
     allow_private: bool = False
+    to_private: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,8 @@ class Settings:
     """Everything: the remotes table and the environment's part that concerns fetching.
 
     `environ` is a snapshot of the environment, for credentials, proxies and trust stores;
-    `cache_dir` is "" where access tokens must not be kept.
+    `cache_dir` is "" where access tokens must not be kept. `store`: fetched objects go through the
+    local store. `deadline` is when the whole command must end, on `time.monotonic`.
     """
 
     remotes: tuple[RemoteSettings, ...] = ()
@@ -139,6 +145,7 @@ class Settings:
     deadline: float | None = None
     max_size: int | None = None
     lenient: bool = False
+    store: bool = False
 
     def remote_for(self, locator: Locator) -> RemoteSettings | None:
         """The table for a locator: of those that match, the longest prefix, a wildcard's last of all.

@@ -13,6 +13,7 @@ from typing import IO, Protocol, cast
 from dist_tool.api import Notice, Report, unheard
 from dist_tool.errors import DigestMismatch, DistError, LimitExceeded, ProtocolError, SizeMismatch, Truncated
 from dist_tool.retry import Attempts, Retry
+from dist_tool.spec.digest import Digest
 from dist_tool.verifier import Verifier
 
 CHUNK = 1 << 20  # bytes moved at a time; also what is withheld until the whole is verified
@@ -53,6 +54,10 @@ class Body:
         view[: len(data)] = data
         return len(data)
 
+    def reopen_past_end(self) -> bool:
+        """False: an end that is declared or local is the end."""
+        return False
+
     def close(self) -> None:
         """Let go of the source. Idempotent."""
         if self._file is not None:
@@ -77,6 +82,17 @@ class Readable(Protocol):
         """Let go."""
 
 
+class Judge(Protocol):
+    """What `ResumingReader` must know of those who take its bytes: a `Verifier`, or a writer's stand-in."""
+
+    digest: Digest | None
+    size: int | None
+    source: str
+
+    def snapshot(self) -> tuple[int, bytes]:
+        """How many bytes were taken, and their hash so far."""
+
+
 class ResumingReader:
     """One object's bytes from a source that may be cut: reopens at the offset reached.
 
@@ -89,7 +105,7 @@ class ResumingReader:
     def __init__(
         self,
         reopen: Callable[[int], Body],
-        verifier: Verifier,
+        verifier: Judge,
         retry: Retry,
         *,
         report: Report = unheard,
@@ -106,6 +122,10 @@ class ResumingReader:
         self.offset = 0
         self.total = verifier.size
         self.media_type = ""
+
+    def start_at(self, offset: int) -> None:
+        """Begin at `offset`: what is before it was taken in an earlier session."""
+        self.offset = self._mark = offset
 
     def open(self) -> None:
         """Make the first request now, so that what can fail early does.
@@ -247,10 +267,10 @@ class VerifiedReader(io.RawIOBase):
 Sink = Callable[[memoryview], None]
 
 
-def pump(source: Readable, verifier: Verifier, sink: Sink) -> int:
+def pump(source: Readable, verifier: Verifier, sink: Sink, *, small: int = SMALL) -> int:
     """Move one object to `sink`; returns its size in bytes.
 
-    Up to `SMALL` bytes nothing is written before the whole is verified. Of a larger object the
+    Up to `small` bytes nothing is written before the whole is verified. Of a larger object the
     last `CHUNK` or more is withheld until then, so that a wrong object is never complete
     (design, "The pipe"). Raises what reading, verifying or `sink` raises.
     """
@@ -262,8 +282,8 @@ def pump(source: Readable, verifier: Verifier, sink: Sink) -> int:
         for chunk in _chunks(source, verifier, free):
             held.append(chunk)
             waiting += len(chunk)
-            if waiting > SMALL and not streaming:
-                streaming = True
+            streaming = streaming or waiting > small
+            if verifier.count > SMALL:
                 verifier.start_background()
             while streaming and waiting - len(held[0]) >= CHUNK:
                 done = held.pop(0)

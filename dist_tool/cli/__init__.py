@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import click
 
 from dist_tool import __version__
+from dist_tool.cli._errors import write_error
 from dist_tool.errors import DistError, InvalidArgument, printable
 
 if TYPE_CHECKING:
@@ -169,33 +170,8 @@ def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    json_wanted = "--error-format=json" in args or "--error-format json" in " ".join(args)
-    line = _as_json(error) if json_wanted else f"dist: {error}"
-    try:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody reads standard error: the exit code still tells
+    write_error(error, as_json="--error-format=json" in args or "--error-format json" in " ".join(args))
     return error.exit_code
-
-
-def _as_json(error: DistError) -> str:
-    """The error as one JSON object with stable keys (docs/exit-codes.md)."""
-    import json
-
-    facts = {
-        "code": type(error).__name__,
-        "exit": error.exit_code,
-        "message": printable(error.what),
-        "hint": printable(error.hint),
-        "locator": error.locator,
-        "object": error.object_id,
-        "host": error.host,
-        "status": error.status,
-        "registry_errors": [entry._asdict() for entry in error.registry_errors],
-        "attempts": [printable(text) for text in error.attempts],
-    }
-    return json.dumps(facts, ensure_ascii=True)
 
 
 def _die_by(number: signal.Signals) -> NoReturn:

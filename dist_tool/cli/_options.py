@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dist_tool.api import Notice
     from dist_tool.settings import Settings
     from dist_tool.spec.reference import Locator
+    from dist_tool.store.disk import DiskStore
     from dist_tool.transfer.fetch import Options
 
 _T = TypeVar("_T")
@@ -29,6 +30,8 @@ class Common(NamedTuple):
     verbose: bool
     config: str | None
     timeout: str | None
+    error_format: str = "text"
+    debug: bool = False  # main looks at it too, and at the error format: they matter when nothing else worked
 
     def report(self, notice: Notice) -> None:
         """Show a notice on standard error, if it is wanted."""
@@ -43,7 +46,9 @@ class Common(NamedTuple):
         except OSError:
             pass  # nobody listens: no reason to stop the transfer
 
-    def settings(self, *, max_size: str | None = None, lenient: bool | None = None) -> Settings:
+    def settings(
+        self, *, max_size: str | None = None, lenient: bool | None = None, store: bool | None = None
+    ) -> Settings:
         """Flags over environment over files, with the deadline counted from now."""
         from time import monotonic
 
@@ -55,8 +60,17 @@ class Common(NamedTuple):
             timeout_s=_value("--timeout", parse_duration, self.timeout),
             max_size=_value("--max-size", parse_bytes, max_size),
             lenient=lenient,
+            store=store,
         )
         return replace(settings, deadline=monotonic() + settings.timeout_s if settings.timeout_s else None)
+
+    def store(self, settings: Settings) -> DiskStore | None:
+        """The local store, where one is to be used."""
+        if not settings.store:
+            return None
+        from dist_tool.store import default_path, open_store
+
+        return open_store(default_path(settings.environ), self.report)
 
 
 def _value(option: str, parse: Callable[[str], _T], text: str | None) -> _T | None:
@@ -78,17 +92,21 @@ def fetch_options(settings: Settings, locator: Locator, common: Common) -> Optio
 
 def common_options(function: _F) -> _F:
     """-q, -v, --timeout, --config, --error-format and --debug; the command gets `common`."""
+    return gathered(function, "common", Common, _COMMON)
 
-    def invoke(*args: Any, quiet: bool, verbose: bool, config: str | None, timeout: str | None, **kwargs: Any) -> Any:
-        for name in ("debug", "error_format"):
-            kwargs.pop(name)  # main looks at them: they matter when nothing else worked
-        return function(*args, common=Common(quiet, verbose, config, timeout), **kwargs)
+
+def gathered(function: _F, name: str, kind: Any, options: Sequence[Callable[[Any], Any]]) -> _F:
+    """Add options to a command, which gets their values together, as one `kind`, a NamedTuple."""
+
+    def invoke(*args: Any, **kwargs: Any) -> Any:
+        values = {field: kwargs.pop(field) for field in kind._fields}
+        return function(*args, **kwargs, **{name: kind(**values)})
 
     invoke.__doc__ = function.__doc__
     invoke.__name__ = function.__name__
     vars(invoke).update(vars(function))  # click keeps earlier options there
     wrapped: Any = invoke
-    for option in reversed(_COMMON):
+    for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
+from dist_tool.cli._delivery import Delivery, delivery_options
 from dist_tool.cli._options import Common, common_options, fetch_options
-from dist_tool.errors import DistError, InvalidArgument, LocalFailure
+from dist_tool.cli._progress import as_progress, choose, progress_option
+from dist_tool.errors import DistError
 
 if TYPE_CHECKING:
-    from dist_tool.api import Remote
-    from dist_tool.spec.descriptor import Descriptor
+    from dist_tool.cli._fetching import Fetching
     from dist_tool.spec.reference import Hints
-    from dist_tool.stream import Sink
-    from dist_tool.transfer.fetch import Options
 
 
 @click.command(
@@ -23,91 +24,74 @@ if TYPE_CHECKING:
     "| xargs -n1 -P10 dist fetch docker.io/library/redis > /dev/null",
 )
 @click.argument("locator")
-@click.argument("object_id", metavar="OBJECT")
+@click.argument("object_id", metavar="OBJECT", required=False)
 @click.argument("words", metavar="[HINT]...", nargs=-1)
-@click.option(
-    "-o", "--output", metavar="FILE", help="Write to FILE, which appears only when verified; - is standard output."
-)
-@click.option(
-    "--verify",
-    type=click.Choice(["stream", "before"]),
-    default="stream",
-    help="before: keep a temporary copy and write nothing until the whole is verified. Default: stream.",
-)
+@delivery_options
+@click.option("--store/--no-store", default=None, help="Keep objects in the local store, and use what is there.")
 @click.option("--max-size", metavar="SIZE", help="Refuse an object larger than this (8MiB, 2GB, 1048576).")
-@click.option(
-    "--lenient", is_flag=True, default=None, help="Warn of a wrong Docker-Content-Digest header instead of failing."
-)
+@click.option("--lenient", is_flag=True, default=None, help="Only warn of a wrong Docker-Content-Digest header.")
+@progress_option
 @common_options
 def command(
     locator: str,
-    object_id: str,
+    object_id: str | None,
     words: tuple[str, ...],
-    output: str | None,
-    verify: str,
+    store: bool | None,
     max_size: str | None,
     lenient: bool | None,
+    progress: str,
+    delivery: Delivery,
     common: Common,
-) -> None:
-    """Write one object of a remote to standard output.
+) -> int:
+    """Write one object of a remote, or many, to standard output.
 
     LOCATOR is where: a name (docker.io/library/redis), a directory (./layout) or KIND::REST.
     OBJECT is a tag or a digest. HINT is TYPE:CONTENT advice: size:N, mediatype:TYPE,
     type:manifest|index|config|layer|blob.
 
     An object of up to 4 MiB is verified before its first byte; of a larger one the end is
-    withheld until the whole is verified. The exit code is the verdict.
+    withheld until the whole is verified. With --stdin, --store or --verify=before nothing
+    unverified is written at all. The exit code is the verdict.
     """
+    from dist_tool.cli._fetching import Fetching
     from dist_tool.spec.reference import parse_hints, parse_locator
     from dist_tool.transfer.fetch import open_remote
 
     parsed, hints = parse_locator(locator), parse_hints(words)
-    settings = common.settings(max_size=max_size, lenient=lenient)
+    delivery = delivery.check(object_id, words)
+    settings = common.settings(max_size=max_size, lenient=lenient, store=store)
+    display = choose(progress, os.environ, quiet=common.quiet)
     try:
         with open_remote(parsed, settings, common.report) as remote:
-            options = fetch_options(settings, parsed, common)
-            desc = _deliver(remote, object_id, hints, options, output, before=verify == "before")
+            options = fetch_options(settings, parsed, common)._replace(progress=as_progress(display))
+            fetching = Fetching(parsed, remote, options, common.store(settings))
+            if delivery.many:
+                from dist_tool.cli._many import fetch_lines
+
+                return fetch_lines(fetching, delivery, common)
+            _fetch_one(fetching, object_id or "", hints, delivery)
+            return 0
     except DistError as error:
-        error.with_facts(locator=locator, object_id=object_id)
+        error.with_facts(locator=locator, object_id=object_id or "")
         raise
+    finally:
+        if display is not None:
+            display.close()
+
+
+def _fetch_one(fetching: Fetching, object_id: str, hints: Hints, delivery: Delivery) -> None:
     from dist_tool.api import Notice
 
-    common.report(Notice("debug", f"{locator} {object_id}: {desc.digest}, {desc.size} bytes, {desc.media_type}"))
+    with ExitStack() as stack:
+        sink = delivery.open(stack)
+        if delivery.verify == "before" and fetching.store is None:
+            from dist_tool.cli._many import spooled, unheld
 
-
-def _deliver(
-    remote: Remote, object_id: str, hints: Hints, options: Options, output: str | None, *, before: bool
-) -> Descriptor:
-    from dist_tool.cli._output import file_sink, stdout_sink
-    from dist_tool.transfer.fetch import fetch_to
-
-    if output == "":
-        raise InvalidArgument("--output: the name is empty")
-    if output is not None and output != "-":
-        with file_sink(output) as sink:
-            return fetch_to(remote, object_id, sink, hints, options)
-    sink = stdout_sink(force=output == "-")
-    if not before:
-        return fetch_to(remote, object_id, sink, hints, options)
-    return _spooled(remote, object_id, hints, options, sink)
-
-
-def _spooled(remote: Remote, object_id: str, hints: Hints, options: Options, sink: Sink) -> Descriptor:
-    from tempfile import TemporaryFile
-
-    from dist_tool.stream import CHUNK
-    from dist_tool.transfer.fetch import fetch_to
-
-    with TemporaryFile() as spool:
-        desc = fetch_to(remote, object_id, lambda data: _keep(spool, data), hints, options)
-        spool.seek(0)
-        while data := spool.read(CHUNK):
-            sink(memoryview(data))
-    return desc
-
-
-def _keep(spool: IO[bytes], data: memoryview) -> None:
-    try:
-        spool.write(data)
-    except OSError as error:
-        raise LocalFailure(f"temporary file: {error.strerror}") from error
+            kept = spooled(unheld(fetching), object_id, hints)
+            with kept.content:
+                kept.copy_to(sink)
+            desc = kept.desc
+        else:
+            desc = fetching.fetch(object_id, hints, sink)
+    text = f"{object_id} is {desc.digest}, {desc.size} bytes, {desc.media_type}"
+    fetching.options.report(Notice("debug", text))

@@ -31,6 +31,7 @@ def load(
     timeout_s: float | None = None,
     max_size: int | None = None,
     lenient: bool | None = None,
+    store: bool | None = None,
 ) -> Settings:
     """Everything that was configured, checked.
 
@@ -40,7 +41,7 @@ def load(
     FILE:LINE or with the name of the variable.
     """
     contents = [_contents(name, data, environ) for name, data in _files(environ, file)]
-    fetch = Fetch(timeout_s, max_size, lenient).over(from_environ(environ))
+    fetch = Fetch(timeout_s, max_size, lenient, store=store).over(from_environ(environ))
     for lesser in reversed(contents):
         fetch = fetch.over(lesser.fetch)
     remotes: dict[str, RemoteSettings] = {}
@@ -53,6 +54,7 @@ def load(
         timeout_s=fetch.timeout_s or None,
         max_size=fetch.max_size or None,
         lenient=bool(fetch.lenient),
+        store=bool(fetch.store),
     )
 
 

@@ -21,6 +21,7 @@ class Fetch(NamedTuple):
     max_size: int | None = None
     lenient: bool | None = None
     token_cache: bool | None = None
+    store: bool | None = None
 
     def over(self, lesser: Fetch) -> Fetch:
         """This, and what `lesser` says where this says nothing."""

@@ -142,8 +142,8 @@ FETCH = Table(
         "max_size": Key(values.size),
         "lenient": Key(values.flag),
         "token_cache": Key(values.flag),
+        "store": Key(values.flag),
     },
-    later=frozenset({"store"}),
 )
 
 

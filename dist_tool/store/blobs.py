@@ -32,10 +32,6 @@ class Blob(Body):
         with files.failing("cannot read from the store"):
             return self._raw.readinto(view) or 0
 
-    def reopen_past_end(self) -> bool:
-        """False: the end of a file is its end."""
-        return False
-
     def fileno(self) -> int:
         """The file descriptor, for reading at an offset."""
         return self._raw.fileno()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.api import Closable, NamedFetcher, Notice, Remote, Report, unheard
-from dist_tool.errors import DistError, NoDigest, SizeMismatch
+from dist_tool.api import Closable, Event, NamedFetcher, Notice, Progress, Remote, Report, unheard, unseen
+from dist_tool.errors import DistError, InvalidArgument, NoDigest, SizeMismatch
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.reference import Hints, Locator, parse_locator
-from dist_tool.stream import Body, ResumingReader, Sink, VerifiedReader, as_body, pump
+from dist_tool.spec.reference import Hints, Locator, parse_locator, parse_object
+from dist_tool.stream import SMALL, Body, Judge, ResumingReader, Sink, VerifiedReader, as_body, pump
+from dist_tool.transfer.watch import watched
 from dist_tool.verifier import Verifier
 
 if TYPE_CHECKING:
@@ -22,11 +24,17 @@ if TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """How to fetch. `limit` bounds an object's size in bytes; `report` hears of warnings and retries."""
+    """How to fetch. `limit` bounds an object's size in bytes.
+
+    `report` hears of warnings and retries, `progress` of bytes; `small` is the size in bytes up
+    to which nothing is written before the whole is verified.
+    """
 
     retry: Retry = Retry()
     limit: int | None = None
     report: Report = unheard
+    progress: Progress = unseen
+    small: int = SMALL
 
 
 _NO_HINTS = Hints()
@@ -73,27 +81,62 @@ def open_object(remote: Remote, object_id: str, hints: Hints = _NO_HINTS, option
     all that the remote raises. The caller closes `source`.
     """
     try:
-        desc = remote.resolve(object_id, hints._replace(content=True))
+        desc = locate(remote, object_id, hints._replace(content=True))
     except NoDigest:
         if not isinstance(remote, NamedFetcher):
             raise
         return _open_unverified(remote, object_id, hints, options)
-    expected = desc.size if desc.size is not None else hints.size
-    if hints.size not in (None, expected):
-        raise SizeMismatch(f"{object_id} has {expected} bytes, the hint says {hints.size}")
-    verifier = Verifier(desc.digest, expected)
-    source = ResumingReader(_opener(remote, desc), verifier, options.retry, report=options.report, limit=options.limit)
+    return open_descriptor(remote, desc, hints, options)
+
+
+def open_descriptor(remote: Remote, desc: Descriptor, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS) -> Opened:
+    """Make the first request for an object that is known. See `open_object`."""
+    verifier = Verifier(desc.digest, desc.size)
+    source = open_source(remote, desc, verifier, options)
     source.open()
     _compare_types(desc, hints, source, options.report)
     return Opened(desc, source, verifier)
 
 
-def _opener(remote: Remote, desc: Descriptor) -> Callable[[int], Body]:
-    """How to (re)open the object; content that came along with its descriptor needs no opening."""
-    if desc.data is not None and len(desc.data) == desc.size:
-        return lambda offset: _InlineBody(desc, offset)
+def identify(remote: Remote, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
+    """The descriptor of an object, as cheaply as it can be known; see `locate`.
+
+    A digest is known already and nobody is asked; what a tag means is asked without the content.
+    """
+    try:
+        is_digest = parse_object(object_id).digest is not None
+    except InvalidArgument:
+        is_digest = False
+    return locate(remote, object_id, hints._replace(content=is_digest))
+
+
+def locate(remote: Remote, object_id: str, hints: Hints) -> Descriptor:
+    """The descriptor of an object, its size that of the hints where nobody else says.
+
+    Raises SizeMismatch where both say and disagree, NoDigest, and what resolving raises.
+    """
+    desc = remote.resolve(object_id, hints)
+    if desc.size is None:
+        return replace(desc, size=hints.size)
+    if hints.size not in (None, desc.size):
+        raise SizeMismatch(f"{object_id} has {desc.size} bytes, the hint says {hints.size}")
+    return desc
+
+
+def open_source(remote: Remote, desc: Descriptor, judge: Judge, options: Options) -> ResumingReader:
+    """The bytes of a descriptor's object, resumed over cuts; nothing is asked for yet.
+
+    Content that came along with the descriptor needs no asking, and is judged all the same.
+    """
     bare = replace(desc, data=None)
-    return lambda offset: as_body(remote.open(bare, offset), offset)
+    if desc.data is not None and len(desc.data) == desc.size:
+        reopen: Callable[[int], Body] = partial(_InlineBody, desc)
+    else:
+
+        def reopen(offset: int) -> Body:
+            return as_body(remote.open(bare, offset), offset)
+
+    return ResumingReader(reopen, judge, options.retry, report=options.report, limit=options.limit)
 
 
 class _InlineBody(Body):
@@ -166,11 +209,14 @@ def fetch_to(
     Returns its descriptor, complete. Where nobody knows a digest, the bytes are delivered with
     a warning and the digest is the one that they turned out to have.
     """
-    opened = open_object(remote, object_id, hints, options)
-    try:
-        size = pump(opened.source, opened.verifier, sink)
-    finally:
-        opened.source.close()
+    return deliver(open_object(remote, object_id, hints, options), object_id, sink, options)
+
+
+def deliver(opened: Opened, ref: str, sink: Sink, options: Options = _DEFAULTS) -> Descriptor:
+    """Write an opened object to `sink` and close it; `ref` is its name for those who watch."""
+    with closing(watched(opened.source, ref, options.progress)) as source:
+        size = pump(source, opened.verifier, sink, small=options.small)
+    options.progress(Event(ref, size, size, "done"))
     desc = opened.desc or Descriptor(opened.verifier.actual())
     return replace(desc, size=size, data=None, media_type=opened.source.media_type or desc.media_type)
 

@@ -255,7 +255,8 @@ def check_redirect(source: Origin, target: Origin, remote: RemoteSettings) -> No
     if source.scheme == "https" and target.scheme == "http":
         raise PolicyRefused(f"{source.netloc} redirects from https to http ({target.netloc})")
     to, here = host_class(target.host), host_class(source.host)
-    if to in ("loopback", "link-local") and to != here and not remote.redirect.allow_private:
+    inner = ("loopback", "link-local") if remote.redirect.to_private else ("loopback", "link-local", "private")
+    if to in inner and to != here and not remote.redirect.allow_private:
         raise PolicyRefused(
             f"{source.netloc} redirects to {target.netloc}, a {to} address",
             hint="redirect.allow_private = true allows it for this remote",

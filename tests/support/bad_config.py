@@ -52,7 +52,7 @@ KEYS = [
     BadConfig("policy", '\n[policy]\nrequire_digest = ["x"]\n', "policy is not supported by this version", 2),
     BadConfig("pin", '[pin]\n"docker.io/library/redis:7" = "sha256:00"\n', "pin is not supported by this version", 1),
     BadConfig("import", 'import = ["hosts.toml"]\n', "import is not supported by this version", 1),
-    BadConfig("fetch-store", "[fetch]\nstore = true\n", "fetch.store is not supported by this version", 2),
+    BadConfig("fetch-store", "[fetch]\nstore = 'yes'\n", "fetch.store", 2),
 ]
 TYPES = [
     BadConfig("remote-as-a-table", '[remote]\nprefix = "registry.example"\n', "write [[remote]], with two brackets", 1),

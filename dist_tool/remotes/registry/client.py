@@ -37,7 +37,8 @@ class RegistryRemote:
         self._context = context
         self._endpoint = Endpoint(locator.host, locator.path, context)
         self._found: dict[Digest, str] = {}
-        self._accept = ""
+        # Media types that hints asked for, by digest: `open` hears of the digest only.
+        self._wanted: dict[Digest, tuple[str, ...]] = {}
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """The descriptor of a tag or digest; see `api.Resolver`.
@@ -46,24 +47,25 @@ class RegistryRemote:
         `hints.content`, nothing at all for a digest with `hints.content`.
         """
         name = parse_object(object_id)
-        self._accept = _accept(hints)
         if name.digest is None:
-            return self._get_tag(name.tag) if hints.content else self._head_tag(name.tag)
+            accept = _accept(hints.media_types)
+            return self._get_tag(name.tag, accept) if hints.content else self._head_tag(name.tag, accept)
         name.digest.hasher()  # an algorithm that cannot be verified is refused before anything is asked
         desc = Descriptor(name.digest, hints.size, hints.media_type() or mediatypes.OCTET_STREAM)
+        self._wanted[name.digest] = hints.media_types
         return desc if hints.content else self._head_digest(desc)
 
-    def _head_tag(self, tag: str) -> Descriptor:
+    def _head_tag(self, tag: str, accept: str) -> Descriptor:
         """HEAD, which Docker Hub does not meter; GET where that tells too little (B13-B15)."""
         try:
-            reply = self._endpoint.ask("HEAD", f"manifests/{tag}", {"Accept": self._accept}, (200,))
+            reply = self._endpoint.ask("HEAD", f"manifests/{tag}", {"Accept": accept}, (200,))
         except (Unsupported, PermissionDenied):  # without a body: GET shows the reason, or works
-            return replace(self._get_tag(tag), data=None)
+            return self._get_tag(tag, accept)
         reply.close()
         digest, size = _header_digest(reply), content_length(reply.headers)
         media_type = mediatypes.essence(reply.headers.get("Content-Type", ""))
         if digest is None or size is None or not media_type:
-            return replace(self._get_tag(tag), data=None)
+            return self._get_tag(tag, accept)
         _refuse_schema1(media_type)
         return Descriptor(digest, size, media_type)
 
@@ -71,7 +73,7 @@ class RegistryRemote:
         """See that a digest is there. The registry's word on its digest counts for nothing (B11)."""
         manifest_first = mediatypes.is_manifest_like(desc.media_type) or desc.media_type == mediatypes.OCTET_STREAM
         for part in ("manifests", "blobs") if manifest_first else ("blobs", "manifests"):
-            headers = {"Accept": self._accept} if part == "manifests" else {}
+            headers = self._headers(part, desc)
             try:
                 reply = self._endpoint.ask("HEAD", f"{part}/{desc.digest}", headers, (200,))
             except NotFound as error:
@@ -82,21 +84,28 @@ class RegistryRemote:
             return replace(desc, size=content_length(reply.headers), media_type=media_type)
         raise failure
 
-    def _get_tag(self, tag: str) -> Descriptor:
+    def _headers(self, place: str, desc: Descriptor) -> dict[str, str]:
+        if place != "manifests":
+            return {"Accept": "*/*"}
+        own = (desc.media_type,) if mediatypes.is_manifest_like(desc.media_type) else ()
+        return {"Accept": _accept((*self._wanted.get(desc.digest, ()), *own))}
+
+    def _get_tag(self, tag: str, accept: str) -> Descriptor:
         """GET, and pin: from here on the digest of these bytes decides (behaviours B1)."""
         for last in (False, True):
-            reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": self._accept})
+            reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": accept})
             claimed = _header_digest(reply)
             digest = Digest.of(data, claimed.algorithm if claimed else "sha256")
-            if claimed is None or claimed == digest:
+            if claimed in (None, digest):
                 break
-            self._disbelieve(reply, claimed, digest, final=last)
+            self._disbelieve(f"{reply.origin.netloc} declares {claimed}, the content is {digest}", final=last)
+            if self._context.settings.lenient:
+                break
         media_type = _document_type(reply, data)
         return Descriptor(digest, len(data), media_type, data=data)
 
-    def _disbelieve(self, reply: Reply, claimed: Digest, actual: Digest, *, final: bool) -> None:
+    def _disbelieve(self, text: str, *, final: bool) -> None:
         """A header that contradicts the body (B12): once it may be a race, twice it is a lie."""
-        text = f"{reply.origin.netloc} declares {claimed}, the content is {actual}"
         if self._context.settings.lenient:
             self._context.report(Notice("warning", text))
         elif final:
@@ -127,9 +136,7 @@ class RegistryRemote:
         return self._open_foreign(desc, failure or NotFound(f"{desc.digest} is gone"))
 
     def _open_at(self, place: str, desc: Descriptor, offset: int) -> Body:
-        headers = {"Accept": _accept(Hints((desc.media_type,)) if place == "manifests" else None)}
-        if place == "manifests":
-            headers["Accept"] = self._accept or headers["Accept"]
+        headers = self._headers(place, desc)
         tail = f"{place}/{desc.digest}"
         if offset:
             reply = self._endpoint.ask("GET", tail, {**headers, "Range": f"bytes={offset}-"}, (200, 206, 416))
@@ -181,11 +188,8 @@ class RegistryRemote:
         self._endpoint.close()
 
 
-def _accept(hints: Hints | None) -> str:
-    """The Accept header: the hints' types first, then all that is understood (B4-B6)."""
-    if hints is None:
-        return "*/*"
-    wanted = [*hints.media_types, *((hints.media_type(),) if mediatypes.is_manifest_like(hints.media_type()) else ())]
+def _accept(wanted: tuple[str, ...]) -> str:
+    """The Accept header: the wanted types first, then all that is understood (B4-B6)."""
     return ", ".join(dict.fromkeys([*wanted, *mediatypes.ACCEPTED, "*/*"]))
 
 

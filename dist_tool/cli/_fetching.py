@@ -1,0 +1,70 @@
+"""Fetching for the command: straight from the remote, or through the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dist_tool.errors import InvalidArgument
+from dist_tool.spec.reference import Hints, Locator, Reference, parse_object
+from dist_tool.transfer.fetch import Options, deliver, fetch_to, identify, open_descriptor
+
+if TYPE_CHECKING:
+    from dist_tool.api import Remote
+    from dist_tool.spec.descriptor import Descriptor
+    from dist_tool.store.disk import DiskStore
+    from dist_tool.stream import Sink
+
+
+class Fetching(NamedTuple):
+    """A remote with how to fetch from it; with a store, everything goes through that."""
+
+    locator: Locator
+    remote: Remote
+    options: Options
+    store: DiskStore | None = None
+
+    def fetch(self, object_id: str, hints: Hints, sink: Sink) -> Descriptor:
+        """Write an object to `sink`. Raises as `transfer.fetch.fetch_to`."""
+        if self.store is None:
+            return fetch_to(self.remote, object_id, sink, hints, self.options)
+        return self.write(self.identify(object_id, hints), hints, sink)
+
+    def identify(self, object_id: str, hints: Hints) -> Descriptor:
+        """The descriptor of an object, as cheaply as it can be known.
+
+        With a store, it holds the object afterwards where that is a tag: the name is recorded.
+        """
+        if self.store is None:
+            return identify(self.remote, object_id, hints)
+        from dist_tool.transfer.keep import find, keep
+
+        desc = find(self.remote, self.store, object_id, hints)
+        name = self._name(object_id)
+        if name:
+            desc = keep(self.remote, self.store, desc, self.options)
+            self.store.tag(name, desc)
+        return desc
+
+    def write(self, desc: Descriptor, hints: Hints, sink: Sink) -> Descriptor:
+        """Write a known object to `sink`."""
+        if self.store is None:
+            return deliver(
+                open_descriptor(self.remote, desc, hints, self.options), str(desc.digest), sink, self.options
+            )
+        from dist_tool.transfer.keep import fetch_kept
+
+        return fetch_kept(self.remote, self.store, desc, sink, self.options)
+
+    def _name(self, object_id: str) -> str:
+        """What a tag is recorded as: its full reference, so that names of two places cannot clash."""
+        try:
+            name = parse_object(object_id)
+        except InvalidArgument:
+            return object_id  # a reference name of a layout
+        if name.digest is not None:
+            return ""
+        return (
+            str(Reference(Locator("", self.locator.rest), name.tag))
+            if self.locator.kind in ("", "registry")
+            else object_id
+        )

@@ -1,0 +1,198 @@
+"""`dist fetch --stdin`: lines in, objects out, in the order of the lines."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from dist_tool.cli._errors import write_error
+from dist_tool.cli._output import file_sink, write_stdout
+from dist_tool.errors import DistError, LocalFailure
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.reference import Hints
+from dist_tool.stream import CHUNK, Body, Sink, pump
+from dist_tool.transfer.many import Line, Outcome, in_order, shared_exit_code
+from dist_tool.verifier import Verifier
+
+if TYPE_CHECKING:
+    from dist_tool.cli._delivery import Delivery
+    from dist_tool.cli._fetching import Fetching
+    from dist_tool.cli._options import Common
+
+_IN_MEMORY = 256 << 10  # bytes of an object that waits for its turn; the rest is in a temporary file
+_LONGEST_LINE = 64 << 10
+_READ = 64 << 10
+
+
+class _Incomplete(Exception):
+    """Some objects failed: a file that should hold all of them does not appear."""
+
+
+def fetch_lines(fetching: Fetching, delivery: Delivery, common: Common) -> int:
+    """Fetch every object that standard input names; returns the exit code.
+
+    A failed one is reported with its line and does not stop the others. The exit code is the
+    one that all failures share, else 1.
+    """
+    errors: list[DistError] = []
+    as_json = common.error_format == "json"
+    try:
+        with ExitStack() as stack:
+            target: Concatenate | IntoDirectory
+            if delivery.into is not None:
+                target = IntoDirectory(unheld(fetching), delivery.into)
+            else:
+                target = Concatenate(unheld(fetching), delivery.open(stack), framed=delivery.frame)
+            work: Callable[[Line], Any] = target.work
+            for outcome in in_order(read_lines(b"\0" if delivery.null else b"\n"), work, delivery.jobs):
+                target.deliver(outcome)
+                if outcome.error is not None:
+                    errors.append(_reported(fetching, outcome.line, outcome.error, as_json=as_json))
+            if errors:
+                raise _Incomplete
+    except _Incomplete:
+        pass
+    return shared_exit_code(errors)
+
+
+def unheld(fetching: Fetching) -> Fetching:
+    """The same for a sink that is a spool or a temporary file: nothing need be held in memory as well."""
+    return fetching._replace(options=fetching.options._replace(small=0))
+
+
+def _reported(fetching: Fetching, line: Line, error: DistError, *, as_json: bool) -> DistError:
+    error.with_facts(locator=str(fetching.locator), object_id=f"{line.text.split()[0]} (line {line.number})")
+    write_error(error, as_json=as_json)
+    return error
+
+
+def read_lines(separator: bytes) -> Iterator[Line]:
+    """The lines of standard input as they come; empty ones are passed over.
+
+    Raises LocalFailure for a line without end: nothing here grows with the input.
+    """
+    rest = b""
+    number = 0
+    while data := _read_stdin():
+        *lines, rest = (rest + data).split(separator)
+        if len(rest) > _LONGEST_LINE:
+            raise LocalFailure(f"standard input: a line of more than {_LONGEST_LINE} bytes")
+        for line in lines:
+            number += 1
+            yield from _line(number, line)
+    yield from _line(number + 1, rest)
+
+
+def _read_stdin() -> bytes:
+    try:
+        return os.read(0, _READ)
+    except OSError as error:
+        raise LocalFailure(f"standard input: {error.strerror}") from error
+
+
+def _line(number: int, data: bytes) -> Iterator[Line]:
+    text = data.decode("utf-8", "backslashreplace").strip()
+    if text:
+        yield Line(number, text)
+
+
+class Spooled(NamedTuple):
+    """An object that was fetched and verified, waiting for its turn."""
+
+    desc: Descriptor
+    content: IO[bytes]
+
+    def copy_to(self, sink: Sink) -> None:
+        """Write the content."""
+        self.content.seek(0)
+        while data := self.content.read(CHUNK):
+            sink(memoryview(data))
+
+
+def spooled(fetching: Fetching, object_id: str, hints: Hints) -> Spooled:
+    """Fetch an object into memory or a temporary file. The caller closes `content`."""
+    content = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  lives on in what is returned
+
+    def sink(data: memoryview) -> None:
+        try:
+            content.write(data)
+        except OSError as error:
+            raise LocalFailure(f"temporary file: {error.strerror}") from error
+
+    try:
+        return Spooled(fetching.fetch(object_id, hints, sink), content)
+    except BaseException:
+        content.close()
+        raise
+
+
+class Concatenate:
+    """The objects' bytes, one after the other; with `framed`, each behind a line DIGEST TYPE SIZE.
+
+    Every object is verified before its first byte, whatever its size.
+    """
+
+    def __init__(self, fetching: Fetching, sink: Sink, *, framed: bool) -> None:
+        self._fetching = fetching
+        self._sink = sink
+        self._framed = framed
+
+    def work(self, line: Line) -> Spooled:
+        """Fetch a line's object, in a worker."""
+        return spooled(self._fetching, *line.parse())
+
+    def deliver(self, outcome: Outcome[Spooled]) -> None:
+        """Write what came of a line."""
+        if outcome.result is None:
+            if outcome.error is not None:
+                self._frame(f"{outcome.line.text.split()[0]} error {outcome.error.exit_code}\n")
+            return
+        desc = outcome.result.desc
+        with outcome.result.content:
+            self._frame(f"{desc.digest} {desc.media_type} {desc.size}\n")
+            outcome.result.copy_to(self._sink)
+            self._frame("\n")
+
+    def _frame(self, text: str) -> None:
+        if self._framed:
+            self._sink(memoryview(text.encode("utf-8", "backslashreplace")))
+
+
+class IntoDirectory:
+    """One file a digest in a directory, named ALGORITHM-ENCODED; prints its path when it is there."""
+
+    def __init__(self, fetching: Fetching, directory: str) -> None:
+        self._fetching = fetching
+        self._directory = directory
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            raise LocalFailure(f"{directory}: {error.strerror}") from error
+
+    def work(self, line: Line) -> str:
+        """Fetch a line's object into its file, unless that is there and right."""
+        object_id, hints = line.parse()
+        desc = self._fetching.identify(object_id, hints)
+        path = os.path.join(self._directory, f"{desc.digest.algorithm}-{desc.digest.encoded}")
+        if not _is_intact(path, desc):
+            with file_sink(path) as sink:
+                self._fetching.write(desc, hints, sink)
+        return path
+
+    def deliver(self, outcome: Outcome[str]) -> None:
+        """Print the path."""
+        if outcome.result is not None:
+            write_stdout(os.fsencode(outcome.result) + b"\n")
+
+
+def _is_intact(path: str, desc: Descriptor) -> bool:
+    """True where a file holds exactly the object: it is hashed, its name alone proves nothing."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            pump(Body(file), Verifier(desc.digest, desc.size), lambda _: None, small=0)
+    except (OSError, DistError):
+        return False
+    return True

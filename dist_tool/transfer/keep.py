@@ -1,0 +1,122 @@
+"""Fetching through the store: what is there is not asked for, what was cut goes on."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dist_tool.api import Event, Listeners, Notice, Remote
+from dist_tool.errors import AlreadyExists, DataLoss, DigestMismatch, NotFound, SizeMismatch
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
+from dist_tool.spec.reference import Hints
+from dist_tool.stream import Readable, Sink, pump
+from dist_tool.transfer.fetch import Options, identify, open_source
+from dist_tool.transfer.watch import watched
+from dist_tool.verifier import Verifier
+
+if TYPE_CHECKING:
+    from dist_tool.store.disk import DiskStore
+    from dist_tool.store.writer import DiskWriter
+
+_DEFAULTS = Options()
+
+
+def fetch_kept(
+    remote: Remote, store: DiskStore, desc: Descriptor, sink: Sink, options: Options = _DEFAULTS
+) -> Descriptor:
+    """Have an object in the store, then write it to `sink`; returns its descriptor.
+
+    Nothing is written to `sink` before the whole is verified. A stored blob that has rotted is
+    fetched anew. Raises as `fetch.fetch_to`, and LocalFailure.
+    """
+    kept = keep(remote, store, desc, options)
+    written = 0
+
+    def counted(data: memoryview) -> None:
+        nonlocal written
+        sink(data)
+        written += len(data)
+
+    try:
+        deliver(store, kept, counted, options)
+    except DataLoss as error:
+        if written:
+            raise
+        options.report(Notice("warning", f"the stored {kept.digest} is damaged ({error.what}); fetching it anew"))
+        store.delete(kept.digest)
+        deliver(store, keep(remote, store, desc, options), sink, options)
+    return kept
+
+
+def find(remote: Remote, store: DiskStore, object_id: str, hints: Hints) -> Descriptor:
+    """The descriptor of an object; see `fetch.identify`.
+
+    Raises SizeMismatch where the store knows another size than was expected.
+    """
+    desc = identify(remote, object_id, hints)
+    size = store.size(desc.digest)
+    if size is not None and desc.size not in (None, size):
+        raise SizeMismatch(f"{object_id} has {size} bytes, {desc.size} were expected")
+    return desc if size is None else replace(desc, size=size)
+
+
+def keep(remote: Remote, store: DiskStore, desc: Descriptor, options: Options = _DEFAULTS) -> Descriptor:
+    """Have the object of `desc` in the store; returns the descriptor, complete.
+
+    Of two processes that want the same digest one fetches, the other waits. A partial write
+    of an earlier session goes on from where it is; if that turns out wrong, it begins anew.
+    """
+    from dist_tool.store.waiting import wait_for_writer
+
+    ref = str(desc.digest)
+    for attempt in (1, 2):
+        size = store.size(desc.digest)
+        if size is not None:
+            options.progress(Event(ref, size, size, "exists", size))
+            return replace(desc, size=size, data=None)
+        try:
+            listeners = Listeners(options.report, options.progress)
+            with wait_for_writer(store, ref, desc, options.retry, listeners) as writer:
+                return _fill(remote, writer, desc, options)
+        except AlreadyExists:
+            continue
+        except DigestMismatch:
+            if attempt == 2 or not writer.resumed:
+                raise
+            options.report(Notice("info", f"what an earlier session left of {ref} is wrong; beginning anew"))
+    raise NotFound(f"{ref} was removed from the store while it was being fetched")
+
+
+def _fill(remote: Remote, writer: DiskWriter, desc: Descriptor, options: Options) -> Descriptor:
+    source = open_source(remote, desc, _WriterJudge(writer, desc), options)
+    source.start_at(writer.offset)
+    with closing(watched(source, str(desc.digest), options.progress)) as watching:
+        if writer.digest() != desc.digest:  # an earlier session may have ended just before its commit
+            writer.fill(watching)
+            while writer.digest() != desc.digest and source.reopen_past_end():
+                writer.fill(watching)
+    committed = writer.commit(replace(desc, data=None))
+    options.progress(Event(str(desc.digest), writer.offset, writer.offset, "done", writer.resumed))
+    return replace(committed, media_type=source.media_type or desc.media_type)
+
+
+class _WriterJudge:
+    """A writer as the judge of a `ResumingReader`: `commit` has the last word."""
+
+    def __init__(self, writer: DiskWriter, desc: Descriptor) -> None:
+        self._writer = writer
+        self.digest: Digest | None = desc.digest
+        self.size = desc.size
+        self.source = ""
+
+    def snapshot(self) -> tuple[int, bytes]:
+        return self._writer.offset, bytes.fromhex(self._writer.digest().encoded)
+
+
+def deliver(store: DiskStore, desc: Descriptor, sink: Sink, options: Options = _DEFAULTS) -> None:
+    """Write a stored blob to `sink`, verified as if it came from anywhere. Raises DataLoss."""
+    source: Readable = store.open(desc)
+    with closing(source):
+        pump(source, Verifier(desc.digest, desc.size, source="the store"), sink, small=options.small)
