@@ -1,0 +1,84 @@
+"""Memory does not grow with the object: measured as the peak resident size of a real process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from support.content import random_bytes
+from support.processes import dist_command, dist_environment
+
+MIB = 1 << 20
+PIECE = random_bytes("memory", MIB)
+CEILING_MIB = 80
+
+
+@contextmanager
+def blob_server(pieces: int, *, chunked: bool) -> Iterator[tuple[str, str]]:
+    """HOST:PORT and digest of a blob that is never held anywhere: one piece, over and over."""
+    hasher = hashlib.sha256()
+    for _ in range(pieces):
+        hasher.update(PIECE)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while b"\r\n\r\n" not in connection.recv(65536):
+                pass
+            framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (pieces * MIB)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
+            for _ in range(pieces):
+                connection.sendall(b"%x\r\n%s\r\n" % (MIB, PIECE) if chunked else PIECE)
+            if chunked:
+                connection.sendall(b"0\r\n\r\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}", f"sha256:{hasher.hexdigest()}"
+    finally:
+        thread.join()
+        listener.close()
+
+
+def peak_of_fetch(pieces: int, *options: str, chunked: bool = False) -> float:
+    """Peak resident size in MiB of fetching `pieces` MiB to /dev/null."""
+    with blob_server(pieces, chunked=chunked) as (host, digest):
+        process = subprocess.Popen(
+            dist_command("fetch", f"{host}/memory", digest, *options),
+            env=dist_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        with process.stderr:
+            complaint = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, complaint.decode()
+    return usage.ru_maxrss / 1024
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--store",), ("--verify=before",)], ids=lambda options: "".join(options) or "plain"
+)
+def test_memory_is_bounded_and_the_same_for_a_small_and_a_large_object(options: tuple[str, ...]) -> None:
+    small, large = peak_of_fetch(20, *options), peak_of_fetch(160, *options)
+    assert large < CEILING_MIB
+    assert large < small * 1.1 + 2
+
+
+def test_memory_is_bounded_without_a_declared_length() -> None:
+    assert peak_of_fetch(160, chunked=True) < CEILING_MIB
+
+
+@pytest.mark.torture
+def test_ten_gibibytes_stream_through_in_constant_memory() -> None:
+    assert peak_of_fetch(10 << 10) < CEILING_MIB
