@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from dist_tool.errors import (
     DistError,
@@ -105,10 +105,14 @@ class Endpoint:
         target = _next_link(reply.headers.get("Link", ""))
         if target is None:
             return None
-        url, root = urljoin(reply.request.url, target), self.url("")
-        if Origin.of(url) != self._client.home or not url.startswith(root):
+        try:
+            url = urlsplit(urljoin(reply.request.url, target))
+        except ValueError as error:
+            raise ProtocolError(f"{self.host}: the next page has no usable URL") from error
+        root = f"/v2/{self.path}/"
+        if Origin.of(url.geturl()) != self._client.home or not url.path.startswith(root):
             raise ProtocolError(f"{self.host}: the next page is elsewhere")
-        return url.removeprefix(root)
+        return url.path.removeprefix(root) + (f"?{url.query}" if url.query else "")
 
     def close(self) -> None:
         """Close every connection."""

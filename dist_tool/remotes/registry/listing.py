@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dist_tool.errors import BadManifest, DistError, LimitExceeded, NotFound, ProtocolError
+from dist_tool.errors import BadManifest, DistError, LimitExceeded, NotFound, ProtocolError, Unsupported
 from dist_tool.remotes.registry.endpoint import Endpoint
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
@@ -52,16 +52,20 @@ def referrers(endpoint: Endpoint, subject: Digest, artifact_type: str = "") -> I
 
     Falls back to the referrers tag where the registry has no referrers API.
     """
+    from itertools import chain
     from urllib.parse import quote
 
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
+    pages = _pages(endpoint, f"referrers/{subject}{query}", OCI_INDEX)
     try:
-        for page, filtered in _pages(endpoint, f"referrers/{subject}{query}", OCI_INDEX):
-            yield from _entries(page, "" if filtered else artifact_type)
+        first = next(pages)
     except DistError as error:
         if not isinstance(error, NotFound) and error.status not in (400, 404, 405, 406):
             raise
         yield from _by_tag(endpoint, subject, artifact_type)
+        return
+    for page, filtered in chain([first], pages):
+        yield from _entries(page, "" if filtered else artifact_type)
 
 
 def referrers_tag(subject: Digest) -> str:
@@ -74,7 +78,7 @@ def _by_tag(endpoint: Endpoint, subject: Digest, artifact_type: str) -> Iterator
     try:
         _, data = endpoint.document(f"manifests/{referrers_tag(subject)}", {"Accept": ", ".join(ACCEPTED)})
         manifest = parse_manifest(data)
-    except (NotFound, BadManifest):
+    except (NotFound, BadManifest, Unsupported):  # whatever has that name, it is no list of referrers
         return
     for entry in manifest.manifests:
         if not artifact_type or entry.artifact_type == artifact_type:

@@ -1,0 +1,93 @@
+"""A registry of answers, without sockets: what is asked, in which order, and with which headers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import responses
+
+from dist_tool.api import Notice
+from dist_tool.remotes.registry import RegistryRemote
+from dist_tool.retry import Retry
+from dist_tool.settings import Context, RemoteSettings, Settings
+from dist_tool.spec.reference import Hints, parse_hints, parse_locator
+from dist_tool.transfer.fetch import Options, fetch_to
+
+HOST = "registry.test"
+REPOSITORY = "team/app"
+
+
+class MockedRegistry:
+    """`registry.test/team/app`. An answer that nobody asks for fails the test, as does a request without one."""
+
+    def __init__(self, mock: responses.RequestsMock) -> None:
+        self.mock = mock
+        self.notices: list[Notice] = []
+        self.waits: list[float] = []
+        self._open: list[RegistryRemote] = []
+
+    def answer(self, method: str, tail: str, status: int = 200, body: bytes = b"", **headers: str | None) -> None:
+        """Answer one request for `tail`, such as `manifests/latest`; the last answer stays.
+
+        Header names have `_` for `-`; a Content-Length that is right is sent unless another, or None, is given.
+        """
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named.setdefault("Content-Length", str(len(body)))
+        sent = {name: value for name, value in named.items() if value is not None and name != "Content-Type"}
+        url = tail if "://" in tail else f"https://{HOST}/v2/{REPOSITORY}/{tail}"
+        content = b"" if method == "HEAD" else body
+        self.mock.add(method, url, content, status=status, headers=sent, content_type=named.get("Content-Type"))
+
+    def remote(self, *, lenient: bool = False, locator: str = f"{HOST}/{REPOSITORY}", **table: Any) -> RegistryRemote:
+        """The remote, its retries not sleeping. It is closed with the fixture."""
+        retry = Retry(sleep=self.waits.append, random=lambda: 0.0)
+        context = Context(RemoteSettings(retry=retry, **table), Settings(lenient=lenient), self.notices.append)
+        self._open.append(RegistryRemote(parse_locator(locator), context))
+        return self._open[-1]
+
+    def fetch(self, object_id: object, *words: str, remote: RegistryRemote | None = None) -> bytes:
+        """All bytes of an object, verified."""
+        out = bytearray()
+        options = Options(Retry(sleep=self.waits.append), report=self.notices.append)
+        fetch_to(remote or self.remote(), str(object_id), out.extend, parse_hints(words), options)
+        return bytes(out)
+
+    @property
+    def asked(self) -> list[str]:
+        """The requests so far: METHOD and what of the repository."""
+        prefix = f"https://{HOST}/v2/{REPOSITORY}/"
+        return [f"{call.request.method} {str(call.request.url).removeprefix(prefix)}" for call in self.mock.calls]
+
+    def headers(self, name: str) -> list[str | None]:
+        """A header of each request so far."""
+        return [call.request.headers.get(name) for call in self.mock.calls]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [notice.text for notice in self.notices if notice.level == "warning"]
+
+    def close(self) -> None:
+        for remote in self._open:
+            remote.close()
+
+
+def hinted(*words: str, content: bool = False) -> Hints:
+    """Hints as typed."""
+    return parse_hints(words)._replace(content=content)
+
+
+@pytest.fixture
+def mocked_registry() -> Iterator[MockedRegistry]:
+    with responses.RequestsMock(assert_all_requests_are_fired=True) as mock:
+        registry = MockedRegistry(mock)
+        try:
+            yield registry
+        finally:
+            registry.close()
+
+
+def joined(types: Sequence[str]) -> str:
+    """An Accept header."""
+    return ", ".join(types)
