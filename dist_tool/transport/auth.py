@@ -36,12 +36,13 @@ class _Grant(NamedTuple):
     """A token in use. `obtained_at` is None where it was found in the cache.
 
     `extended`: the registry wanted more than was asked for at first, and this is the token
-    for that.
+    for that. `accepted`: the registry has taken it, so that a later refusal means its end.
     """
 
     token: AccessToken
     obtained_at: float | None
     extended: bool = False
+    accepted: bool = False
 
     @property
     def header(self) -> str:
@@ -105,6 +106,16 @@ class Authenticator:
         token = self._cache.load(self._key(scopes))
         return self._granted(scopes, _Grant(token, None)) if token is not None else ""
 
+    def accepted(self, scopes: Collection[str], sent: str) -> None:
+        """Take note that the registry did not refuse what was sent.
+
+        Should it later, then the token has ended early, or its keys have changed: that is
+        worth a new one, where a refusal of a new one is not (behaviours B41).
+        """
+        grant = self._grants.get(frozenset(scopes))
+        if grant is not None and grant.header == sent and not grant.accepted:
+            self._granted(scopes, grant._replace(accepted=True))
+
     def answer(self, challenges: Sequence[str], scopes: Collection[str], sent: str) -> str:
         """The value of Authorization to try again with, after a 401.
 
@@ -154,7 +165,7 @@ class Authenticator:
         """
         self._cache.discard(question.key, grant.token.value)
         fresh = grant.obtained_at is not None and self._cache.clock() - grant.obtained_at < _FRESH_S
-        if not fresh:
+        if not fresh or grant.accepted:
             return False
         if grant.extended or covers(grant.token.scopes, demanded_scopes(challenge.parameters.get("scope", ""))):
             raise self._refused(challenge, grant.token)

@@ -82,6 +82,7 @@ class Client:
                 reply.drain()
                 continue
             if reply.status != 401 or reply.origin != self.home:
+                self._auth.accepted(scopes, authorization)
                 return reply
             authorization = self._answer(reply, scopes, authorization)
         return reply

@@ -204,15 +204,17 @@ class TestTokens:
         assert outcome.code == 4
         assert len(tokens.issued) <= 3
 
-    def test_b24_a_token_that_expires_between_two_objects_is_renewed(self, server: FaultServer) -> None:
+    def test_b41_a_token_that_ends_midway_is_renewed(self, server: FaultServer) -> None:
+        """It was accepted once: its refusal is no verdict on us, but its end."""
         tokens = self._registry(server, uses=1)
-        server.always(
-            "GET",
-            TAG,
-            tokens.protect(content(IMAGE.manifest.data, IMAGE.manifest.media_type).but(cut=10, ranges=False)),
-        )
-        outcome = fetch(_locator(server), "v1")
-        assert outcome.code in (4, 6)
+        halves = faults.in_turn(faults.cut(BLOB.data, 1000), faults.cut(BLOB.data, 1000), content(BLOB.data))
+        server.always("GET", PATH, tokens.protect(halves))
+        outcome = fetch(_locator(server), BLOB.digest)
+        assert (outcome.data, outcome.error) == (BLOB.data, None)
+        assert len(tokens.issued) == 3
+        assert [request.header("range") for request in server.requests("GET", PATH)] == [
+            *("", "", "bytes=1000-", "bytes=1000-", "bytes=2000-", "bytes=2000-")
+        ]
 
     def test_c20_an_anonymous_pull_costs_a_challenge_and_a_token(self, server: FaultServer) -> None:
         """B55: cold and anonymous adds exactly two requests, and no ping of /v2/."""
