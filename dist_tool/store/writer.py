@@ -151,11 +151,13 @@ class DiskWriter:
         while not ended:
             buffer = buffers[0]
             filled = 0
-            while filled < CHUNK and not ended:
-                got = source.readinto(buffer[filled:]) or 0
-                filled += got
-                ended = not got
-            self._append(buffer[:filled])
+            try:
+                while filled < CHUNK and not ended:
+                    got = source.readinto(buffer[filled:]) or 0
+                    filled += got
+                    ended = not got
+            finally:  # also what came before a cut counts as progress
+                self._append(buffer[:filled])
             buffers.reverse()
         if self._background is not None:
             self._background.drain()

@@ -1,0 +1,135 @@
+"""Fetching through the store."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from support.content import blob, random_bytes
+
+from dist_tool.api import Event
+from dist_tool.errors import DigestMismatch, NotFound, SizeMismatch, Truncated
+from dist_tool.retry import Retry
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.reference import Hints, parse_object
+from dist_tool.store.disk import DiskStore
+from dist_tool.stream import Body
+from dist_tool.transfer.fetch import Options
+from dist_tool.transfer.keep import fetch_kept, find, keep
+
+ONCE = Options(retry=Retry(attempts=1))
+CONTENT = blob("keep", 3 << 20)
+
+
+class Source:
+    """A remote of one blob that counts, and can be told to cut or to lie."""
+
+    def __init__(self, data: bytes = CONTENT.data, *, cut_at: int | None = None) -> None:
+        self.data = data
+        self.cut_at = cut_at
+        self.offsets: list[int] = []
+        self.resolved = 0
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        digest = parse_object(object_id).digest
+        if digest is None:
+            self.resolved += 1
+            return CONTENT.descriptor
+        return Descriptor(digest, hints.size)
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        self.offsets.append(offset)
+        end = len(self.data) if self.cut_at is None else self.cut_at
+        return Body(io.BytesIO(self.data[offset:end]), offset=offset, total=len(self.data), source="test")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DiskStore:
+    return DiskStore(str(tmp_path / "store"))
+
+
+def taken(remote: Source, store: DiskStore, options: Options = ONCE) -> bytes:
+    out = bytearray()
+    fetch_kept(remote, store, find(remote, store, str(CONTENT.digest), Hints()), out.extend, options)
+    return bytes(out)
+
+
+def test_a_digest_that_is_in_the_store_asks_the_remote_nothing(store: DiskStore) -> None:
+    remote = Source()
+    assert taken(remote, store) == CONTENT.data
+    assert taken(remote, store) == CONTENT.data
+    assert remote.offsets == [0]
+
+
+def test_a_tag_costs_one_question_and_no_content_when_that_is_in_the_store(store: DiskStore) -> None:
+    remote = Source()
+    taken(remote, store)
+    assert find(remote, store, "latest", Hints()).digest == CONTENT.digest
+    assert (remote.resolved, remote.offsets) == (1, [0])
+
+
+def test_what_a_cut_fetch_left_is_continued_by_the_next(store: DiskStore) -> None:
+    broken = Source(cut_at=2_000_000)
+    with pytest.raises(Truncated):
+        taken(broken, store)
+    events: list[Event] = []
+    remote = Source()
+    assert taken(remote, store, ONCE._replace(progress=events.append)) == CONTENT.data
+    assert remote.offsets == [2_000_000]
+    assert {event.resumed for event in events if event.state == "moving"} == {2_000_000}
+
+
+def test_a_wrong_start_left_by_an_earlier_session_is_thrown_away_once(store: DiskStore) -> None:
+    with pytest.raises(Truncated):
+        taken(Source(random_bytes("other", len(CONTENT.data)), cut_at=1_500_000), store)
+    remote = Source()
+    assert taken(remote, store) == CONTENT.data
+    assert remote.offsets == [1_500_000, 0]
+
+
+def test_wrong_content_is_refused_delivered_to_nobody_and_poisons_nothing(store: DiskStore) -> None:
+    out = bytearray()
+    liar = Source(random_bytes("lie", len(CONTENT.data)))
+    with pytest.raises(DigestMismatch):
+        fetch_kept(liar, store, Descriptor(CONTENT.digest), out.extend, ONCE)
+    assert not out
+    assert store.size(CONTENT.digest) is None
+    assert list(store.statuses()) == []
+    assert taken(Source(), store) == CONTENT.data
+
+
+def test_a_rotten_blob_of_the_store_is_fetched_anew(store: DiskStore) -> None:
+    taken(Source(), store)
+    path = Path(store.path(CONTENT.digest))
+    path.chmod(0o644)
+    path.write_bytes(b"x" + CONTENT.data[1:])
+    notices: list[str] = []
+    remote = Source()
+    assert taken(remote, store, ONCE._replace(report=lambda notice: notices.append(notice.text))) == CONTENT.data
+    assert remote.offsets == [0]
+    assert any("damaged" in text for text in notices)
+
+
+def test_a_size_hint_that_the_store_contradicts_is_refused(store: DiskStore) -> None:
+    taken(Source(), store)
+    with pytest.raises(SizeMismatch):
+        find(Source(), store, str(CONTENT.digest), Hints(size=5))
+
+
+def test_an_absent_object_leaves_no_partial_write(store: DiskStore) -> None:
+    class Empty(Source):
+        def open(self, desc: Descriptor, offset: int = 0) -> Body:
+            raise NotFound("not here")
+
+    with pytest.raises(NotFound):
+        keep(Empty(), store, Descriptor(CONTENT.digest), ONCE)
+    assert list(store.statuses()) == []
+
+
+def test_an_empty_object_is_kept_like_any_other(store: DiskStore) -> None:
+    empty = blob("empty", 0)
+    out = bytearray()
+    fetch_kept(Source(b""), store, Descriptor(empty.digest), out.extend, ONCE)
+    assert not out
+    assert store.size(empty.digest) == 0
