@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -122,24 +122,48 @@ def _ends_of_life() -> Iterator[None]:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code. Never returns, never exits with 255."""
     args = list(sys.argv[1:] if argv is None else argv)
+    _hold_standard_files()
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         with _ends_of_life():
             code = _run(args)
     except _EndedBy as end:
         _die_by(end.number)
-    sys.exit(code)
+    _leave(code)
+
+
+def _hold_standard_files() -> None:
+    """Where one of 0, 1, 2 is closed, keep its number: else a socket gets it, and our output with it.
+
+    Writing output to what is held here fails, as it should; messages go nowhere.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: everything is written and closed, and taking the interpreter down costs a tenth of a start."""
+    _tidy()
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _tidy() -> None:
+    """Leave no temporary file of a thread that is still at work: nobody waits for those."""
+    output = sys.modules.get("dist_tool.cli._output")
+    if output is not None:
+        output.remove_unfinished()
 
 
 def _run(args: list[str]) -> int:
     try:
-        result = dist.main(args, prog_name="dist", standalone_mode=False)
-        from dist_tool.cli._output import close_stdout
-
-        close_stdout()
-        return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as done:
-        return done.exit_code
+        return _invoke(args)
     except click.Abort:  # end of input, or Ctrl-C, at a prompt
         raise KeyboardInterrupt from None
     except click.ClickException as error:
@@ -159,6 +183,19 @@ def _run(args: list[str]) -> int:
         return _fail(args, bug, debug=False)
 
 
+def _invoke(args: list[str]) -> int:
+    from dist_tool.cli._output import close_stdout, output_failure
+
+    try:
+        result = dist.main(args, prog_name="dist", standalone_mode=False)
+    except click.exceptions.Exit as done:  # --help and --version
+        result = done.exit_code
+    except OSError as error:  # click's own output; everything else maps its errors
+        raise output_failure(error) from error
+    close_stdout()
+    return result if isinstance(result, int) else 0
+
+
 def _as_usage_error(error: click.ClickException) -> DistError:
     message = error.format_message().replace("\n", " ")
     path = getattr(getattr(error, "ctx", None), "command_path", "dist")
@@ -176,6 +213,7 @@ def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
 
 def _die_by(number: signal.Signals) -> NoReturn:
     """End by a signal, so that the shell sees 128 + its number and loops stop as they should."""
+    _tidy()
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     signal.signal(number, signal.SIG_DFL)

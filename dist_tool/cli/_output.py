@@ -6,12 +6,14 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from dist_tool.errors import InvalidArgument, LocalFailure
 from dist_tool.stream import Sink
 
 _STDOUT = 1
+# Temporary files of this process: a worker cannot take its own away when the process is ended by a signal.
+_unfinished: set[str] = set()
 
 
 def write_stdout(data: memoryview | bytes) -> None:
@@ -31,7 +33,12 @@ def write_stdout(data: memoryview | bytes) -> None:
 
             select.select([], [_STDOUT], [])
         except OSError as error:
-            raise LocalFailure(f"standard output: {error.strerror}") from error
+            raise output_failure(error) from error
+
+
+def output_failure(error: OSError) -> Exception:
+    """What a failure to write to standard output is: a reader that left, or a LocalFailure."""
+    return error if isinstance(error, BrokenPipeError) else LocalFailure(f"standard output: {error.strerror or error}")
 
 
 def print_line(text: str) -> None:
@@ -42,12 +49,11 @@ def print_line(text: str) -> None:
 def close_stdout() -> None:
     """Close standard output and learn what that has to say: some file systems fail only here (H8)."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         os.close(os.dup(_STDOUT))
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError) as error:
-        raise LocalFailure(f"standard output: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise output_failure(error) from error
 
 
 def stdout_sink(*, force: bool = False) -> Sink:
@@ -97,6 +103,7 @@ def _beside(path: str) -> Iterator[Sink]:
     directory, name = os.path.split(target)
     with _failures(path):
         descriptor, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".part", dir=directory)
+    _unfinished.add(temporary)
     try:
         with _failures(path):
             try:
@@ -107,8 +114,21 @@ def _beside(path: str) -> Iterator[Sink]:
                 os.close(descriptor)
             os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        _remove(temporary)
         raise
+    finally:
+        _unfinished.discard(temporary)
+
+
+def remove_unfinished() -> None:
+    """Take away the temporary files of writers that will not come to an end."""
+    for temporary in list(_unfinished):
+        _remove(temporary)
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
 
 
 def _mode_for(path: str) -> int:
