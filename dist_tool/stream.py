@@ -64,7 +64,7 @@ class Body:
             self._file.close()
 
 
-def as_body(raw: IO[bytes] | Body, offset: int, source: str = "") -> Body:
+def as_body(raw: IO[bytes] | Body, offset: int, source: str = "the remote") -> Body:
     """What a fetcher returned, as a Body: a plain binary file begins where it was asked to."""
     return raw if isinstance(raw, Body) else Body(raw, offset=offset, source=source)
 

@@ -1,0 +1,290 @@
+"""What every kind of remote promises (api.py). A kind without a seeder makes the first test fail."""
+
+from __future__ import annotations
+
+import gc
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from contract.conftest import ALL_BLOBS, CONTENT, SEEDERS, SIZES, Place
+from support.content import Blob, flip, image
+
+from dist_tool.api import Listable, NamedFetcher, Referring, Remote
+from dist_tool.errors import (
+    DigestMismatch,
+    DistError,
+    InvalidArgument,
+    NoDigest,
+    NotFound,
+    SizeMismatch,
+    Truncated,
+    Unsupported,
+)
+from dist_tool.remotes import table
+from dist_tool.retry import Retry
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
+from dist_tool.spec.reference import Hints, parse_hints
+from dist_tool.stream import Body, as_body
+from dist_tool.transfer.fetch import Options, fetch, fetch_to, resolve
+
+V1 = CONTENT.images["v1"].manifest
+SMALL = CONTENT.blobs["small"]
+LAYER = CONTENT.images["v1"].layers[0]
+ABSENT = Digest.of(b"nobody has this")
+
+
+def test_every_kind_has_a_seeder_and_every_seeder_a_kind() -> None:
+    assert SEEDERS.keys() == table.BUILTIN.keys()
+
+
+def read(remote: Remote, object_id: object, *words: str) -> bytes:
+    out = bytearray()
+    fetch_to(remote, str(object_id), out.extend, parse_hints(words), Options(Retry(sleep=lambda _: None)))
+    return bytes(out)
+
+
+def drain(body: Body, piece: int = 1 << 16) -> bytes:
+    out = bytearray()
+    view = memoryview(bytearray(piece))
+    while got := body.readinto(view):
+        out += view[:got]
+    body.close()
+    return bytes(out)
+
+
+def from_offset(remote: Remote, desc: Descriptor, offset: int) -> bytes:
+    """The bytes from `offset`, what a Body gives before it skipped."""
+    body = as_body(remote.open(desc, offset), offset)
+    assert body.offset <= offset
+    assert body.total in (None, desc.size)
+    return drain(body)[offset - body.offset :]
+
+
+def test_it_is_a_remote(remote: Remote) -> None:
+    assert isinstance(remote, Remote)
+
+
+@pytest.mark.parametrize("content", ALL_BLOBS, ids=lambda content: f"{content.digest.algorithm}-{len(content.data)}")
+def test_every_object_comes_out_by_its_digest_verified(remote: Remote, content: Blob) -> None:
+    """Sizes 0, 1, a chunk and its neighbours; sha256, sha384 and sha512; manifests and configs."""
+    assert read(remote, content.digest) == content.data
+
+
+@pytest.mark.parametrize("hints", [Hints(), Hints(content=True)], ids=["resolve only", "and read"])
+def test_a_digest_resolves_to_itself(remote: Remote, hints: Hints) -> None:
+    for content in (V1, LAYER):
+        desc = remote.resolve(str(content.digest), hints)
+        assert desc.digest == content.digest
+        assert desc.size in (None, len(content.data))
+
+
+@pytest.mark.parametrize("name", CONTENT.images)
+def test_a_name_means_its_manifest(remote: Remote, name: str) -> None:
+    manifest = CONTENT.images[name].manifest
+    assert read(remote, name) == manifest.data
+    try:
+        desc = resolve(remote, name)
+    except NoDigest:
+        assert isinstance(remote, NamedFetcher)
+        return
+    assert (desc.digest, desc.size, desc.media_type, desc.data) == (
+        manifest.digest,
+        len(manifest.data),
+        manifest.media_type,
+        None,
+    )
+
+
+@pytest.mark.parametrize("object_id", [str(ABSENT), str(Digest.of(b"nobody", "sha512")), "absent"])
+def test_what_is_not_there_is_not_found(remote: Remote, object_id: str) -> None:
+    with pytest.raises(NotFound):
+        read(remote, object_id)
+
+
+@pytest.mark.parametrize("object_id", ["sha256:short", f"sha256:{'G' * 64}", "@sha256:", f"blake3:{'0' * 64}"])
+def test_a_digest_that_is_none_or_that_nobody_can_verify_is_refused(remote: Remote, object_id: str) -> None:
+    with pytest.raises((InvalidArgument, Unsupported, NoDigest)):
+        remote.resolve(object_id, Hints())
+
+
+def test_a_traversal_is_not_followed(remote: Remote) -> None:
+    """CVE-2024-3727."""
+    for object_id in ("sha256:../../oci-layout", "../oci-layout", "/etc/passwd"):
+        with pytest.raises(DistError):
+            read(remote, object_id)
+
+
+@pytest.mark.parametrize("content", [SMALL, CONTENT.blobs["sha512"], CONTENT.blobs["0 bytes"]])
+def test_from_any_offset_comes_the_rest(remote: Remote, content: Blob) -> None:
+    size = len(content.data)
+    for offset in sorted({0, min(1, size), size // 2, max(size - 1, 0), size, size + 1, size + 1000}):
+        assert from_offset(remote, content.descriptor, offset) == content.data[offset:]
+
+
+def test_from_any_offset_comes_the_rest_of_a_manifest(remote: Remote) -> None:
+    for offset in (0, 1, len(V1.data) - 1, len(V1.data)):
+        assert from_offset(remote, V1.descriptor, offset) == V1.data[offset:]
+
+
+HINTS = [
+    ["type:manifest"],
+    ["type:index"],
+    ["type:config"],
+    ["type:layer"],
+    ["type:blob"],
+    ["mediatype:application/vnd.oci.image.index.v1+json"],
+    ["mediatype:text/plain", "mediatype:image/png"],
+    ["x-unknown:anything:with:colons", "platform:linux/arm64"],
+    ["-"],
+]
+
+
+@pytest.mark.parametrize("words", HINTS, ids=" ".join)
+def test_hints_right_wrong_and_unknown_change_no_byte(remote: Remote, words: list[str]) -> None:
+    for content in (V1, LAYER, SMALL):
+        assert read(remote, content.digest, *words) == content.data
+    assert read(remote, "v1", *words) == V1.data
+
+
+def test_a_size_is_an_expectation(remote: Remote) -> None:
+    for object_id, data in ((V1.digest, V1.data), ("v1", V1.data), (SMALL.digest, SMALL.data)):
+        assert read(remote, object_id, f"size:{len(data)}") == data
+        for wrong in (0, len(data) - 1):
+            with pytest.raises(SizeMismatch):
+                read(remote, object_id, f"size:{wrong}")
+        # Too few bytes from somebody who declared no length may as well have been cut.
+        with pytest.raises((SizeMismatch, Truncated)):
+            read(remote, object_id, f"size:{len(data) + 1}")
+
+
+def test_a_wrong_size_and_media_type_in_a_descriptor_are_only_advice_to_open(remote: Remote) -> None:
+    desc = Descriptor(SMALL.digest, None, "application/vnd.oci.image.manifest.v1+json")
+    assert drain(as_body(remote.open(desc), 0)) == SMALL.data
+
+
+def test_two_opens_of_one_object_know_nothing_of_each_other(remote: Remote) -> None:
+    first, second = (as_body(remote.open(SMALL.descriptor), 0) for _ in range(2))
+    view = memoryview(bytearray(100))
+    out: tuple[bytearray, bytearray] = (bytearray(), bytearray())
+    going = True
+    while going:
+        going = False
+        for body, collected in zip((first, second), out, strict=True):
+            got = body.readinto(view)
+            collected += view[:got]
+            going = going or bool(got)
+    first.close()
+    second.close()
+    assert out == (SMALL.data, SMALL.data)
+
+
+def test_closing_one_open_leaves_the_other(remote: Remote) -> None:
+    first, second = (as_body(remote.open(SMALL.descriptor), 0) for _ in range(2))
+    first.close()
+    assert drain(second) == SMALL.data
+
+
+def test_an_open_that_is_closed_unread_leaves_nothing_behind(place: Place) -> None:
+    """ResourceWarnings are errors here: what is not let go of comes to light when it is collected."""
+    opened = place.open()
+    for offset in (0, 100):
+        body = as_body(opened.open(CONTENT.blobs[f"{SIZES[-1]} bytes"].descriptor, offset), offset)
+        body.close()
+        body.close()
+    if hasattr(opened, "close"):
+        opened.close()
+    del opened, body
+    gc.collect()
+
+
+def test_a_fetch_that_fails_leaves_nothing_behind(place: Place) -> None:
+    opened = place.open()
+    for object_id, words in (("absent", []), (str(ABSENT), []), (str(SMALL.digest), ["size:7"])):
+        with pytest.raises(DistError):
+            read(opened, object_id, *words)
+    if hasattr(opened, "close"):
+        opened.close()
+    del opened
+    gc.collect()
+
+
+def test_many_threads_may_use_one_remote(remote: Remote) -> None:
+    wanted = [*ALL_BLOBS, *ALL_BLOBS]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda content: read(remote, content.digest), wanted)) == [c.data for c in wanted]
+
+
+def test_after_close_nothing_is_held_and_a_second_close_is_fine(place: Place) -> None:
+    opened = place.open()
+    assert read(opened, SMALL.digest) == SMALL.data
+    if hasattr(opened, "close"):
+        opened.close()
+        opened.close()
+
+
+@pytest.mark.parametrize("bit", [0, len(SMALL.data) * 4 + 3, len(SMALL.data) * 8 - 1])
+def test_a_flipped_bit_is_found_out(place: Place, bit: int) -> None:
+    opened = place.open()
+    place.files(SMALL).write_bytes(flip(SMALL.data, bit))
+    try:
+        with pytest.raises(DigestMismatch):
+            read(opened, SMALL.digest)
+    finally:
+        place.files(SMALL).write_bytes(SMALL.data)
+        if hasattr(opened, "close"):
+            opened.close()
+
+
+def test_a_file_that_ends_cleanly_is_the_object(remote: Remote) -> None:
+    """The library's way to read: the end is the verdict."""
+    desc, body = fetch(remote, str(SMALL.digest))
+    with body:
+        assert body.read() == SMALL.data
+    assert desc.digest == SMALL.digest
+
+
+# Further powers, of those that have them.
+
+
+def _have(remote: Remote, power: type) -> None:
+    if not isinstance(remote, power):
+        pytest.skip(f"a {type(remote).__name__} is not {power.__name__}")
+
+
+def test_tags_are_the_names_that_there_are(remote: Remote) -> None:
+    _have(remote, Listable)
+    assert sorted(remote.tags()) == sorted(CONTENT.images)  # type: ignore[attr-defined]
+
+
+def test_nothing_refers_to_what_nothing_refers_to(remote: Remote) -> None:
+    _have(remote, Referring)
+    assert list(remote.referrers(V1.digest)) == []  # type: ignore[attr-defined]
+    assert list(remote.referrers(ABSENT)) == []  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def signed(monkeypatch: pytest.MonkeyPatch) -> Blob:
+    """A manifest among the images that is about v1."""
+    about = image("signature")
+    document = {**json.loads(about.manifest.data), "artifactType": "application/signature"}
+    document["subject"] = V1.descriptor.to_json()
+    manifest = Blob(json.dumps(document).encode(), about.manifest.media_type)
+    monkeypatch.setitem(CONTENT.images, "signature", replace(about, manifest=manifest))  # type: ignore[misc]
+    return manifest
+
+
+def test_what_refers_to_a_manifest_is_listed_and_filtered(signed: Blob, tmp_path: Path) -> None:
+    for kind, seeder in SEEDERS.items():
+        with seeder(tmp_path / kind) as place:
+            opened = place.open()
+            _have(opened, Referring)
+            found = list(opened.referrers(V1.digest))  # type: ignore[attr-defined]
+            assert [desc.digest for desc in found] == [signed.digest]
+            for wanted, count in (("application/signature", 1), ("application/sbom", 0)):
+                assert len(list(opened.referrers(V1.digest, wanted))) == count  # type: ignore[attr-defined]
+            if hasattr(opened, "close"):
+                opened.close()
