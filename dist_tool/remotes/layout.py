@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from io import FileIO
 from typing import Any
 
 from dist_tool.errors import (
@@ -21,7 +22,7 @@ from dist_tool.settings import Context
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
-from dist_tool.spec.mediatypes import OCTET_STREAM
+from dist_tool.spec.mediatypes import OCTET_STREAM, is_manifest_like
 from dist_tool.spec.reference import Hints, Locator, parse_object
 from dist_tool.stream import Body
 
@@ -81,7 +82,13 @@ class LayoutRemote:
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
         """Entries of index.json whose manifest's subject is `subject`."""
         for entry in self.entries():
-            with self._blob(entry.digest) as file:
+            if not is_manifest_like(entry.media_type):
+                continue
+            try:
+                file = self._blob(entry.digest)
+            except NotFound:  # a sparse layout: what is not here refers to nothing
+                continue
+            with file:
                 manifest = parse_manifest(file.read(MANIFEST_LIMIT + 1), entry.media_type)
             if manifest.subject is not None and manifest.subject.digest == subject:
                 kind = manifest.artifact_type or (manifest.config.media_type if manifest.config else "")
@@ -111,7 +118,7 @@ class LayoutRemote:
     def _read_json(self, name: str) -> Any:
         path = os.path.join(self._path, name)
         try:
-            with open(path, "rb") as file:
+            with _regular(path) as file:
                 data = file.read(MANIFEST_LIMIT + 1)
         except FileNotFoundError as error:
             if os.path.isdir(self._path):
@@ -128,22 +135,27 @@ class LayoutRemote:
         except BadManifest as error:
             raise BadManifest(f"{path}: {error.what}") from error
 
-    def _blob(self, digest: Digest) -> Any:
+    def _blob(self, digest: Digest) -> FileIO:
         """A blob's file. Never through a link: a layout may come from anywhere."""
         self._check_version()
         path = os.path.join(self._path, "blobs", digest.algorithm, digest.encoded)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            return _regular(path, os.O_NOFOLLOW)
         except FileNotFoundError as error:
             raise NotFound(f"no blob {digest} in {self._path}") from error
         except OSError as error:
             if os.path.islink(path):
                 raise UnsafePath(f"{path} is a symbolic link") from error
             raise LocalFailure(f"{path}: {error.strerror}") from error
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise UnsafePath(f"{path} is not a regular file")
-        return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def _regular(path: str, flags: int = 0) -> FileIO:
+    """A file for reading. Raises OSError, and UnsafePath for a pipe or device, which could last for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafePath(f"{path} is not a regular file")
+    return FileIO(descriptor)
 
 
 open_remote = LayoutRemote

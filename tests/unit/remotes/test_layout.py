@@ -1,0 +1,317 @@
+"""An image layout on disk, sound, old, odd and hostile (behaviours E21, R7)."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.content import REF_NAME, Blob, blob, image, index, to_json, write_blob, write_layout
+
+from dist_tool.api import Listable, Referring, Remote
+from dist_tool.errors import (
+    BadManifest,
+    DistError,
+    InvalidArgument,
+    LimitExceeded,
+    LocalFailure,
+    NotFound,
+    UnsafePath,
+    Unsupported,
+)
+from dist_tool.remotes.layout import LayoutRemote
+from dist_tool.settings import Context, Settings
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.mediatypes import OCI_INDEX, OCI_MANIFEST, OCTET_STREAM
+from dist_tool.spec.reference import Hints, Locator
+
+IMAGE = image("layout")
+OTHER = image("other")
+LONG_NAME = "docker.io/library/redis:7"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_layout(tmp_path / "img", {"v1": IMAGE, LONG_NAME: OTHER})
+
+
+def remote(path: object, **environ: str) -> LayoutRemote:
+    return LayoutRemote(Locator("layout", str(path)), Context(settings=Settings(environ=environ)))
+
+
+def rewrite_index(path: Path, manifests: object, **fields: object) -> None:
+    (path / "index.json").write_bytes(to_json({"schemaVersion": 2, "manifests": manifests, **fields}))
+
+
+def read(opened: LayoutRemote, desc: Descriptor, offset: int = 0) -> bytes:
+    body = opened.open(desc, offset)
+    out = memoryview(bytearray(1 << 20))
+    got = body.readinto(out)
+    body.close()
+    return bytes(out[:got])
+
+
+def test_it_has_the_powers_of_a_registry(path: Path) -> None:
+    assert isinstance(remote(path), Remote)
+    assert isinstance(remote(path), Listable)
+    assert isinstance(remote(path), Referring)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("v1", IMAGE), (LONG_NAME, OTHER)])
+def test_a_name_is_a_reference_name_as_it_stands_in_the_index(path: Path, name: str, expected: Any) -> None:
+    desc = remote(path).resolve(name, Hints())
+    assert (desc.digest, desc.size, desc.media_type) == (
+        expected.manifest.digest,
+        len(expected.manifest.data),
+        OCI_MANIFEST,
+    )
+
+
+def test_names_are_listed_in_their_order(path: Path) -> None:
+    assert list(remote(path).tags()) == ["v1", LONG_NAME]
+
+
+def test_a_name_that_is_not_there_lists_those_that_are(path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no image is named 'v2'.*there are: docker.io/library/redis:7, v1"):
+        remote(path).resolve("v2", Hints())
+
+
+def test_a_list_of_names_is_bounded_and_safe_to_show(path: Path) -> None:
+    entry = IMAGE.manifest.descriptor.to_json()
+    rewrite_index(path, [{**entry, "annotations": {REF_NAME: f"\x1b[2J{n}"}} for n in range(1000)])
+    with pytest.raises(NotFound) as caught:
+        remote(path).resolve("v2", Hints())
+    assert caught.value.hint.count("\\x1b[2J") == 20
+    assert "\x1b" not in str(caught.value)
+
+
+def test_of_two_images_with_one_name_the_later_counts(path: Path) -> None:
+    """As with umoci and skopeo, which append."""
+    named = [{**i.manifest.descriptor.to_json(), "annotations": {REF_NAME: "v1"}} for i in (IMAGE, OTHER)]
+    rewrite_index(path, named)
+    assert remote(path).resolve("v1", Hints()).digest == OTHER.manifest.digest
+
+
+def test_without_a_name_the_only_image_is_meant(tmp_path: Path) -> None:
+    one = write_layout(tmp_path / "one", {"v1": IMAGE})
+    assert remote(one).resolve("", Hints()).digest == IMAGE.manifest.digest
+
+
+def test_one_image_under_two_names_is_one_image(path: Path) -> None:
+    entry = IMAGE.manifest.descriptor.to_json()
+    rewrite_index(path, [entry, {**entry, "annotations": {REF_NAME: "v1"}}])
+    assert remote(path).resolve("", Hints()).digest == IMAGE.manifest.digest
+
+
+def test_without_a_name_several_images_are_a_question_and_none_is_an_answer(path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"holds 2 images: add :NAME or @DIGEST"):
+        remote(path).resolve("", Hints())
+    rewrite_index(path, [])
+    with pytest.raises(NotFound, match="holds no image"):
+        remote(path).resolve("", Hints())
+
+
+def test_a_digest_is_any_blob_and_its_type_that_of_the_index_else_of_the_hint(path: Path) -> None:
+    layer = IMAGE.layers[0]
+    opened = remote(path)
+    assert opened.resolve(str(layer.digest), Hints()) == Descriptor(layer.digest, len(layer.data), OCTET_STREAM)
+    assert opened.resolve(str(layer.digest), Hints(("a/b",))).media_type == "a/b"
+    assert opened.resolve(str(IMAGE.manifest.digest), Hints(("a/b",))).media_type == OCI_MANIFEST
+
+
+def test_a_digest_beside_a_name_decides(path: Path) -> None:
+    assert remote(path).resolve(f"v1@{OTHER.manifest.digest}", Hints()).digest == OTHER.manifest.digest
+
+
+@pytest.mark.parametrize("object_id", ["sha256:short", f"sha512:{'0' * 64}", "@nonsense", "v1@sha256:short"])
+def test_what_looks_like_a_digest_is_one_or_an_error(path: Path, object_id: str) -> None:
+    with pytest.raises(InvalidArgument):
+        remote(path).resolve(object_id, Hints())
+
+
+def test_nothing_is_kept_between_calls(path: Path) -> None:
+    opened = remote(path)
+    assert list(opened.tags()) == ["v1", LONG_NAME]
+    write_layout(path, {"v3": OTHER})
+    assert list(opened.tags()) == ["v3"]
+
+
+def test_the_home_directory_is_the_environments(tmp_path: Path) -> None:
+    write_layout(tmp_path / "img", {"v1": IMAGE})
+    assert list(remote("~/img", HOME=str(tmp_path)).tags()) == ["v1"]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4999, 5000, 5001, 10**12])
+def test_an_offset_is_sought_and_never_beyond_the_end(path: Path, offset: int) -> None:
+    content = blob("content", 5000)
+    write_blob(path, content)
+    body = remote(path).open(content.descriptor, offset)
+    assert (body.offset, body.total) == (min(offset, 5000), 5000)
+    body.close()
+    assert read(remote(path), content.descriptor, offset) == content.data[offset:]
+
+
+# Layouts that are none, or of another time.
+
+
+def test_what_is_no_layout_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="is not an image layout: there is no oci-layout in it"):
+        remote(tmp_path).resolve("v1", Hints())
+    with pytest.raises(NotFound, match="no such directory"):
+        remote(tmp_path / "missing").resolve("v1", Hints())
+    (tmp_path / "oci-layout").write_bytes(to_json({"imageLayoutVersion": "1.0.0"}))
+    with pytest.raises(InvalidArgument, match=r"there is no index\.json in it"):
+        remote(tmp_path).resolve("v1", Hints())
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b'{"imageLayoutVersion":"1.0.0"}', None),
+        (b'{"imageLayoutVersion":"1.99.0","more":1}', None),
+        (b'{"imageLayoutVersion":"2.0.0"}', Unsupported),
+        (b'{"imageLayoutVersion":"10.0.0"}', Unsupported),
+        (b'{"imageLayoutVersion":1}', Unsupported),
+        (b"{}", Unsupported),
+        (b"[]", Unsupported),
+        (b"", BadManifest),
+        (b"not json", BadManifest),
+    ],
+)
+def test_the_layouts_version_is_read(path: Path, text: bytes, error: type[DistError] | None) -> None:
+    (path / "oci-layout").write_bytes(text)
+    if error is None:
+        assert list(remote(path).tags()) == ["v1", LONG_NAME]
+    else:
+        for action in (lambda: list(remote(path).tags()), lambda: remote(path).open(IMAGE.manifest.descriptor)):
+            with pytest.raises(error):
+                action()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b"{}", None),
+        (b'{"manifests":null}', None),
+        (b'{"manifests":[]}', None),
+        (b"[]", None),
+        (b'{"manifests":{}}', BadManifest),
+        (b'{"manifests":[1]}', BadManifest),
+        (b'{"manifests":[{"mediaType":"a/b","digest":"sha256:../../x","size":1}]}', BadManifest),
+        (b'{"manifests":[],"manifests":[]}', BadManifest),
+        (b"\xff", BadManifest),
+        (b"[" * 100_000, BadManifest),
+        (b" " * ((8 << 20) + 1), LimitExceeded),
+    ],
+    ids=["object", "null", "empty", "list", "map", "number", "traversal", "twice", "utf-8", "deep", "huge"],
+)
+def test_the_index_is_read_strictly_and_within_limits(path: Path, text: bytes, error: type[DistError] | None) -> None:
+    """CVE-2023-25153 (huge), CVE-2024-3727 (traversal)."""
+    (path / "index.json").write_bytes(text)
+    if error is None:
+        assert list(remote(path).tags()) == []
+        return
+    with pytest.raises(error, match=r"index\.json|descriptor"):
+        list(remote(path).tags())
+
+
+def test_a_layout_without_blobs_has_none(path: Path) -> None:
+    (path / "oci-layout").write_bytes(to_json({"imageLayoutVersion": "1.0.0"}))
+    with pytest.raises(NotFound, match="no blob sha256:"):
+        remote(path).open(blob("absent").descriptor)
+
+
+# Hostile layouts: such a directory may come from anywhere.
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    file = tmp_path / "secret"
+    file.write_bytes(b"of somebody else's")
+    return file
+
+
+def _blob_file(path: Path, content: Blob) -> Path:
+    return path / "blobs" / content.digest.algorithm / content.digest.encoded
+
+
+def test_a_blob_that_is_a_link_is_not_followed(path: Path, secret: Path) -> None:
+    content = Blob(secret.read_bytes())
+    _blob_file(path, content).symlink_to(secret)
+    with pytest.raises(UnsafePath, match="is a symbolic link"):
+        remote(path).open(content.descriptor)
+    with pytest.raises(UnsafePath):
+        remote(path).resolve(str(content.digest), Hints())
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
+def test_a_blob_that_is_no_file_is_refused_and_waits_for_nobody(path: Path, kind: str) -> None:
+    content = blob("special", 10)
+    file = _blob_file(path, content)
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "directory":
+        file.mkdir()
+    else:
+        file.symlink_to("/dev/zero")
+    with pytest.raises((UnsafePath, LocalFailure)):
+        remote(path).open(content.descriptor)
+
+
+@pytest.mark.parametrize("name", ["index.json", "oci-layout"])
+def test_a_document_that_never_ends_or_never_begins_is_refused(path: Path, name: str) -> None:
+    (path / name).unlink()
+    os.mkfifo(path / name)
+    with pytest.raises(DistError):
+        list(remote(path).tags())
+    (path / name).unlink()
+    (path / name).symlink_to("/dev/zero")
+    with pytest.raises(DistError):
+        list(remote(path).tags())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_what_cannot_be_read_is_a_local_failure(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    content = IMAGE.layers[0]
+    opened = remote(path)
+    assert list(opened.tags())
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    for action in (lambda: opened.open(content.descriptor), lambda: list(opened.tags())):
+        with pytest.raises(LocalFailure, match=os.strerror(number)):
+            action()
+
+
+# Referrers.
+
+
+def test_entries_that_are_about_a_manifest_are_its_referrers(path: Path) -> None:
+    about = {**json.loads(OTHER.manifest.data), "subject": IMAGE.manifest.descriptor.to_json()}
+    signature = Blob(to_json({**about, "artifactType": "application/signature"}), OCI_MANIFEST)
+    plain = Blob(to_json(about), OCI_MANIFEST)
+    many = Blob(to_json({"schemaVersion": 2, "manifests": [], "subject": about["subject"]}), OCI_INDEX)
+    unrelated = index(OTHER)
+    for each in (signature, plain, many, unrelated.manifest):
+        write_blob(path, each)
+    rewrite_index(path, [each.descriptor.to_json() for each in (signature, plain, many, unrelated.manifest)])
+    opened = remote(path)
+    subject = IMAGE.manifest.digest
+    assert [desc.digest for desc in opened.referrers(subject)] == [signature.digest, plain.digest, many.digest]
+    assert [desc.digest for desc in opened.referrers(subject, "application/signature")] == [signature.digest]
+    config_type = IMAGE.config.media_type
+    assert [desc.digest for desc in opened.referrers(subject, config_type)] == [plain.digest]
+    assert list(opened.referrers(OTHER.manifest.digest)) == []
+
+
+def test_an_entry_that_is_no_manifest_does_not_spoil_the_list(path: Path) -> None:
+    """An index.json may name anything, and manifests that are not there."""
+    odd, absent = Blob(b"\x00\x01", "application/x"), Blob(b"absent", OCI_MANIFEST)
+    write_blob(path, odd)
+    rewrite_index(path, [odd.descriptor.to_json(), absent.descriptor.to_json()])
+    assert list(remote(path).referrers(IMAGE.manifest.digest)) == []
