@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import IO
 
-from dist_tool.errors import InvalidArgument, NoDigest
+from dist_tool.errors import NoDigest
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.mediatypes import OCTET_STREAM
-from dist_tool.spec.reference import Hints, parse_object
+from dist_tool.spec.reference import Hints, digest_in
 
 FetchFunction = Callable[[str, Hints], IO[bytes]]
 
@@ -25,10 +25,7 @@ class FunctionRemote:
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """A digest as it is. Raises NoDigest for a name: only the bytes could tell."""
-        try:
-            digest = parse_object(object_id).digest
-        except InvalidArgument:
-            digest = None
+        digest = digest_in(object_id)
         if digest is None:
             raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
         digest.hasher()
@@ -38,8 +35,12 @@ class FunctionRemote:
         """The object's bytes from `offset`."""
         file = self._function(str(desc.digest), Hints((desc.media_type,), desc.size))
         left = offset
-        while left and (skipped := len(file.read(min(left, 1 << 20)))):
-            left -= skipped
+        try:
+            while left and (skipped := len(file.read(min(left, 1 << 20)))):
+                left -= skipped
+        except BaseException:
+            file.close()
+            raise
         return file
 
     def open_name(self, object_id: str, hints: Hints) -> IO[bytes]:

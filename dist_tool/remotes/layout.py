@@ -23,7 +23,7 @@ from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
 from dist_tool.spec.mediatypes import OCTET_STREAM, is_manifest_like
-from dist_tool.spec.reference import Hints, Locator, parse_object
+from dist_tool.spec.reference import Hints, Locator, digest_in
 from dist_tool.stream import Body
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -44,7 +44,7 @@ class LayoutRemote:
 
         "" means the only image there is. Raises NotFound, listing the names that there are.
         """
-        digest = _digest_of(object_id)
+        digest = digest_in(object_id)
         if digest is None:
             return self._named(object_id)
         digest.hasher()
@@ -167,13 +167,3 @@ class _FileBody(Body):
             return self._file.readinto(view)  # type: ignore[union-attr, no-any-return]
         except OSError as error:
             raise LocalFailure(f"{self.source}: {error.strerror}") from error
-
-
-def _digest_of(object_id: str) -> Digest | None:
-    """The digest in an object, None for a reference name (which may hold a `:` here)."""
-    try:
-        return parse_object(object_id).digest if object_id else None
-    except InvalidArgument:
-        if object_id.startswith(("sha256:", "sha384:", "sha512:", "@")) or "@sha" in object_id:
-            raise
-        return None

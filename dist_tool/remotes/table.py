@@ -80,7 +80,7 @@ def load_kind(kind: str) -> OpenRemote:
             return _opener(point.load())
         except DistError:
             raise
-        except Exception as error:  # a plugin's import can raise anything, and fails its own locators only
+        except (Exception, SystemExit) as error:  # an import can raise anything, and fails its own locators only
             raise Unsupported(f"remote kind {kind!r}: {point.value} does not load: {error!r}") from error
     raise Unsupported(f"there is no remote of kind {kind!r}", hint=f"built in: {', '.join(BUILTIN)}; see dist remotes")
 

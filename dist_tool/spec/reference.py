@@ -255,6 +255,20 @@ def parse_object(text: str) -> ObjectName:
     return ObjectName(_parse_tag(text))
 
 
+def digest_in(text: str) -> Digest | None:
+    """The digest in an object of a remote whose names have a grammar of their own; None for a name.
+
+    Raises InvalidArgument for what is meant as a digest and is none: bytes that the user
+    expects to be verified must not come out unverified.
+    """
+    try:
+        return parse_object(text).digest if text else None
+    except InvalidArgument:
+        if text.startswith(("sha256:", "sha384:", "sha512:", "@")) or "@sha" in text:
+            raise
+        return None
+
+
 def _parse_tag(text: str) -> str:
     if not _TAG.fullmatch(text):
         raise InvalidArgument(

@@ -1,0 +1,170 @@
+"""A remote from one plain function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import IO
+
+import pytest
+from support.bodies import PATIENT
+from support.content import Blob, blob, flip
+
+from dist_tool.api import NamedFetcher, Notice, Remote
+from dist_tool.errors import DigestMismatch, InvalidArgument, NoDigest, NotFound, SizeMismatch, Truncated, Unsupported
+from dist_tool.remotes.function import FunctionRemote
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.mediatypes import OCTET_STREAM
+from dist_tool.spec.reference import Hints, parse_hints
+from dist_tool.transfer.fetch import Options, fetch, fetch_to
+
+CONTENT = blob("function", 3_000_000)
+
+
+class Function:
+    """Notes what it is asked, and gives what `give` makes of it."""
+
+    def __init__(self, give: Callable[[], IO[bytes]] = lambda: BytesIO(CONTENT.data)) -> None:
+        self.asked: list[tuple[str, Hints]] = []
+        self._give = give
+
+    def __call__(self, object_id: str, hints: Hints) -> IO[bytes]:
+        self.asked.append((object_id, hints))
+        return self._give()
+
+
+def read(function: Function, object_id: object, *words: str, notices: list[Notice] | None = None) -> bytes:
+    out = bytearray()
+    options = Options(PATIENT, report=(notices if notices is not None else []).append)
+    fetch_to(FunctionRemote(function), str(object_id), out.extend, parse_hints(words), options)
+    return bytes(out)
+
+
+def test_it_is_a_remote_that_knows_no_digests_of_names() -> None:
+    remote = FunctionRemote(Function())
+    assert isinstance(remote, Remote)
+    assert isinstance(remote, NamedFetcher)
+    for name in ("latest", "some/path/file.tar", "a name: with anything", "-x"):
+        with pytest.raises(NoDigest):
+            remote.resolve(name, Hints())
+
+
+def test_a_digest_is_known_without_asking_and_passed_on_with_the_hints() -> None:
+    function = Function()
+    desc = FunctionRemote(function).resolve(str(CONTENT.digest), parse_hints(["size:7", "mediatype:a/b"]))
+    assert desc == Descriptor(CONTENT.digest, 7, "a/b")
+    assert function.asked == []
+    assert FunctionRemote(function).resolve(str(CONTENT.digest), Hints()).media_type == OCTET_STREAM
+
+
+def test_the_function_is_asked_once_for_the_plain_digest() -> None:
+    function = Function()
+    assert read(function, f"tag@{CONTENT.digest}", f"size:{len(CONTENT.data)}", "mediatype:a/b") == CONTENT.data
+    assert function.asked == [(str(CONTENT.digest), Hints(("a/b",), len(CONTENT.data)))]
+
+
+def test_what_cannot_be_verified_is_refused() -> None:
+    with pytest.raises(Unsupported):
+        FunctionRemote(Function()).resolve(f"blake3:{'0' * 64}", Hints())
+
+
+def test_a_digests_bytes_are_verified() -> None:
+    with pytest.raises(DigestMismatch):
+        read(Function(lambda: BytesIO(flip(CONTENT.data, 5))), CONTENT.digest)
+    with pytest.raises(SizeMismatch):
+        read(Function(), CONTENT.digest, f"size:{len(CONTENT.data) - 1}")
+
+
+def test_a_name_is_passed_on_as_it_is_and_its_bytes_come_with_a_warning() -> None:
+    function, notices = Function(), list[Notice]()
+    assert read(function, "dir/a name", "x-custom:hint", notices=notices) == CONTENT.data
+    assert function.asked == [("dir/a name", Hints(other=(("x-custom", "hint"),)))]
+    assert [notice.text for notice in notices if notice.level == "warning"] == [
+        "dir/a name: no digest is known, the bytes are not verified"
+    ]
+
+
+def test_a_names_size_is_verified_all_the_same() -> None:
+    with pytest.raises(SizeMismatch):
+        read(Function(), "name", "size:7")
+
+
+def test_the_library_does_not_give_unverified_bytes_as_a_file() -> None:
+    with pytest.raises(NoDigest):
+        fetch(FunctionRemote(Function()), "name")
+
+
+def test_an_error_of_ours_from_the_function_is_the_answer() -> None:
+    def absent() -> IO[bytes]:
+        raise NotFound("no such thing")
+
+    for object_id in (CONTENT.digest, "name"):
+        with pytest.raises(NotFound, match="no such thing"):
+            read(Function(absent), object_id)
+
+
+class Cut(BytesIO):
+    """A file that fails once it was read up to `at`."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        super().__init__(data)
+        self._at = at
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = self._at - self.tell()
+        if left <= 0:
+            raise Truncated("cut")
+        return super().read(min(size or 0, left))
+
+
+def test_after_a_cut_the_function_is_asked_again_and_what_was_there_is_skipped() -> None:
+    files = [Cut(CONTENT.data, 1_500_000), Cut(CONTENT.data, 2_500_000), BytesIO(CONTENT.data)]
+    function = Function(lambda: files.pop(0))
+    assert read(function, CONTENT.digest) == CONTENT.data
+    assert len(function.asked) == 3
+
+
+def test_a_name_is_not_asked_for_again_nothing_tells_whether_it_is_the_same() -> None:
+    function = Function(lambda: Cut(CONTENT.data, 1_500_000))
+    with pytest.raises(Truncated):
+        read(function, "name")
+    assert len(function.asked) == 1
+
+
+@pytest.mark.parametrize("offset", [0, 1, 2_999_999, 3_000_000, 3_000_001])
+def test_an_offset_is_reached_by_reading(offset: int) -> None:
+    file = FunctionRemote(Function()).open(CONTENT.descriptor, offset)
+    assert file.read() == CONTENT.data[offset:]
+
+
+def test_a_file_is_closed_when_it_was_read_and_when_it_was_wrong() -> None:
+    given: list[BytesIO] = []
+
+    def give(data: bytes) -> IO[bytes]:
+        given.append(BytesIO(data))
+        return given[-1]
+
+    read(Function(lambda: give(CONTENT.data)), CONTENT.digest)
+    with pytest.raises(DigestMismatch):
+        read(Function(lambda: give(flip(CONTENT.data, 5))), CONTENT.digest)
+    assert len(given) > 1
+    assert all(file.closed for file in given)
+
+
+def test_a_file_that_fails_on_the_way_to_an_offset_is_closed() -> None:
+    file = Cut(CONTENT.data, 1000)
+    with pytest.raises(Truncated):
+        FunctionRemote(Function(lambda: file)).open(CONTENT.descriptor, 2000)
+    assert file.closed
+
+
+def test_an_empty_object_is_one() -> None:
+    assert read(Function(BytesIO), Blob(b"").digest) == b""
+
+
+@pytest.mark.parametrize("object_id", ["sha256:short", "@nonsense", f"sha256:{'G' * 64}", "name@sha512:0"])
+def test_what_is_meant_as_a_digest_never_comes_out_unverified(object_id: str) -> None:
+    function = Function()
+    with pytest.raises(InvalidArgument):
+        read(function, object_id)
+    assert function.asked == []
