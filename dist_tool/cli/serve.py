@@ -1,0 +1,173 @@
+"""`dist serve`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dist_tool.cli._options import Common
+from dist_tool.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from dist_tool.api import Report
+    from dist_tool.service.registry import RegistryServer
+    from dist_tool.service.registry.settings import Observe
+
+PASSWORD_VARIABLE = "DIST_SERVE_PASSWORD"  # noqa: S105 - the variable's name
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options as typed."""
+
+    layout: str
+    listen: str
+    name: str
+    token_auth: bool
+    token_ttl: int
+    user: str
+    tls_cert: str
+    tls_key: str
+
+
+@click.command("serve", epilog="Example: dist serve ./img --listen 127.0.0.1:0 --name demo")
+@click.argument("layout")
+@click.option(
+    "--listen", metavar="HOST:PORT", default="127.0.0.1:5000", help="Default: 127.0.0.1:5000. Port 0 is a free one."
+)
+@click.option(
+    "--name", metavar="REPOSITORY", default="", help="The repository of plain tags. Default: LAYOUT's own name."
+)
+@click.option("--token-auth", is_flag=True, help="Demand a bearer token, and give it at /token.")
+@click.option("--token-ttl", metavar="SECONDS", type=click.IntRange(1, 86400), default=300, help="Default: 300.")
+@click.option("--user", metavar="NAME", default="", help=f"Demand this name, and the password in {PASSWORD_VARIABLE}.")
+@click.option("--tls-cert", metavar="FILE", default="", help="Serve https with this certificate chain (PEM).")
+@click.option("--tls-key", metavar="FILE", default="", help="The certificate's key (PEM).")
+@click.option("-q", "--quiet", is_flag=True, help="Errors only on standard error.")
+@click.option("-v", "--verbose", is_flag=True, help="A line for each request on standard error.")
+@click.option(
+    "--error-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="How an error is written. Default: text.",
+)
+@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+def command(quiet: bool, verbose: bool, **options: Any) -> None:
+    """Serve the image layout LAYOUT as a read-only registry, until interrupted.
+
+    Prints one line when ready: the address, with which locators begin.
+    """
+    for name in ("debug", "error_format"):
+        options.pop(name)  # main looks at them: they matter when nothing else worked
+    _serve(Options(**options), Common(quiet, verbose, None, None).report)
+
+
+def _serve(options: Options, report: Report) -> None:
+    from dist_tool.service.registry import RegistryServer
+
+    host, port = parse_listen(options.listen)
+    if bool(options.tls_cert) != bool(options.tls_key):
+        raise InvalidArgument("--tls-cert and --tls-key go together")
+    server = RegistryServer(
+        options.layout,
+        host=host,
+        port=port,
+        name=options.name,
+        token_auth=options.token_auth,
+        token_ttl_s=options.token_ttl,
+        user=options.user,
+        password=_password() if options.user else "",
+        tls=(options.tls_cert, options.tls_key) if options.tls_cert else None,
+        observe=_observer(report),
+        report=report,
+    )
+    try:
+        server.open()
+        _warn_of_exposure(server, report)
+        received = _until_signalled(server)
+    finally:
+        server.close()
+    _pass_on(received)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Read `HOST:PORT`; IPv6 addresses are in brackets. Raises InvalidArgument."""
+    host, separator, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise InvalidArgument(f"--listen {text!r}: IPv6 addresses go in brackets", hint="as in [::1]:5000")
+    if not separator or not host:
+        raise InvalidArgument(f"--listen {text!r} is not HOST:PORT", hint="as in 127.0.0.1:5000 or 0.0.0.0:5000")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        raise InvalidArgument(f"--listen {text!r}: the port is not between 0 and 65535")
+    return host, int(port)
+
+
+def _password() -> str:
+    password = os.environ.get(PASSWORD_VARIABLE, "")
+    if not password:
+        raise InvalidArgument("--user needs a password", hint=f"set {PASSWORD_VARIABLE}")
+    return password
+
+
+def _until_signalled(server: RegistryServer) -> list[int]:
+    """Say that it is ready and serve; the signals that ended it. Nothing is interrupted half way."""
+    import signal
+
+    from dist_tool.cli._output import print_line
+
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        received.append(number)
+        server.stop()
+
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN  # a shell's background job has nothing to interrupt
+    }
+    try:
+        print_line(server.address)
+        server.serve()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return received
+
+
+def _pass_on(received: list[int]) -> None:
+    """Let the signal have its usual way, now that everything is closed: 130 or 143."""
+    import signal
+
+    for number in received[:1]:
+        signal.raise_signal(number)
+
+
+def _observer(report: Report) -> Observe:
+    from dist_tool.api import Notice
+
+    return lambda entry: report(Notice("debug", f"{entry.method or '-'} {entry.path or '-'} {entry.status}"))
+
+
+def _warn_of_exposure(server: RegistryServer, report: Report) -> None:
+    from dist_tool.api import Notice
+
+    if server.is_local:
+        return
+    if not server.user:
+        text = f"everybody who can reach {server.address} can read everything: --user asks for a password"
+    elif not server.tls:
+        text = (
+            f"the password crosses the network to {server.address} unencrypted: --tls-cert and --tls-key prevent that"
+        )
+    else:
+        return
+    report(Notice("warning", text))
