@@ -14,7 +14,7 @@ import click
 
 from dist_tool import __version__
 from dist_tool.cli._errors import write_error
-from dist_tool.errors import DistError, InvalidArgument, printable
+from dist_tool.errors import DistError, InvalidArgument
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -79,13 +79,14 @@ class LazyGroup(click.Group):
 
             close = get_close_matches(args[0], self.table, 1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
-            ctx.fail(f"No such command {printable(args[0], 60)!r}.{hint}")
+            ctx.fail(f"No such command {args[0][:60]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
 
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
+    no_args_is_help=False,  # an error is one line, also this one
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: dist fetch docker.io/library/redis latest | jq .",
 )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dist_tool.errors import InvalidArgument, printable
+from dist_tool.errors import InvalidArgument
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.mediatypes import (
     CONFIG_TYPES,
@@ -136,7 +136,7 @@ def _checked(text: str, what: str) -> str:
     if not text:
         raise InvalidArgument(f"the {what} is empty")
     if len(text) > _LONGEST_TEXT or not text.isprintable():
-        raise InvalidArgument(f"the {what} {printable(text, 80)!r} is too long or has control characters")
+        raise InvalidArgument(f"the {what} {text[:80]!r} is too long or has control characters")
     return text
 
 
@@ -272,7 +272,7 @@ def digest_in(text: str) -> Digest | None:
 def _parse_tag(text: str) -> str:
     if not _TAG.fullmatch(text):
         raise InvalidArgument(
-            f"{printable(text, 150)!r} is not a tag", hint="1 to 128 of A-Z a-z 0-9 _ . - , not beginning with . or -"
+            f"{text[:150]!r} is not a tag", hint="1 to 128 of A-Z a-z 0-9 _ . - , not beginning with . or -"
         )
     return text
 

@@ -27,9 +27,9 @@ class Origin(NamedTuple):
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise ProtocolError(f"{printable(url, 200)!r} is not a URL") from error
+            raise ProtocolError(f"{url[:200]!r} is not a URL") from error
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            raise ProtocolError(f"{printable(url, 200)!r} is not an http(s) URL")
+            raise ProtocolError(f"{url[:200]!r} is not an http(s) URL")
         return cls(parts.scheme, parts.hostname.lower(), port or _DEFAULT_PORTS[parts.scheme])
 
     def __str__(self) -> str:

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from support.invoked import invoke
+
+__all__ = ["invoke"]
