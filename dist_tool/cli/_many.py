@@ -118,6 +118,8 @@ def spooled(fetching: Fetching, object_id: str, hints: Hints) -> Spooled:
 
     def sink(data: memoryview) -> None:
         try:
+            if content.tell() + len(data) > _IN_MEMORY:
+                content.rollover()  # before, not after: else the whole piece is in memory twice
             content.write(data)
         except OSError as error:
             raise LocalFailure(f"temporary file: {error.strerror}") from error

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import time
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-
-class Sample(NamedTuple):
-    """One run: seconds of wall and CPU time, and the largest resident size in MiB."""
-
-    wall: float
-    cpu: float
-    memory: float
+from support.rusage import Cost, cost_of
 
 
 class Command(NamedTuple):
@@ -27,33 +20,28 @@ class Command(NamedTuple):
     prepare: Callable[[], None] | None = None
 
 
-def run(command: Command) -> Sample:
+def run(command: Command) -> Cost:
     """Run once. A failure ends the benchmark: a wrong result has no speed."""
     if command.prepare is not None:
         command.prepare()
     argv = ["sh", "-c", command.argv] if isinstance(command.argv, str) else list(command.argv)
-    before = time.perf_counter()
     env = {**os.environ, **command.env}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed dist has its bytecode
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
-    assert process.stderr is not None
-    complaint = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - before
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stderr.close()
-    if process.returncode:
-        raise SystemExit(f"{command.name}: ended with {process.returncode}: {complaint.decode(errors='replace')}")
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    with tempfile.TemporaryFile() as complaint:
+        cost = cost_of(argv, env=env, stderr=complaint.fileno())
+        if cost.code:
+            complaint.seek(0)
+            raise SystemExit(f"{command.name}: ended with {cost.code}: {complaint.read().decode(errors='replace')}")
+    return cost
 
 
 def compare(title: str, commands: Sequence[Command], rounds: int = 5) -> None:
     """Run the commands in turn, `rounds` times, and print the best of each as ratios to the first."""
-    samples: dict[str, list[Sample]] = {command.name: [] for command in commands}
+    samples: dict[str, list[Cost]] = {command.name: [] for command in commands}
     for _ in range(rounds):
         for command in commands:
             samples[command.name].append(run(command))
-    best = {name: Sample(*(min(column) for column in zip(*runs, strict=True))) for name, runs in samples.items()}
+    best = {name: Cost(*(min(column) for column in zip(*runs, strict=True))) for name, runs in samples.items()}
     ours = best[commands[0].name]
     print(f"\n{title} (best of {rounds}, in turn)")
     for name, sample in best.items():

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 from support.content import random_bytes
 from support.processes import dist_command, dist_environment
+from support.rusage import cost_of
 
 MIB = 1 << 20
 PIECE = random_bytes("memory", MIB)
@@ -51,19 +50,9 @@ def blob_server(pieces: int, *, chunked: bool) -> Iterator[tuple[str, str]]:
 def peak_of_fetch(pieces: int, *options: str, chunked: bool = False) -> float:
     """Peak resident size in MiB of fetching `pieces` MiB to /dev/null."""
     with blob_server(pieces, chunked=chunked) as (host, digest):
-        process = subprocess.Popen(
-            dist_command("fetch", f"{host}/memory", digest, *options),
-            env=dist_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        assert process.stderr is not None
-        with process.stderr:
-            complaint = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, complaint.decode()
-    return usage.ru_maxrss / 1024
+        cost = cost_of(dist_command("fetch", f"{host}/memory", digest, *options), env=dist_environment())
+    assert cost.code == 0
+    return cost.memory
 
 
 @pytest.mark.parametrize(
