@@ -30,6 +30,7 @@ class CommandInfo(NamedTuple):
 COMMANDS: dict[str, CommandInfo] = {
     "fetch": CommandInfo("dist_tool.cli.fetch:command", "Write one object to standard output, verified."),
     "resolve": CommandInfo("dist_tool.cli.resolve:command", "Print the digest that a reference means."),
+    "content": CommandInfo("dist_tool.cli.content:command", "List, read, add and remove content of the store."),
     "remotes": CommandInfo("dist_tool.cli.remotes:command", "List kinds of remotes and configured names."),
     "serve": CommandInfo("dist_tool.cli.serve:command", "Serve an image layout as a read-only registry."),
 }
@@ -167,9 +168,9 @@ def _run(args: list[str]) -> int:
     except click.Abort:  # end of input, or Ctrl-C, at a prompt
         raise KeyboardInterrupt from None
     except click.ClickException as error:
-        return _fail(args, _as_usage_error(error), debug=False)
+        return fail(args, _as_usage_error(error), debug=False)
     except DistError as error:
-        return _fail(args, error, debug="--debug" in args)
+        return fail(args, error, debug="--debug" in args)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -180,7 +181,7 @@ def _run(args: list[str]) -> int:
         bug = DistError(
             f"internal error: {type(error).__name__}: {error}", hint="run again with --debug, and report it"
         )
-        return _fail(args, bug, debug=False)
+        return fail(args, bug, debug=False)
 
 
 def _invoke(args: list[str]) -> int:
@@ -202,7 +203,8 @@ def _as_usage_error(error: click.ClickException) -> DistError:
     return InvalidArgument(message.rstrip("."), hint=f"see {path} --help")
 
 
-def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
+def fail(args: list[str], error: DistError, *, debug: bool) -> int:
+    """Report an error on standard error; returns its exit code."""
     if debug:
         import traceback
 

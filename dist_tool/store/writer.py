@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
     from dist_tool.store.ingest import IngestDirectory
 
+_SLOW = 16 << 10  # a TLS record's worth; who gives less at once has no more at hand
 _WORTH_A_THREAD = 256 << 10  # smaller pieces are hashed sooner than handed over
 
 
@@ -71,7 +72,7 @@ class DiskWriter:
         if self._is_hopeless(total or status.total):
             self.truncate()
         self.resumed = self._offset
-        self.expect(total)
+        self.expect(total or status.total)
 
     def _open_data(self) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -119,8 +120,8 @@ class DiskWriter:
         return self._status._replace(offset=self._offset, updated_at=updated, active=not self.closed)
 
     def expect(self, total: int) -> None:
-        """Set the size in bytes that the write is to have, 0 for no change; the latest counts."""
-        if total > 0 and total != self._status.total:
+        """Set the size in bytes that the write is to have, 0 for not known; the latest counts."""
+        if total != self._status.total:
             with files.failing("cannot note the expected size"):
                 self._directory.expect(total)
             self._status = self._status._replace(total=total)
@@ -147,21 +148,27 @@ class DiskWriter:
         """
         before = self._offset
         buffers = [memoryview(bytearray(CHUNK)) for _ in range(2)]
-        ended = False
-        while not ended:
-            buffer = buffers[0]
-            filled = 0
-            try:
-                while filled < CHUNK and not ended:
-                    got = source.readinto(buffer[filled:]) or 0
-                    filled += got
-                    ended = not got
-            finally:  # also what came before a cut counts as progress
-                self._append(buffer[:filled])
+        while self._fill_piece(source, buffers[0]):
             buffers.reverse()
         if self._background is not None:
             self._background.drain()
         return self._offset - before
+
+    def _fill_piece(self, source: Source, buffer: memoryview) -> bool:
+        """Append the next piece, False at the end.
+
+        A source that gives little at a time is written as it comes, so that others see progress
+        and a kill costs little; what was read when it fails or is interrupted is kept.
+        """
+        filled = 0
+        got = CHUNK
+        try:
+            while filled < CHUNK and got >= _SLOW:
+                got = source.readinto(buffer[filled:]) or 0
+                filled += got
+        finally:
+            self._append(buffer[:filled])
+        return got > 0
 
     def _append(self, view: memoryview) -> None:
         """Write and hash at once; a large `view` must stay as it is until the hash has it."""

@@ -284,6 +284,52 @@ def test_fill_takes_all_that_a_source_gives(store, tmp_path, size):
         assert writer.commit().digest == Digest.of(data)
 
 
+class Slow:
+    """A source that gives single bytes, and then what `last` does."""
+
+    def __init__(self, data, last):
+        self.left, self.last = list(data), last
+
+    def readinto(self, view):
+        if not self.left:
+            return self.last()
+        view[0] = self.left.pop(0)
+        return 1
+
+
+def test_fill_writes_little_as_it_comes(store):
+    seen = []
+    with store.writer("ref") as writer:
+        source = Slow(b"abc", lambda: 0)
+        real = source.readinto
+        source.readinto = lambda view: (seen.append(store.status("ref").offset), real(view))[1]
+        writer.fill(source)
+    assert seen == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, ConnectionResetError])
+def test_fill_keeps_what_was_read_when_the_source_fails(store, tmp_path, failure):
+    data = content(CHUNK + 70_000)
+
+    def last():
+        raise failure
+
+    class Source(Slow):
+        def readinto(self, view):
+            if not self.left:
+                return self.last()
+            piece = bytes(self.left[:50_000][: len(view)])
+            del self.left[: len(piece)]
+            view[: len(piece)] = piece
+            return len(piece)
+
+    with store.writer("ref") as writer, pytest.raises(failure):
+        writer.fill(Source(data, last))
+    with store.writer("ref") as writer:
+        assert writer.offset == len(data)
+        assert writer.digest() == Digest.of(data)
+
+
 def test_a_buffer_may_be_reused_after_write(store):
     expected = hashlib.sha256()
     buffer = bytearray(CHUNK)
