@@ -189,7 +189,7 @@ class DiskStore:
         if desc is not None and desc.digest.algorithm not in VERIFIABLE:
             raise Unsupported(f"digest algorithm {desc.digest.algorithm!r} cannot be verified here")
         self.prepare()
-        if desc is not None and self.blobs.claim(desc):
+        if desc is not None and self.claim(desc):
             raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
         directory = IngestDirectory.of(self.root, ref)
         with files.failing("cannot begin a write"):
@@ -198,13 +198,20 @@ class DiskStore:
             try:
                 writer.open(ref)
                 # Whoever held the lock before us may have committed just this.
-                if desc is not None and self.blobs.claim(desc):
+                if desc is not None and self.claim(desc):
                     directory.remove()
                     raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
             except BaseException:
                 writer.abandon()
                 raise
         return writer
+
+    def claim(self, desc: Descriptor) -> bool:
+        """True where the blob is here; then gc spares it for the time of its grace, and it is durable.
+
+        For whoever finds that there is nothing to fetch and goes on to name it.
+        """
+        return self.blobs.claim(desc)
 
     def _lock_ingest(self, directory: IngestDirectory, ref: str, *, create: bool) -> int:
         for _ in range(_LOCK_TRIES):

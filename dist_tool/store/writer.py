@@ -47,6 +47,7 @@ class DiskWriter:
         self._hasher = new_hasher(self._algorithm)
         self._background: BackgroundHash | None = None
         self._offset = 0
+        self._limit = 0
         self._broken = False
         self._status = Status("", 0, 0, 0.0, 0.0)
         self.resumed = 0
@@ -69,10 +70,13 @@ class DiskWriter:
         self._status = status
         self._data = self._open_data()
         self._rehash()
-        if self._is_hopeless(total or status.total):
+        # What an earlier session announced binds where nothing better is known: a digest is.
+        self._limit = total or (0 if self._desc else status.total)
+        if self._is_hopeless():
             self.truncate()
         self.resumed = self._offset
-        self.expect(total or status.total)
+        if total:
+            self.expect(total)
 
     def _open_data(self) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -88,11 +92,11 @@ class DiskWriter:
             self._hasher.update(buffer[:got])
             self._offset += got
 
-    def _is_hopeless(self, total: int) -> bool:
+    def _is_hopeless(self) -> bool:
         """True where what is there cannot become what is wanted: it would fail for ever (F7)."""
-        if not total or self._offset < total:
+        if not self._limit or self._offset < self._limit:
             return False
-        return self._offset > total or (self._desc is not None and self.digest() != self._desc.digest)
+        return self._offset > self._limit or (self._desc is not None and self.digest() != self._desc.digest)
 
     # State
 
@@ -121,6 +125,7 @@ class DiskWriter:
 
     def expect(self, total: int) -> None:
         """Set the size in bytes that the write is to have, 0 for not known; the latest counts."""
+        self._limit = total
         if total != self._status.total:
             with files.failing("cannot note the expected size"):
                 self._directory.expect(total)
@@ -176,10 +181,9 @@ class DiskWriter:
             raise ValueError("write to a closed writer")
         if self._broken:
             raise LocalFailure("an earlier write failed", hint="open the ingest again to go on")
-        total = self._status.total
-        if total and self._offset + len(view) > total:
+        if self._limit and self._offset + len(view) > self._limit:
             self.truncate()
-            raise SizeMismatch(f"more than the expected {total} bytes arrived")
+            raise SizeMismatch(f"more than the expected {self._limit} bytes arrived")
         if self._background is None and len(view) >= _WORTH_A_THREAD:
             self._background = BackgroundHash(self._hasher.update)
         if self._background is not None:
@@ -237,7 +241,7 @@ class DiskWriter:
 
     def _verified(self, wanted: Descriptor | None) -> Digest:
         """The digest of what was written, once it agrees with what is `wanted`."""
-        size = wanted.size if wanted and wanted.size is not None else self._status.total or None
+        size = wanted.size if wanted and wanted.size is not None else self._limit or None
         if size is not None and self._offset < size:
             raise SizeMismatch(f"{self._offset} bytes were written, expected {size}")
         try:
@@ -271,7 +275,7 @@ class DiskWriter:
             with suppress(OSError):
                 os.utime(self._data)  # the blob is created now, however old the first byte
             with files.failing("cannot make the content durable"):
-                os.fsync(self._data)
+                files.sync(self._data)
         except LocalFailure:
             self._discard()
             raise

@@ -412,3 +412,34 @@ def test_data_that_could_not_be_synced_is_never_committed_later(store, monkeypat
     monkeypatch.undo()
     with store.writer("ref") as writer:
         assert writer.offset == 0
+
+
+def test_a_digest_outweighs_a_size_that_somebody_announced_before(store):
+    data = content(256)
+    with store.writer("ref", Descriptor(Digest.of(data), 100)) as writer:
+        writer.write(data[:50])
+    with store.writer("ref", Descriptor(Digest.of(data))) as writer:
+        assert writer.offset == 50
+        writer.write(data[50:])
+        writer.commit()
+    assert read(store, describe(data)) == data
+
+
+def test_an_announced_size_binds_later_sessions_without_a_digest(store):
+    with store.writer("ref") as writer:
+        writer.expect(10)
+        writer.write(b"12345")
+    with store.writer("ref") as writer, pytest.raises(SizeMismatch):
+        writer.commit()
+    with store.writer("ref") as writer:
+        assert writer.offset == 5
+        writer.expect(5)
+        writer.commit()
+
+
+def test_an_ingest_directory_that_cannot_be_made_is_an_error_and_no_loop(store, tmp_path):
+    store.prepare()
+    key = Digest.of(b"ref").encoded
+    (tmp_path / "store" / "ingest" / key).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(LocalFailure):
+        store.writer("ref")
