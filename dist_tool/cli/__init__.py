@@ -168,9 +168,9 @@ def _run(args: list[str]) -> int:
     except click.Abort:  # end of input, or Ctrl-C, at a prompt
         raise KeyboardInterrupt from None
     except click.ClickException as error:
-        return fail(args, _as_usage_error(error), debug=False)
+        return _fail(args, _as_usage_error(error), debug=False)
     except DistError as error:
-        return fail(args, error, debug="--debug" in args)
+        return _fail(args, error, debug="--debug" in args)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -181,7 +181,7 @@ def _run(args: list[str]) -> int:
         bug = DistError(
             f"internal error: {type(error).__name__}: {error}", hint="run again with --debug, and report it"
         )
-        return fail(args, bug, debug=False)
+        return _fail(args, bug, debug=False)
 
 
 def _invoke(args: list[str]) -> int:
@@ -203,8 +203,7 @@ def _as_usage_error(error: click.ClickException) -> DistError:
     return InvalidArgument(message.rstrip("."), hint=f"see {path} --help")
 
 
-def fail(args: list[str], error: DistError, *, debug: bool) -> int:
-    """Report an error on standard error; returns its exit code."""
+def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
     if debug:
         import traceback
 

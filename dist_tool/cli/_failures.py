@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dist_tool.cli._errors import write_error
+
 if TYPE_CHECKING:
     from dist_tool.errors import DistError
 
@@ -29,12 +31,14 @@ class Failures:
             self.note(error.with_facts(object_id=object_id))
 
     def note(self, error: DistError) -> None:
-        """Report a failure as `main` would, one line each."""
-        from dist_tool.cli import fail
-
+        """Report a failure at once, on a line of its own."""
         params = click.get_current_context().params
-        args = [f"--error-format={params.get('error_format', 'text')}"]
-        self._codes.add(fail(args, error, debug=bool(params.get("debug"))))
+        if params.get("debug"):
+            import traceback
+
+            traceback.print_exception(error)
+        write_error(error, as_json=params.get("error_format") == "json")
+        self._codes.add(error.exit_code)
 
     def exit_code(self) -> int:
         """0 without failures, the code that all of them share, else 1."""

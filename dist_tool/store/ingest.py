@@ -29,7 +29,7 @@ def ref_for(digest: Digest) -> str:
     containerd puts the kind of object in front (behaviours F14). Here the digest alone decides,
     so that a fetch by digest and a pull that knows the media type share one download.
     """
-    return f"blob-{digest}"
+    return str(digest)
 
 
 def check_ref(ref: str) -> None:

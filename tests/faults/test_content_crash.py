@@ -53,7 +53,7 @@ def check(root, printed):
     for status in store.statuses():
         assert not status.active
         for digest, blob in zip(DIGESTS, BLOBS, strict=True):
-            if status.ref == f"blob-{digest}":
+            if status.ref == str(digest):
                 with store.writer(status.ref) as writer:
                     assert writer.digest() == Digest.of(blob[: writer.offset])
     return here

@@ -72,7 +72,7 @@ def words(arguments: Sequence[str]) -> Iterator[str]:
         if argument != "-":
             yield argument
             continue
-        for line in sys.stdin.buffer:
+        for line in sys.stdin.buffer if sys.stdin else ():
             if word := line.decode("utf-8", "surrogateescape").strip():
                 yield word
 
