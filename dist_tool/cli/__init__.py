@@ -30,6 +30,7 @@ class CommandInfo(NamedTuple):
 COMMANDS: dict[str, CommandInfo] = {
     "fetch": CommandInfo("dist_tool.cli.fetch:command", "Write one object to standard output, verified."),
     "resolve": CommandInfo("dist_tool.cli.resolve:command", "Print the digest that a reference means."),
+    "content": CommandInfo("dist_tool.cli.content:command", "List, read, add and remove content of the store."),
     "remotes": CommandInfo("dist_tool.cli.remotes:command", "List kinds of remotes and configured names."),
     "serve": CommandInfo("dist_tool.cli.serve:command", "Serve an image layout as a read-only registry."),
 }

@@ -57,8 +57,8 @@ class Common(NamedTuple):
         settings = load(
             os.environ,
             file=self.config,
-            timeout_s=_value("--timeout", parse_duration, self.timeout),
-            max_size=_value("--max-size", parse_bytes, max_size),
+            timeout_s=value_of("--timeout", parse_duration, self.timeout),
+            max_size=value_of("--max-size", parse_bytes, max_size),
             lenient=lenient,
             store=store,
         )
@@ -73,7 +73,8 @@ class Common(NamedTuple):
         return open_store(default_path(settings.environ), self.report)
 
 
-def _value(option: str, parse: Callable[[str], _T], text: str | None) -> _T | None:
+def value_of(option: str, parse: Callable[[str], _T], text: str | None) -> _T | None:
+    """The parsed value of an option, None where it is not given. Raises InvalidArgument naming the option."""
     try:
         return None if text is None else parse(text)
     except InvalidArgument as error:

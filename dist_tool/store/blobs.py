@@ -144,7 +144,7 @@ class Blobs:
         try:
             if time.time() - os.fstat(fd).st_mtime > _RECENT_S:
                 return
-            os.fsync(fd)
+            files.sync(fd)
         finally:
             os.close(fd)
         files.sync_directory(os.path.dirname(path))

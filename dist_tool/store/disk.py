@@ -139,6 +139,19 @@ class DiskStore:
         media_type = hints.media_type() or sniff(self, digest)
         return Descriptor(digest, size, media_type)
 
+    def find(self, object_id: str) -> Descriptor:
+        """What a digest or a name means, without looking for the blob. Raises NotFound for a name."""
+        digest = _as_digest(object_id)
+        return self.index.find(object_id) if digest is None else Descriptor(digest)
+
+    def remove(self, object_id: str) -> None:
+        """Remove a blob by its digest, or a name. Raises NotFound."""
+        digest = _as_digest(object_id)
+        if digest is None:
+            self.untag(object_id)
+        else:
+            self.delete(digest)
+
     def tags(self) -> Iterator[str]:
         """Every reference name, in the order of `index.json`."""
         return self.index.names()
@@ -176,7 +189,7 @@ class DiskStore:
         if desc is not None and desc.digest.algorithm not in VERIFIABLE:
             raise Unsupported(f"digest algorithm {desc.digest.algorithm!r} cannot be verified here")
         self.prepare()
-        if desc is not None and self.blobs.claim(desc):
+        if desc is not None and self.claim(desc):
             raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
         directory = IngestDirectory.of(self.root, ref)
         with files.failing("cannot begin a write"):
@@ -185,13 +198,20 @@ class DiskStore:
             try:
                 writer.open(ref)
                 # Whoever held the lock before us may have committed just this.
-                if desc is not None and self.blobs.claim(desc):
+                if desc is not None and self.claim(desc):
                     directory.remove()
                     raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
             except BaseException:
                 writer.abandon()
                 raise
         return writer
+
+    def claim(self, desc: Descriptor) -> bool:
+        """True where the blob is here; then gc spares it for the time of its grace, and it is durable.
+
+        For whoever finds that there is nothing to fetch and goes on to name it.
+        """
+        return self.blobs.claim(desc)
 
     def _lock_ingest(self, directory: IngestDirectory, ref: str, *, create: bool) -> int:
         for _ in range(_LOCK_TRIES):
@@ -281,9 +301,8 @@ def _info(digest: Digest, found: os.stat_result, labels: Mapping[str, str]) -> I
 
 
 def _as_digest(text: str) -> Digest | None:
-    """A digest, unless it is a name that only looks like one: `localhost:latest`."""
-    try:
-        digest = Digest.parse(text)
-    except InvalidArgument:
-        return None
-    return digest if digest.algorithm in (*VERIFIABLE, "blake3") else None
+    """A digest, None for a name, even if it looks like one: `localhost:latest`.
+
+    Raises InvalidArgument for a digest that is not well formed.
+    """
+    return Digest.parse(text) if text.partition(":")[0] in (*VERIFIABLE, "blake3") else None

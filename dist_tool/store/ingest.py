@@ -29,7 +29,7 @@ def ref_for(digest: Digest) -> str:
     containerd puts the kind of object in front (behaviours F14). Here the digest alone decides,
     so that a fetch by digest and a pull that knows the media type share one download.
     """
-    return f"blob-{digest}"
+    return str(digest)
 
 
 def check_ref(ref: str) -> None:
@@ -112,11 +112,9 @@ class IngestDirectory:
         What was there counts no longer before anything of the new one does, and its data goes
         first: a shorter rewrite must not keep a stale tail (behaviours F5).
         """
-        for name in ("ref", "total"):
+        for name in ("ref", "data"):
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.path, name))
-        with suppress(FileNotFoundError):
-            os.unlink(self.data)
         fd = os.open(self.data, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         os.close(fd)
         now = format_time(time.time_ns())
@@ -126,9 +124,12 @@ class IngestDirectory:
         self._write("ref", ref)
 
     def expect(self, total: int) -> None:
-        """Note the size in bytes that the write is to have; 0 leaves what is there."""
+        """Note the size in bytes that the write is to have; 0 means that nobody knows any more."""
         if total > 0:
             self._write("total", str(total))
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.path, "total"))
 
     def touch(self) -> None:
         """Note that the write went on until now."""

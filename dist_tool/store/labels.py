@@ -86,7 +86,7 @@ class Labels:
             return []
         with self._open("rw" if os.access(self.path, os.W_OK) else "ro") as db:
             # A kill between creating the file and the first label leaves a database without tables.
-            has_table = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'labels'").fetchone()
+            has_table = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'labels'").fetchone()
             return db.execute(query, values).fetchall() if has_table else []
 
     @contextmanager
@@ -107,6 +107,7 @@ class Labels:
             db = sqlite3.connect(
                 f"file:{quote(self.path)}?mode={mode}", timeout=_BUSY_S, isolation_level=None, uri=True
             )
+            db.execute("PRAGMA trusted_schema = OFF")  # a layout from elsewhere may bring a database of its own
             yield db
         except sqlite3.Error as error:
             raise LocalFailure(f"the labels in {self.path} cannot be used: {error}") from error

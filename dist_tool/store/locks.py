@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LOCK_NAME = "lock"
+_TRIES = 1000  # each time somebody removed the directory between two calls of ours
 
 
 @contextmanager
@@ -38,13 +39,13 @@ def try_ingest(directory: str, *, create: bool) -> int | None:
     that of a file without a name, and we start again.
     """
     path = os.path.join(directory, LOCK_NAME)
-    while True:
+    for left in reversed(range(_TRIES)):
         if create:
             _make(directory)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            if create:
+            if create and left:
                 continue
             raise
         try:
@@ -58,6 +59,7 @@ def try_ingest(directory: str, *, create: bool) -> int | None:
             os.close(fd)
             raise
         os.close(fd)
+    return None
 
 
 def _make(directory: str) -> None:

@@ -48,27 +48,25 @@ def _document(store: DiskStore, digest: Digest) -> str:
         return OCTET_STREAM
 
 
-def media_types(store: DiskStore, wanted: Iterable[Digest]) -> dict[Digest, str]:
+def media_types(store: DiskStore, wanted: Iterable[Digest], tellers: Iterable[Digest] = ()) -> dict[Digest, str]:
     """The media types of blobs: what `index.json` and manifests say of them, else `sniff`.
 
-    Manifests that cannot be read say nothing.
+    The manifests are those among `wanted` and `tellers`. One that cannot be read says nothing.
     """
-    told: dict[Digest, str] = {entry.digest: entry.media_type for entry in store.index.entries()}
-    found: dict[Digest, str] = {}
-    documents = []
-    for digest in wanted:
-        found[digest] = told.get(digest) or sniff(store, digest)
-        if is_manifest_like(found[digest]):
-            documents.append(digest)
-    for digest in documents:
-        for child in children(store, digest):
-            if child.digest in found and child.media_type and child.digest not in told:
+    told = {entry.digest: entry.media_type for entry in store.index.entries()}
+    found = {digest: told.get(digest) or sniff(store, digest) for digest in wanted}
+    seen = dict(found)
+    for digest in tellers:
+        if digest not in seen:
+            seen[digest] = told.get(digest) or sniff(store, digest)
+    for digest in [digest for digest, media_type in seen.items() if is_manifest_like(media_type)]:
+        for child in _children(store, digest):
+            if child.digest in found and child.digest not in told:
                 found[child.digest] = child.media_type
     return found
 
 
-def children(store: DiskStore, digest: Digest) -> list[Descriptor]:
-    """What a document points to; nothing where it cannot be read."""
+def _children(store: DiskStore, digest: Digest) -> list[Descriptor]:
     from dist_tool.store.gc import links
 
     try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
     from dist_tool.store.ingest import IngestDirectory
 
+_SLOW = 16 << 10  # a TLS record's worth; who gives less at once has no more at hand
 _WORTH_A_THREAD = 256 << 10  # smaller pieces are hashed sooner than handed over
 
 
@@ -46,6 +47,7 @@ class DiskWriter:
         self._hasher = new_hasher(self._algorithm)
         self._background: BackgroundHash | None = None
         self._offset = 0
+        self._limit = 0
         self._broken = False
         self._status = Status("", 0, 0, 0.0, 0.0)
         self.resumed = 0
@@ -68,10 +70,13 @@ class DiskWriter:
         self._status = status
         self._data = self._open_data()
         self._rehash()
-        if self._is_hopeless(total or status.total):
+        # What an earlier session announced binds where nothing better is known: a digest is.
+        self._limit = total or (0 if self._desc else status.total)
+        if self._is_hopeless():
             self.truncate()
         self.resumed = self._offset
-        self.expect(total)
+        if total:
+            self.expect(total)
 
     def _open_data(self) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -87,11 +92,11 @@ class DiskWriter:
             self._hasher.update(buffer[:got])
             self._offset += got
 
-    def _is_hopeless(self, total: int) -> bool:
+    def _is_hopeless(self) -> bool:
         """True where what is there cannot become what is wanted: it would fail for ever (F7)."""
-        if not total or self._offset < total:
+        if not self._limit or self._offset < self._limit:
             return False
-        return self._offset > total or (self._desc is not None and self.digest() != self._desc.digest)
+        return self._offset > self._limit or (self._desc is not None and self.digest() != self._desc.digest)
 
     # State
 
@@ -119,8 +124,9 @@ class DiskWriter:
         return self._status._replace(offset=self._offset, updated_at=updated, active=not self.closed)
 
     def expect(self, total: int) -> None:
-        """Set the size in bytes that the write is to have, 0 for no change; the latest counts."""
-        if total > 0 and total != self._status.total:
+        """Set the size in bytes that the write is to have, 0 for not known; the latest counts."""
+        self._limit = total
+        if total != self._status.total:
             with files.failing("cannot note the expected size"):
                 self._directory.expect(total)
             self._status = self._status._replace(total=total)
@@ -147,21 +153,27 @@ class DiskWriter:
         """
         before = self._offset
         buffers = [memoryview(bytearray(CHUNK)) for _ in range(2)]
-        ended = False
-        while not ended:
-            buffer = buffers[0]
-            filled = 0
-            try:
-                while filled < CHUNK and not ended:
-                    got = source.readinto(buffer[filled:]) or 0
-                    filled += got
-                    ended = not got
-            finally:  # also what came before a cut counts as progress
-                self._append(buffer[:filled])
+        while self._fill_piece(source, buffers[0]):
             buffers.reverse()
         if self._background is not None:
             self._background.drain()
         return self._offset - before
+
+    def _fill_piece(self, source: Source, buffer: memoryview) -> bool:
+        """Append the next piece, False at the end.
+
+        A source that gives little at a time is written as it comes, so that others see progress
+        and a kill costs little; what was read when it fails or is interrupted is kept.
+        """
+        filled = 0
+        got = CHUNK
+        try:
+            while filled < CHUNK and got >= _SLOW:
+                got = source.readinto(buffer[filled:]) or 0
+                filled += got
+        finally:
+            self._append(buffer[:filled])
+        return got > 0
 
     def _append(self, view: memoryview) -> None:
         """Write and hash at once; a large `view` must stay as it is until the hash has it."""
@@ -169,10 +181,9 @@ class DiskWriter:
             raise ValueError("write to a closed writer")
         if self._broken:
             raise LocalFailure("an earlier write failed", hint="open the ingest again to go on")
-        total = self._status.total
-        if total and self._offset + len(view) > total:
+        if self._limit and self._offset + len(view) > self._limit:
             self.truncate()
-            raise SizeMismatch(f"more than the expected {total} bytes arrived")
+            raise SizeMismatch(f"more than the expected {self._limit} bytes arrived")
         if self._background is None and len(view) >= _WORTH_A_THREAD:
             self._background = BackgroundHash(self._hasher.update)
         if self._background is not None:
@@ -230,7 +241,7 @@ class DiskWriter:
 
     def _verified(self, wanted: Descriptor | None) -> Digest:
         """The digest of what was written, once it agrees with what is `wanted`."""
-        size = wanted.size if wanted and wanted.size is not None else self._status.total or None
+        size = wanted.size if wanted and wanted.size is not None else self._limit or None
         if size is not None and self._offset < size:
             raise SizeMismatch(f"{self._offset} bytes were written, expected {size}")
         try:
@@ -264,7 +275,7 @@ class DiskWriter:
             with suppress(OSError):
                 os.utime(self._data)  # the blob is created now, however old the first byte
             with files.failing("cannot make the content durable"):
-                os.fsync(self._data)
+                files.sync(self._data)
         except LocalFailure:
             self._discard()
             raise

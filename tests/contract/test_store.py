@@ -739,3 +739,18 @@ def test_rfc3339_is_read_and_nothing_else(text, expected):
 def test_times_are_written_with_nine_digits():
     assert format_time(1500000000_000000001) == "2017-07-14T02:40:00.000000001Z"
     assert parse_time(format_time(1500000000_500000000)) == 1500000000.5
+
+
+def test_a_database_of_a_stranger_is_not_let_compute(store):
+    """A view in place of the table could keep a reader busy for ever."""
+    import sqlite3
+
+    desc = put(store, b"x")
+    db = sqlite3.connect(os.path.join(store.root, "metadata.db"))
+    endless = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n AS digest, n AS key, n AS value"
+    db.execute(f"CREATE VIEW labels AS {endless} FROM r")
+    db.close()
+    assert store.info(desc.digest).labels == {}
+    assert [info.labels for info in store.walk()] == [{}]
+    with pytest.raises(LocalFailure):
+        store.label(desc.digest, {"a": "b"})

@@ -284,6 +284,52 @@ def test_fill_takes_all_that_a_source_gives(store, tmp_path, size):
         assert writer.commit().digest == Digest.of(data)
 
 
+class Slow:
+    """A source that gives single bytes, and then what `last` does."""
+
+    def __init__(self, data, last):
+        self.left, self.last = list(data), last
+
+    def readinto(self, view):
+        if not self.left:
+            return self.last()
+        view[0] = self.left.pop(0)
+        return 1
+
+
+def test_fill_writes_little_as_it_comes(store):
+    seen = []
+    with store.writer("ref") as writer:
+        source = Slow(b"abc", lambda: 0)
+        real = source.readinto
+        source.readinto = lambda view: (seen.append(store.status("ref").offset), real(view))[1]
+        writer.fill(source)
+    assert seen == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, ConnectionResetError])
+def test_fill_keeps_what_was_read_when_the_source_fails(store, tmp_path, failure):
+    data = content(CHUNK + 70_000)
+
+    def last():
+        raise failure
+
+    class Source(Slow):
+        def readinto(self, view):
+            if not self.left:
+                return self.last()
+            piece = bytes(self.left[:50_000][: len(view)])
+            del self.left[: len(piece)]
+            view[: len(piece)] = piece
+            return len(piece)
+
+    with store.writer("ref") as writer, pytest.raises(failure):
+        writer.fill(Source(data, last))
+    with store.writer("ref") as writer:
+        assert writer.offset == len(data)
+        assert writer.digest() == Digest.of(data)
+
+
 def test_a_buffer_may_be_reused_after_write(store):
     expected = hashlib.sha256()
     buffer = bytearray(CHUNK)
@@ -366,3 +412,34 @@ def test_data_that_could_not_be_synced_is_never_committed_later(store, monkeypat
     monkeypatch.undo()
     with store.writer("ref") as writer:
         assert writer.offset == 0
+
+
+def test_a_digest_outweighs_a_size_that_somebody_announced_before(store):
+    data = content(256)
+    with store.writer("ref", Descriptor(Digest.of(data), 100)) as writer:
+        writer.write(data[:50])
+    with store.writer("ref", Descriptor(Digest.of(data))) as writer:
+        assert writer.offset == 50
+        writer.write(data[50:])
+        writer.commit()
+    assert read(store, describe(data)) == data
+
+
+def test_an_announced_size_binds_later_sessions_without_a_digest(store):
+    with store.writer("ref") as writer:
+        writer.expect(10)
+        writer.write(b"12345")
+    with store.writer("ref") as writer, pytest.raises(SizeMismatch):
+        writer.commit()
+    with store.writer("ref") as writer:
+        assert writer.offset == 5
+        writer.expect(5)
+        writer.commit()
+
+
+def test_an_ingest_directory_that_cannot_be_made_is_an_error_and_no_loop(store, tmp_path):
+    store.prepare()
+    key = Digest.of(b"ref").encoded
+    (tmp_path / "store" / "ingest" / key).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(LocalFailure):
+        store.writer("ref")

@@ -1,0 +1,45 @@
+"""Failures of commands that do many things: each is told at once, the rest goes on, and one exit code is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli._errors import write_error
+
+if TYPE_CHECKING:
+    from dist_tool.errors import DistError
+
+
+class Failures:
+    """What went wrong so far."""
+
+    def __init__(self) -> None:
+        self._codes: set[int] = set()
+
+    @contextmanager
+    def noted(self, object_id: str = "") -> Iterator[None]:
+        """Note and report a DistError inside, and go on after the block."""
+        from dist_tool.errors import DistError
+
+        try:
+            yield
+        except DistError as error:
+            self.note(error.with_facts(object_id=object_id))
+
+    def note(self, error: DistError) -> None:
+        """Report a failure at once, on a line of its own."""
+        params = click.get_current_context().params
+        if params.get("debug"):
+            import traceback
+
+            traceback.print_exception(error)
+        write_error(error, as_json=params.get("error_format") == "json")
+        self._codes.add(error.exit_code)
+
+    def exit_code(self) -> int:
+        """0 without failures, the code that all of them share, else 1."""
+        return self._codes.copy().pop() if len(self._codes) == 1 else int(bool(self._codes))

@@ -1,0 +1,133 @@
+"""What the commands on the store share: their options, their arguments, and how they print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from dist_tool.api import Notice
+    from dist_tool.spec.digest import Digest
+    from dist_tool.store.disk import DiskStore
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
+
+_OPTIONS = (
+    click.option("--root", metavar="DIR", help="Use the store in this directory; also DIST_STORE."),
+    click.option(
+        "--error-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="How an error is written. Default: text.",
+    ),
+    click.option("--debug", is_flag=True, help="Show a traceback with an error."),
+)
+
+
+def store_options(function: _F) -> _F:
+    """--root, --error-format and --debug; the command gets `store`."""
+
+    def invoke(*args: Any, root: str | None, **kwargs: Any) -> Any:
+        for name in ("debug", "error_format"):
+            kwargs.pop(name)  # for main and for `Failures`
+        return function(*args, store=_open(root), **kwargs)
+
+    invoke.__doc__ = function.__doc__
+    invoke.__name__ = function.__name__
+    vars(invoke).update(vars(function))  # click keeps earlier options there
+    wrapped: Any = invoke
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _open(root: str | None) -> DiskStore:
+    from dist_tool.store import default_path, open_store
+
+    return open_store(os.path.expanduser(default_path(os.environ) if root is None else root), say)
+
+
+def say(notice: Notice) -> None:
+    """Show a notice on standard error."""
+    from dist_tool.errors import printable
+
+    if notice.level == "debug":
+        return
+    prefix = "warning: " if notice.level == "warning" else ""
+    try:
+        sys.stderr.write(f"dist: {prefix}{printable(notice.text)}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens: no reason to stop
+
+
+def words(arguments: Sequence[str]) -> Iterator[str]:
+    """The arguments, `-` standing for the lines of standard input, which are taken as they come."""
+    for argument in arguments:
+        if argument != "-":
+            yield argument
+            continue
+        for line in sys.stdin.buffer if sys.stdin else ():
+            if word := line.decode("utf-8", "surrogateescape").strip():
+                yield word
+
+
+def labels_of(pairs: Iterable[str]) -> dict[str, str]:
+    """KEY=VALUE arguments. Raises InvalidArgument."""
+    from dist_tool.errors import InvalidArgument
+
+    labels = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise InvalidArgument(f"{pair!r} is not a label", hint="expected KEY=VALUE, or KEY= to remove it")
+        labels[key] = value
+    return labels
+
+
+def names_of(store: DiskStore) -> dict[Digest, list[str]]:
+    """The reference names that each digest has in index.json."""
+    from dist_tool.store.index import REF_NAME
+
+    found: dict[Digest, list[str]] = {}
+    for entry in store.index.entries():
+        if name := entry.annotations.get(REF_NAME):
+            found.setdefault(entry.digest, []).append(name)
+    return found
+
+
+def show_age(seconds: float) -> str:
+    """`12s`, `5m`, `3h`, `40d`."""
+    for size, unit in _UNITS:
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(int(seconds), 0)}s"
+
+
+def print_table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
+    """Rows in columns, those of `right` aligned there; the last one is not padded."""
+    from dist_tool.cli._output import print_line
+    from dist_tool.errors import printable
+
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        cells = [
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print_line("  ".join(cells).rstrip())
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One object on one line."""
+    import json
+
+    from dist_tool.cli._output import print_line
+
+    print_line(json.dumps(value))

@@ -1,0 +1,42 @@
+"""`dist content gc`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli.content._store import print_json, store_options
+
+if TYPE_CHECKING:
+    from dist_tool.store.disk import DiskStore
+
+
+@click.command("gc", epilog="Example: dist content gc --dry-run | xargs dist content ls")
+@click.option("--grace", default="24h", metavar="DURATION", help="Spare what was used within this time. Default: 24h.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only print what would go.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@store_options
+def command(store: DiskStore, grace: str, dry_run: bool, as_json: bool) -> None:
+    """Remove blobs that nothing needs, and abandoned writes; print the digest or the ref of each.
+
+    Needed is what names in index.json and labels containerd.io/gc.root reach. What is being
+    written stays. With --grace 0 nobody else should be adding content.
+    """
+    from dist_tool.cli._options import value_of
+    from dist_tool.cli._output import print_line
+    from dist_tool.config import parse_duration
+    from dist_tool.store.gc import Policy, collect
+
+    count: Counter[str] = Counter()
+    for removed in collect(store, Policy(value_of("--grace", parse_duration, grace) or 0.0, dry_run=dry_run)):
+        count[removed.kind] += 1
+        count["bytes"] += removed.size
+        if as_json:
+            print_json(removed._asdict())
+        else:
+            print_line(removed.name)
+    verb = "would remove" if dry_run else "removed"
+    sys.stderr.write(f"dist: {verb} {count['blob']} blobs and {count['ingest']} writes, {count['bytes']} bytes\n")

@@ -1,0 +1,151 @@
+"""`dist content ls`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dist_tool.cli.content._store import names_of, print_json, print_table, show_age, store_options, words
+
+if TYPE_CHECKING:
+    from dist_tool.api import Info
+    from dist_tool.spec.digest import Digest
+    from dist_tool.store.disk import DiskStore
+
+
+@click.command("ls", epilog="Example: dist content ls -q --type layer --larger 100MiB | xargs dist content path")
+@click.argument("objects", nargs=-1, metavar="[DIGEST|NAME]...")
+@click.option("-q", "--quiet", is_flag=True, help="Digests only, one a line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this media type, as application/* or `layer`.")
+@click.option("--larger", metavar="SIZE", help="Larger than this (1048576, 8MiB).")
+@click.option("--smaller", metavar="SIZE", help="Smaller than this.")
+@click.option("--older", metavar="DURATION", help="Not used for longer than this (90s, 5m, 36h).")
+@click.option("--newer", metavar="DURATION", help="Used within this time.")
+@click.option("--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="With this label. May be repeated.")
+@click.option("--named/--unnamed", default=None, help="With, or without, a name in index.json.")
+@store_options
+def command(
+    store: DiskStore, objects: tuple[str, ...], quiet: bool, as_json: bool, types: tuple[str, ...], **rest: Any
+) -> int:
+    """List blobs: all, or the given ones. `-` reads them from standard input.
+
+    Conditions given together must all hold; of several types one is enough.
+    """
+    from dist_tool.cli._failures import Failures
+
+    failures = Failures()
+    named = names_of(store)
+    chosen = _Conditions.parse(**rest).chosen(_infos(store, objects, failures), named)
+    told = _types(store, chosen) if types or not quiet else {}
+    if types:
+        chosen = [info for info in chosen if _is_of(told[info.digest], types)]
+    _print(chosen, told, named, quiet=quiet, as_json=as_json)
+    return failures.exit_code()
+
+
+def _infos(store: DiskStore, objects: tuple[str, ...], failures: Any) -> Iterable[Info]:
+    if not objects:
+        return sorted(store.walk(), key=lambda info: info.digest)
+    found = []
+    for word in words(objects):
+        with failures.noted(word):
+            found.append(store.info(store.find(word).digest))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    larger: int | None
+    smaller: int | None
+    older_s: float | None
+    newer_s: float | None
+    labels: tuple[tuple[str, str | None], ...]
+    named: bool | None
+
+    @classmethod
+    def parse(cls, labels: tuple[str, ...], named: bool | None, **texts: str | None) -> _Conditions:
+        """Raises InvalidArgument for what is no size or duration."""
+        if not any(texts.values()):
+            numbers: dict[str, Any] = dict.fromkeys(("larger", "smaller", "older", "newer"))
+        else:
+            from dist_tool.cli._options import value_of
+            from dist_tool.config import parse_bytes, parse_duration
+
+            numbers = {name: value_of(f"--{name}", parse_bytes, texts[name]) for name in ("larger", "smaller")}
+            numbers |= {name: value_of(f"--{name}", parse_duration, texts[name]) for name in ("older", "newer")}
+        pairs = tuple((key, value if found else None) for key, found, value in (text.partition("=") for text in labels))
+        return cls(numbers["larger"], numbers["smaller"], numbers["older"], numbers["newer"], pairs, named)
+
+    def chosen(self, infos: Iterable[Info], named: dict[Digest, list[str]]) -> list[Info]:
+        from time import time
+
+        now = time()
+        return [info for info in infos if self._hold(info, now - info.updated_at, info.digest in named)]
+
+    def _hold(self, info: Info, age: float, has_name: bool) -> bool:
+        return (
+            (self.larger is None or info.size > self.larger)
+            and (self.smaller is None or info.size < self.smaller)
+            and (self.older_s is None or age > self.older_s)
+            and (self.newer_s is None or age < self.newer_s)
+            and (self.named is None or has_name == self.named)
+            and all(key in info.labels and value in (None, info.labels[key]) for key, value in self.labels)
+        )
+
+
+def _types(store: DiskStore, infos: list[Info]) -> dict[Digest, str]:
+    """Only of what is listed, but told by everything: a layer's type stands in its manifest."""
+    from dist_tool.store.media import media_types
+
+    return media_types(store, [info.digest for info in infos], tellers=store.blobs.digests())
+
+
+def _is_of(media_type: str, wanted: tuple[str, ...]) -> bool:
+    from fnmatch import fnmatchcase
+
+    from dist_tool.spec.mediatypes import kind
+
+    return any(word == kind(media_type) or fnmatchcase(media_type, word) for word in wanted)
+
+
+def _print(
+    infos: list[Info], told: dict[Digest, str], named: dict[Digest, list[str]], *, quiet: bool, as_json: bool
+) -> None:
+    from time import time
+
+    from dist_tool.cli._output import print_line
+
+    if as_json:
+        for info in infos:
+            print_json({**_record(info), "type": told.get(info.digest, ""), "names": named.get(info.digest, [])})
+    elif quiet:
+        for info in infos:
+            print_line(str(info.digest))
+    else:
+        now = time()
+        rows = [
+            [
+                str(info.digest),
+                str(info.size),
+                show_age(now - info.updated_at),
+                told[info.digest],
+                ",".join(named.get(info.digest, [])) or "-",
+                ",".join(f"{key}={value}" for key, value in sorted(info.labels.items())) or "-",
+            ]
+            for info in infos
+        ]
+        print_table([["DIGEST", "SIZE", "USED", "TYPE", "NAMES", "LABELS"], *rows], right=frozenset({1, 2}))
+
+
+def _record(info: Info) -> dict[str, Any]:
+    return {
+        "digest": str(info.digest),
+        "size": info.size,
+        "created": info.created_at,
+        "used": info.updated_at,
+        "labels": dict(info.labels),
+    }

@@ -1,0 +1,31 @@
+"""`dist content rm`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli.content._store import store_options, words
+
+if TYPE_CHECKING:
+    from dist_tool.store.disk import DiskStore
+
+
+@click.command("rm", epilog="Example: dist content ls -q --older 720h --unnamed | dist content rm -")
+@click.argument("objects", nargs=-1, required=True, metavar="DIGEST|NAME...")
+@store_options
+def command(store: DiskStore, objects: tuple[str, ...]) -> int:
+    """Remove blobs by digest, and names (their blobs stay: see gc); print each that is gone.
+
+    Goes on after a failure and fails at the end. `-` reads from standard input.
+    """
+    from dist_tool.cli._failures import Failures
+    from dist_tool.cli._output import print_line
+
+    failures = Failures()
+    for word in words(objects):
+        with failures.noted(word):
+            store.remove(word)
+            print_line(word)
+    return failures.exit_code()
