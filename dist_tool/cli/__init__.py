@@ -144,6 +144,8 @@ def _hold_standard_files() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, flags)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 
