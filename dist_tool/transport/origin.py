@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from dist_tool.errors import ProtocolError, printable
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# A name in ASCII or an address, nothing that two readers could read differently.
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?|[0-9a-f:.]+")
 # What inet_aton reads as an address and a reader may not: 127.1, 0x7f.1, 2130706433.
 _NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]+|[0-9]+)(?:\.(?:0[xX][0-9a-fA-F]+|[0-9]+)){0,3}\.?")
 
@@ -28,9 +30,10 @@ class Origin(NamedTuple):
             port = parts.port
         except ValueError as error:
             raise ProtocolError(f"{url[:200]!r} is not a URL") from error
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        host = (parts.hostname or "").lower()
+        if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host):
             raise ProtocolError(f"{url[:200]!r} is not an http(s) URL")
-        return cls(parts.scheme, parts.hostname.lower(), port or _DEFAULT_PORTS[parts.scheme])
+        return cls(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme])
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -16,7 +17,7 @@ from requests.adapters import HTTPAdapter
 
 from dist_tool import __version__
 from dist_tool.api import Notice, Report
-from dist_tool.errors import PolicyRefused, ProtocolError
+from dist_tool.errors import DistError, PolicyRefused, ProtocolError
 from dist_tool.settings import Context, RemoteSettings, Tls
 from dist_tool.transport.failures import from_exception
 from dist_tool.transport.origin import Origin, host_class, redact
@@ -65,9 +66,11 @@ class Reply:
         data = bytearray(limit + 1)
         view = memoryview(data)
         filled = 0
-        while filled <= limit and (got := self.readinto(view[filled:])):
-            filled += got
-        self.close()
+        try:
+            while filled <= limit and (got := self.readinto(view[filled:])):
+                filled += got
+        finally:
+            self.close()
         return bytes(view[:filled])
 
     def readinto(self, view: memoryview) -> int:
@@ -87,10 +90,11 @@ class Reply:
         return len(data)
 
     def drain(self) -> None:
-        """Read a short body, so that the connection can be used again; drop a long one."""
+        """Read a short body, so that the connection can be used again; drop a long or broken one."""
         length = self.headers.get("Content-Length", "")
         if self.request.method != "HEAD" and length.isascii() and length.isdigit() and int(length) <= _DRAIN_LIMIT:
-            self.read(_DRAIN_LIMIT)
+            with suppress(DistError):
+                self.read(_DRAIN_LIMIT)
         self.close()
 
     def close(self) -> None:
