@@ -16,6 +16,7 @@ from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints
 
 if TYPE_CHECKING:
+    from dist_tool.errors import DistError
     from dist_tool.stream import Body
 
 
@@ -107,6 +108,14 @@ class Referring(Protocol):
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
         """Descriptors of manifests whose `subject` is this digest; none is not an error."""
+
+
+@runtime_checkable
+class Alternatives(Protocol):
+    """Has more than one place for an object."""
+
+    def reject(self, digest: Digest, error: DistError) -> bool:
+        """What came last for `digest` was wrong: True where another place can be asked."""
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.errors import InvalidArgument
 from dist_tool.spec.reference import Hints, Locator, Reference, parse_object
-from dist_tool.transfer.fetch import Options, deliver, fetch_to, identify, open_descriptor
+from dist_tool.transfer.fetch import Options, fetch_known, fetch_to, identify
 
 if TYPE_CHECKING:
     from dist_tool.api import Remote
@@ -48,9 +48,7 @@ class Fetching(NamedTuple):
     def write(self, desc: Descriptor, hints: Hints, sink: Sink) -> Descriptor:
         """Write a known object to `sink`."""
         if self.store is None:
-            return deliver(
-                open_descriptor(self.remote, desc, hints, self.options), str(desc.digest), sink, self.options
-            )
+            return fetch_known(self.remote, desc, sink, hints, self.options)
         from dist_tool.transfer.keep import fetch_kept
 
         return fetch_kept(self.remote, self.store, desc, sink, self.options)

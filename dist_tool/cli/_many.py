@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dist_tool.cli._errors import write_error
 from dist_tool.cli._output import file_sink, write_stdout
 from dist_tool.errors import DistError, LocalFailure
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints
-from dist_tool.stream import CHUNK, Body, Sink, pump
+from dist_tool.stream import Body, Sink, pump
 from dist_tool.transfer.many import Line, Outcome, in_order, shared_exit_code
+from dist_tool.transfer.spool import Spool
 from dist_tool.verifier import Verifier
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dist_tool.cli._fetching import Fetching
     from dist_tool.cli._options import Common
 
-_IN_MEMORY = 256 << 10  # bytes of an object that waits for its turn; the rest is in a temporary file
 _LONGEST_LINE = 64 << 10
 _READ = 64 << 10
 
@@ -103,29 +102,14 @@ class Spooled(NamedTuple):
     """An object that was fetched and verified, waiting for its turn."""
 
     desc: Descriptor
-    content: IO[bytes]
-
-    def copy_to(self, sink: Sink) -> None:
-        """Write the content."""
-        self.content.seek(0)
-        while data := self.content.read(CHUNK):
-            sink(memoryview(data))
+    content: Spool
 
 
 def spooled(fetching: Fetching, object_id: str, hints: Hints) -> Spooled:
     """Fetch an object into memory or a temporary file. The caller closes `content`."""
-    content = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  lives on in what is returned
-
-    def sink(data: memoryview) -> None:
-        try:
-            if content.tell() + len(data) > _IN_MEMORY:
-                content.rollover()  # before, not after: else the whole piece is in memory twice
-            content.write(data)
-        except OSError as error:
-            raise LocalFailure(f"temporary file: {error.strerror}") from error
-
+    content = Spool()
     try:
-        return Spooled(fetching.fetch(object_id, hints, sink), content)
+        return Spooled(fetching.fetch(object_id, hints, content.write), content)
     except BaseException:
         content.close()
         raise
@@ -155,7 +139,7 @@ class Concatenate:
         desc = outcome.result.desc
         with outcome.result.content:
             self._frame(f"{desc.digest} {desc.media_type} {desc.size}\n")
-            outcome.result.copy_to(self._sink)
+            outcome.result.content.copy_to(self._sink)
             self._frame("\n")
 
     def _frame(self, text: str) -> None:

@@ -89,7 +89,7 @@ def _fetch_one(fetching: Fetching, object_id: str, hints: Hints, delivery: Deliv
 
             kept = spooled(unheld(fetching), object_id, hints)
             with kept.content:
-                kept.copy_to(sink)
+                kept.content.copy_to(sink)
             desc = kept.desc
         else:
             desc = fetching.fetch(object_id, hints, sink)

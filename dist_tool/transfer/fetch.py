@@ -8,12 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.api import Closable, Event, NamedFetcher, Notice, Progress, Remote, Report, unheard, unseen
-from dist_tool.errors import DistError, InvalidArgument, NoDigest, SizeMismatch
+from dist_tool.api import Alternatives, Closable, Event, NamedFetcher, Notice, Progress, Remote, Report, unheard, unseen
+from dist_tool.errors import DataLoss, DistError, InvalidArgument, NoDigest, SizeMismatch
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints, Locator, parse_locator, parse_object
 from dist_tool.stream import SMALL, Body, Judge, ResumingReader, Sink, VerifiedReader, as_body, pump
+from dist_tool.transfer.spool import Spool
 from dist_tool.transfer.watch import watched
 from dist_tool.verifier import Verifier
 
@@ -209,10 +210,39 @@ def fetch_to(
     Returns its descriptor, complete. Where nobody knows a digest, the bytes are delivered with
     a warning and the digest is the one that they turned out to have.
     """
-    return deliver(open_object(remote, object_id, hints, options), object_id, sink, options)
+    if isinstance(remote, Alternatives):
+        try:
+            return fetch_known(remote, locate(remote, object_id, hints._replace(content=True)), sink, hints, options)
+        except NoDigest:
+            pass
+    return _deliver(open_object(remote, object_id, hints, options), object_id, sink, options)
 
 
-def deliver(opened: Opened, ref: str, sink: Sink, options: Options = _DEFAULTS) -> Descriptor:
+def fetch_known(
+    remote: Remote, desc: Descriptor, sink: Sink, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS
+) -> Descriptor:
+    """Write the object of a descriptor to `sink`; see `fetch_to`.
+
+    Where the object can come from several places, a wrong one must not be seen: the whole is
+    verified before the first byte, and the next place asked where it is wrong.
+    """
+    ref = str(desc.digest)
+    if not isinstance(remote, Alternatives):
+        return _deliver(open_descriptor(remote, desc, hints, options), ref, sink, options)
+    while True:
+        with Spool() as spool:
+            try:
+                opened = open_descriptor(remote, desc, hints, options)
+                done = _deliver(opened, ref, spool.write, options._replace(small=0))
+            except DataLoss as error:
+                if not remote.reject(desc.digest, error):
+                    raise
+                continue
+            spool.copy_to(sink)
+            return done
+
+
+def _deliver(opened: Opened, ref: str, sink: Sink, options: Options) -> Descriptor:
     """Write an opened object to `sink` and close it; `ref` is its name for those who watch."""
     with closing(watched(opened.source, ref, options.progress)) as source:
         size = pump(source, opened.verifier, sink, small=options.small)

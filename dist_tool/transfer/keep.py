@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dist_tool.api import Event, Listeners, Notice, Remote
-from dist_tool.errors import AlreadyExists, DataLoss, DigestMismatch, NotFound, SizeMismatch
+from dist_tool.api import Alternatives, Event, Listeners, Notice, Remote
+from dist_tool.errors import AlreadyExists, DataLoss, SizeMismatch
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints
@@ -71,22 +71,26 @@ def keep(remote: Remote, store: DiskStore, desc: Descriptor, options: Options = 
     from dist_tool.store.waiting import wait_for_writer
 
     ref = str(desc.digest)
-    for attempt in (1, 2):
+    resumed = True
+    while True:
         size = store.size(desc.digest)
         if size is not None:
             options.progress(Event(ref, size, size, "exists", size))
             return replace(desc, size=size, data=None)
-        try:
-            listeners = Listeners(options.report, options.progress)
-            with wait_for_writer(store, ref, desc, options.retry, listeners) as writer:
+        listeners = Listeners(options.report, options.progress)
+        with suppress(AlreadyExists), wait_for_writer(store, ref, desc, options.retry, listeners) as writer:
+            try:
                 return _fill(remote, writer, desc, options)
-        except AlreadyExists:
-            continue
-        except DigestMismatch:
-            if attempt == 2 or not writer.resumed:
-                raise
-            options.report(Notice("info", f"what an earlier session left of {ref} is wrong; beginning anew"))
-    raise NotFound(f"{ref} was removed from the store while it was being fetched")
+            except DataLoss as error:
+                # What another session left may be to blame, once; then the place that gave it.
+                if not (resumed and writer.resumed) and not _rejected(remote, desc, error):
+                    raise
+                resumed = False
+                options.report(Notice("info", f"{ref}: {error.what}; beginning anew"))
+
+
+def _rejected(remote: Remote, desc: Descriptor, error: DataLoss) -> bool:
+    return isinstance(remote, Alternatives) and remote.reject(desc.digest, error)
 
 
 def _fill(remote: Remote, writer: DiskWriter, desc: Descriptor, options: Options) -> Descriptor:
