@@ -29,10 +29,10 @@ class Origin(NamedTuple):
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise ProtocolError(f"{url[:200]!r} is not a URL") from error
+            raise ProtocolError(f"{redact(url)[:200]!r} is not a URL") from error
         host = (parts.hostname or "").lower()
         if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host):
-            raise ProtocolError(f"{url[:200]!r} is not an http(s) URL")
+            raise ProtocolError(f"{redact(url)[:200]!r} is not an http(s) URL")
         return cls(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme])
 
     def __str__(self) -> str:
