@@ -248,7 +248,7 @@ def test_b23_a_challenge_from_elsewhere_gets_no_answer(servers: OpenServer) -> N
 def test_an_endless_body_of_a_redirect_is_not_read(servers: OpenServer, headers: tuple[tuple[str, str], ...]) -> None:
     """requests reads the whole of it, and decodes it, also with stream=True and allow_redirects=False."""
     registry, cdn = servers(), servers()
-    endless = faults.endless_body(307, [("Location", cdn.url("/blob")), *headers], most=16 << 20)
+    endless = faults.endless_body(307, [("Location", cdn.url("/blob")), *headers], most=32 << 20)
     registry.script("GET", PATH, endless)
     cdn.script("GET", "/blob", content(BLOB.data))
     assert _fetch(registry).data == BLOB.data
