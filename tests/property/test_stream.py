@@ -59,7 +59,7 @@ def _pump(reopen: Scripted, sink: Collected, digest: Digest, size: int | None) -
     verifier = Verifier(digest, size)
     source = ResumingReader(reopen, verifier, PATIENT)
     try:
-        pump(source, verifier, sink)
+        pump(source, verifier, sink, small=SMALL)
     finally:
         source.close()
 

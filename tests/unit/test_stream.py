@@ -38,11 +38,13 @@ def _reader(reopen: Scripted, expected: bytes = DATA, size: int | None = None, *
     return ResumingReader(reopen, Verifier(Digest.of(expected), size), PATIENT, **options)  # type: ignore[arg-type]
 
 
-def _pump(reopen: Scripted, sink: Collected, expected: bytes = DATA, size: int | None = None) -> int:
+def _pump(
+    reopen: Scripted, sink: Collected, expected: bytes = DATA, size: int | None = None, small: int = SMALL
+) -> int:
     verifier = Verifier(Digest.of(expected), size)
     source = ResumingReader(reopen, verifier, PATIENT)
     try:
-        return pump(source, verifier, sink)
+        return pump(source, verifier, sink, small=small)
     finally:
         source.close()
 
@@ -81,7 +83,7 @@ class TestPump:
 
         verifier = Verifier(Digest.of(DATA))
         source = ResumingReader(lambda _: Slow(io.BytesIO(DATA)), verifier, PATIENT)
-        pump(source, verifier, lambda view: written.append(len(view)))
+        pump(source, verifier, lambda view: written.append(len(view)), small=SMALL)
         assert reads[6] >= SMALL - CHUNK
         assert sum(written) == len(DATA)
 
@@ -114,7 +116,7 @@ class TestPump:
         source = ResumingReader(Scripted([Answer(DATA)]), verifier, PATIENT)
         expected = {"sound": nullcontext(), "wrong": pytest.raises(DigestMismatch), "sink": pytest.raises(OSError)}
         with expected[end]:
-            pump(source, verifier, sink)
+            pump(source, verifier, sink, small=SMALL)
         assert running[0]
         assert not any(thread.name == "dist-hash" for thread in threading.enumerate())
 
@@ -144,15 +146,15 @@ class _Once:
 def test_the_real_sizes_work_too() -> None:
     data = random_bytes("three chunks and more", 6 * (1 << 20) + 17)
     sink = Collected()
-    assert _pump(Scripted([Answer(data, 5 << 20), Answer(data)]), sink, data) == len(data)
+    assert _pump(Scripted([Answer(data, 5 << 20), Answer(data)]), sink, data, small=stream.SMALL) == len(data)
     assert sink.data == data
     wrong = Collected()
     with pytest.raises(DigestMismatch):
-        _pump(Scripted([Answer(flip(data, 99))]), wrong, data)
+        _pump(Scripted([Answer(flip(data, 99))]), wrong, data, small=stream.SMALL)
     assert len(data) - (2 << 20) < len(wrong.data) <= len(data) - (1 << 20)
     small = Collected()
     with pytest.raises(DigestMismatch):
-        _pump(Scripted([Answer(flip(data[: 4 << 20], 99))]), small, data[: 4 << 20])
+        _pump(Scripted([Answer(flip(data[: 4 << 20], 99))]), small, data[: 4 << 20], small=stream.SMALL)
     assert small.writes == []
 
 
