@@ -64,7 +64,7 @@ def apply_layer(
 def apply_entries(reader: TarReader, root: int, options: ApplyOptions, report: Report = unheard) -> None:
     """Apply what the reader gives; raises as `apply_layer` does."""
     omissions = Omissions(report)
-    tree = Root(root, use_openat2=options.use_openat2)
+    tree = Root(root, owner=options.parent_owner(), use_openat2=options.use_openat2)
     try:
         Changeset(reader, tree, options, omissions).apply()
     finally:

@@ -70,3 +70,12 @@ class ApplyOptions:
         if not (self.owners or self.uid_map or self.gid_map):
             return None
         return map_id(uid, self.uid_map, "uid"), map_id(gid, self.gid_map, "gid")
+
+    def parent_owner(self) -> tuple[int, int] | None:
+        """Whom a directory belongs to that no layer mentions: root, if the maps know one."""
+        if not (self.uid_map or self.gid_map):
+            return None
+        try:
+            return self.owner(0, 0)
+        except InvalidContent:
+            return None

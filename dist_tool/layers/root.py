@@ -38,7 +38,7 @@ class Names:
 
     def __contains__(self, name: bytes) -> bool:
         if self._set is None:
-            self._set = set(bytes(self._text).split(b"/"))
+            self._set = set(bytes(self._text).split(b"/")) - {b""}
             self._text = bytearray()
         return name in self._set
 
@@ -106,10 +106,15 @@ class Root:
     that resolves keeps resolving to the same directory until a directory or a symlink is
     removed, and `remove` is the only way here to do that: it empties the cache first
     (CVE-2025-47290 is what happens otherwise). New names cannot change what old ones mean.
+
+    `owner` is whom parents without an entry of their own belong to.
     """
 
-    def __init__(self, fd: int, *, use_openat2: bool = True, cached: int = _CACHED) -> None:
+    def __init__(
+        self, fd: int, *, owner: tuple[int, int] | None = None, use_openat2: bool = True, cached: int = _CACHED
+    ) -> None:
         self._privileged = os.geteuid() == 0
+        self._owner = owner
         self._resolver = PathResolver(fd, Hooks(self._missing, self._visit), use_openat2=use_openat2)
         self._cached = cached
         self._open: dict[bytes, Directory] = {}
@@ -152,7 +157,7 @@ class Root:
             raise FileNotFoundError
         self.mark(Directory(descriptor, path), name)
         os.mkdir(name, _RWX, dir_fd=descriptor)
-        self.attributes.put(path + b"/" + name if path else name, 0o755)
+        self.attributes.put(path + b"/" + name if path else name, 0o755, self._owner)
 
     def _visit(self, place: Place) -> None:
         """Without root, see that we can work in a directory of ours; `finish` restores it."""

@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dist_tool.errors import DistError
+from dist_tool.layers.options import ApplyOptions
 from support.attacks import ATTACKS, Attack, Outside
 from support.layers import NOBODY, apply
 from support.processes import dist_environment
 from support.trees import Node, differences, shape, snapshot
-
-from dist_tool.errors import DistError
-from dist_tool.layers.options import ApplyOptions
 
 
 class Verdict(NamedTuple):

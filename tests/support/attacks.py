@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dist_tool.errors import DistError, InvalidContent, UnsafePath
 from support.tars import (
     char_device,
     directory,
@@ -29,8 +30,6 @@ from support.tars import (
     tar,
     whiteout,
 )
-
-from dist_tool.errors import DistError, InvalidContent, UnsafePath
 
 Layers = Sequence[bytes]
 SECRET = b"the secret"
@@ -469,7 +468,7 @@ _attack("whiteout-of-dot-dot-in-directory", directory("d"), file("d/.wh..."), re
 _attack(
     "whiteout-through-symlink", symlink("out", "../outside"), file("out/.wh.secret"), inside={"out": "-> ../outside"}
 )
-_attack("whiteout-through-absolute-symlink", lambda o: file("out/.wh.secret"), lower=lambda o: symlink("out", o))
+_attack("whiteout-through-absolute-symlink", file("out/.wh.secret"), lower=lambda o: symlink("out", o))
 _attack(
     "opaque-through-symlink",
     file("out/.wh..wh..opq"),

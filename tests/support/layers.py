@@ -51,5 +51,7 @@ def apply(
     os.makedirs(root, exist_ok=True)
     with held(root) as fd:
         for layer in layers:
-            applied = apply_layer(io.BytesIO(layer).read, fd, options, diff_id=diff_id, report=report or Heard())
+            applied = apply_layer(
+                io.BytesIO(layer).read, fd, options, diff_id=diff_id, report=Heard() if report is None else report
+            )
     return applied

@@ -184,7 +184,7 @@ def test_pieces_are_bounded_and_never_empty(engine: str) -> None:
     blob = gzip.compress(bytes(64 << 20))
     sizes = [len(piece) for piece in decompress(io.BytesIO(blob).read)]
     assert sum(sizes) == 64 << 20
-    assert 0 < min(sizes)
+    assert min(sizes) > 0
     assert max(sizes) <= compression.OUTPUT
 
 
