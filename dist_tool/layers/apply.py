@@ -262,26 +262,22 @@ class Changeset:
             if directory is None or not source:
                 raise FileNotFoundError(errno.ENOENT, "")
             info = os.stat(source, dir_fd=directory.fd, follow_symlinks=False)
-        except FileNotFoundError as error:
+            if stat.S_ISDIR(info.st_mode):
+                raise InvalidContent(f"{shown(self._path)}: a hard link to {shown(target)}, which is a directory")
+            self._link((directory, source), (parent, name), info)
+        except FileNotFoundError as error:  # never there, or in a directory that the link replaces
             raise InvalidContent(f"{shown(self._path)}: a hard link to {shown(target)}, which is not there") from error
-        if stat.S_ISDIR(info.st_mode):
-            raise InvalidContent(f"{shown(self._path)}: a hard link to {shown(target)}, which is a directory")
-        self._link((directory, source), (parent, name), info)
 
     def _link(self, source: tuple[Directory, bytes], new: tuple[Directory, bytes], info: os.stat_result) -> None:
         directory, name = new
-        for attempt in range(2):
-            try:
-                os.link(source[1], name, src_dir_fd=source[0].fd, dst_dir_fd=directory.fd, follow_symlinks=False)
-            except FileExistsError:
-                existing = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
-                if os.path.samestat(existing, info):
-                    return  # the same file already; removing it first could remove the target
-                if attempt:
-                    raise
-                self._root.remove(directory, name)
-            else:
-                return
+        try:
+            _link(source, new)
+        except FileExistsError:
+            existing = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+            if os.path.samestat(existing, info):
+                return  # the same file already; removing it first could remove the target
+            self._root.remove(directory, name)
+            _link(source, new)
 
     def _fifo(self, entry: Entry, parent: Directory, name: bytes) -> None:
         self._node(entry, parent, name, stat.S_IFIFO, 0)
@@ -334,3 +330,7 @@ class Changeset:
         finally:
             os.close(fd)
         os.utime(name, ns=(entry.atime, entry.mtime), dir_fd=parent.fd, follow_symlinks=False)
+
+
+def _link(source: tuple[Directory, bytes], new: tuple[Directory, bytes]) -> None:
+    os.link(source[1], new[1], src_dir_fd=source[0].fd, dst_dir_fd=new[0].fd, follow_symlinks=False)
