@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from threading import Condition, Event, Lock, Semaphore, Thread
 
 from dist_tool.api import Remote
-from dist_tool.errors import LocalFailure
+from dist_tool.errors import DigestMismatch, LocalFailure
 from dist_tool.layers.compression import Read
+from dist_tool.layers.limits import Limits
+from dist_tool.layers.pipeline import LayerStream
 from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints, Locator
 from dist_tool.stream import CHUNK, VerifiedReader
 from dist_tool.transfer.fetch import Options, fetch
@@ -193,5 +196,63 @@ class _Fetching:
         for job in self._jobs:
             if job.spool is not None:
                 job.spool.close()
+        for worker in self._workers:
+            worker.join(_STOP_S)
+
+
+class KeptLayers:
+    """Layers as verified temporary files, fetched when they are first asked for and read again at will.
+
+    A context manager. `ahead` further layers are fetched meanwhile, in the order of the list.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Descriptor, Digest]], open_layer: OpenLayer, ahead: int = 0) -> None:
+        self._layers = layers
+        self._open_layer = open_layer
+        self._ahead = ahead
+        self._spools: dict[int, Spool] = {}
+        self._workers: list[Thread] = []
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def stream(self, index: int, limits: Limits) -> LayerStream:
+        """Layer number `index`, uncompressed, from its beginning; the caller closes it."""
+        for number in range(index, min(index + 1 + self._ahead, len(self._layers))):
+            self._start(number)
+        spool = self._spools[index]
+        spool.rewind()
+        return LayerStream(spool.read, limits, self._layers[index][1].algorithm)
+
+    def check(self, index: int, stream: LayerStream) -> None:
+        """Raise DigestMismatch unless the stream, which was read to its end, is that layer."""
+        expected, actual = self._layers[index][1], stream.digest()
+        if actual != expected:
+            raise DigestMismatch(f"the uncompressed layer is {actual}, expected {expected}").with_facts(
+                object_id=str(self._layers[index][0].digest)
+            )
+
+    def _start(self, index: int) -> None:
+        if index in self._spools:
+            return
+        spool = self._spools[index] = Spool()
+
+        def run() -> None:
+            try:
+                with self._open_layer(self._layers[index][0]) as reader:
+                    spool.fill(reader)
+            except BaseException as error:  # it is raised where the layer is read
+                spool.fail(error)
+
+        worker = Thread(target=run, name="dist-fetch", daemon=True)
+        self._workers.append(worker)
+        worker.start()
+
+    def __enter__(self) -> KeptLayers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for spool in self._spools.values():
+            spool.close()
         for worker in self._workers:
             worker.join(_STOP_S)

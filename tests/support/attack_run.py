@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from dist_tool.errors import DistError
 from dist_tool.layers.options import ApplyOptions
 from support.attacks import ATTACKS, Attack, Outside
-from support.layers import NOBODY, apply
+from support.layers import apply
 from support.processes import dist_environment
 from support.trees import Node, differences, shape, snapshot
+from support.user import NOBODY, become_nobody
 
 
 class Verdict(NamedTuple):
@@ -82,14 +83,6 @@ def run_all_as_user() -> dict[str, Verdict]:
             check=True,
         )
         return {name: Verdict(*verdict) for name, verdict in json.loads(done.stdout).items()}
-
-
-def become_nobody() -> None:
-    """Give up being root, for good."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
 
 
 def main(here: Path) -> None:

@@ -15,7 +15,6 @@ from dist_tool.layers.apply import Applied, apply_layer
 from dist_tool.layers.options import ApplyOptions
 from dist_tool.spec.digest import Digest
 
-NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
