@@ -193,11 +193,15 @@ class _Fetching:
         self._stopped = True
         for _ in self._workers:
             self._window.release()
+        self._close_spools()
+        for worker in self._workers:
+            worker.join(_STOP_S)
+        self._close_spools()  # those that a worker had just begun
+
+    def _close_spools(self) -> None:
         for job in self._jobs:
             if job.spool is not None:
                 job.spool.close()
-        for worker in self._workers:
-            worker.join(_STOP_S)
 
 
 class KeptLayers:
