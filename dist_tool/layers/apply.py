@@ -168,7 +168,8 @@ class Changeset:
             try:
                 if owner is not None:
                     self._metadata.set_owner(fd, owner, path)
-                self._metadata.set_xattrs(fd, xattrs, path)
+                if xattrs is not None:
+                    self._metadata.replace_xattrs(fd, xattrs, path)
                 self._set_mode_and_times(fd, path, mode, times)
             finally:
                 os.close(fd)

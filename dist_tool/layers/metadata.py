@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from dist_tool.errors import InvalidContent
 from dist_tool.layers.names import shown
@@ -79,6 +80,14 @@ class Metadata:
                 raise
             self._omissions.note("chown", path, f"{owner[0]}:{owner[1]}")
 
+    def replace_xattrs(self, fd: int, xattrs: Mapping[bytes, bytes], path: bytes) -> None:
+        """Give a directory these attributes and no others of a layer's (behaviours G7). Raises OSError."""
+        for name in _listed(fd):
+            if name not in xattrs and not name.startswith(_FOREIGN):
+                with suppress(OSError):  # a namespace that lists its names and keeps them
+                    os.removexattr(fd, name)
+        self.set_xattrs(fd, xattrs, path)
+
     def set_xattrs(self, target: int | bytes, xattrs: Mapping[bytes, bytes], path: bytes) -> None:
         """Set attributes of an open file, or of a path that is not followed. Raises OSError."""
         for name, value in xattrs.items():
@@ -94,6 +103,13 @@ class Metadata:
                 if reason is None:
                     raise
                 self._omissions.note("xattr", path, f"{shown(name)} {reason}")
+
+
+def _listed(fd: int) -> list[bytes]:
+    try:
+        return [os.fsencode(name) for name in os.listxattr(fd)]
+    except OSError:  # a file system without them
+        return []
 
 
 def _owners_message(uid: int, gid: int) -> bytes:

@@ -57,10 +57,11 @@ class Directory:
 class Attributes:
     """What directories get at the end, since working in them changes it (behaviours G16, G17).
 
-    Packed, because a layer may have very many. Owners and times of -1 are left alone.
+    Packed, because a layer may have very many. Owners and times of -1 are left alone, and
+    extended attributes of directories for which none were given, not even an empty set.
     """
 
-    _PACKED = Struct("<Hqqqq")
+    _PACKED = Struct("<Hqqqq?")
 
     def __init__(self) -> None:
         self._packed: dict[bytes, bytes] = {}
@@ -78,7 +79,7 @@ class Attributes:
         xattrs: dict[bytes, bytes] | None = None,
     ) -> None:
         """Set what `path` gets; replaces what was set before."""
-        self._packed[path] = self._PACKED.pack(mode, *(owner or (-1, -1)), *(times or (-1, -1)))
+        self._packed[path] = self._PACKED.pack(mode, *(owner or (-1, -1)), *(times or (-1, -1)), xattrs is not None)
         self._xattrs.pop(path, None)
         if xattrs:
             self._xattrs[path] = xattrs
@@ -92,11 +93,12 @@ class Attributes:
         """Paths, children before their parents."""
         return sorted(self._packed, reverse=True)
 
-    def get(self, path: bytes) -> tuple[int, tuple[int, int] | None, tuple[int, int] | None, dict[bytes, bytes]]:
+    def get(self, path: bytes) -> tuple[int, tuple[int, int] | None, tuple[int, int] | None, dict[bytes, bytes] | None]:
         """Mode, owner, times (atime, mtime) and extended attributes."""
-        mode, uid, gid, atime, mtime = self._PACKED.unpack(self._packed[path])
+        mode, uid, gid, atime, mtime, has_xattrs = self._PACKED.unpack(self._packed[path])
         owner = None if uid < 0 else (uid, gid)
-        return mode, owner, None if mtime < 0 else (atime, mtime), self._xattrs.get(path, {})
+        xattrs = self._xattrs.get(path, {}) if has_xattrs else None
+        return mode, owner, None if mtime < 0 else (atime, mtime), xattrs
 
 
 class Root:

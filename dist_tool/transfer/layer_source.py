@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Condition, Event, Lock, Semaphore, Thread
 
 from dist_tool.api import Remote
@@ -15,9 +16,10 @@ from dist_tool.layers.limits import Limits
 from dist_tool.layers.pipeline import LayerStream
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints, Locator
+from dist_tool.spec.reference import Locator
 from dist_tool.stream import CHUNK, VerifiedReader
-from dist_tool.transfer.fetch import Options, fetch
+from dist_tool.transfer.fetch import Options, open_descriptor
+from dist_tool.transfer.watch import watched
 
 _STOP_S = 2.0  # a worker that waits for a silent source is left behind (it is a daemon)
 AHEAD = 4  # layers fetched at the same time
@@ -27,7 +29,7 @@ OpenLayer = Callable[[Descriptor], VerifiedReader]
 
 
 def is_local(locator: Locator) -> bool:
-    """True for places that are as near as a temporary file would be: fetching ahead is no use."""
+    """True for places that are as near as a temporary file would be."""
     return locator.kind in _LOCAL
 
 
@@ -35,8 +37,8 @@ def layer_opener(remote: Remote, options: Options) -> OpenLayer:
     """How layers of a remote are opened: the end of what it gives is the verdict."""
 
     def open_layer(desc: Descriptor) -> VerifiedReader:
-        hints = Hints((desc.media_type,), desc.size, "blob")
-        return fetch(remote, str(desc.digest), hints, options)[1]
+        opened = open_descriptor(remote, replace(desc, data=None, annotations={}), options=options)
+        return VerifiedReader(watched(opened.source, str(desc.digest), options.progress), opened.verifier)
 
     return open_layer
 
@@ -112,9 +114,9 @@ def fetched_ahead(
 ) -> Iterator[Iterator[Read]]:
     """A `Read` for each layer in order, while up to `ahead` of them are being fetched.
 
-    `directory` is where temporary files go. With `ahead` 0 each layer is read straight from
-    its source when its turn comes. Reading raises what fetching does, and DataLoss at the end
-    of a wrong blob.
+    They go to temporary files in `directory`; where it is None `open_layer` itself has brought
+    a layer near when it returns. With `ahead` 0 each layer is opened when its turn comes.
+    Reading raises what fetching does, and DataLoss at the end of a wrong blob.
     """
     if not ahead:
         yield _straight(layers, open_layer)
@@ -133,13 +135,18 @@ def _straight(layers: Sequence[Descriptor], open_layer: OpenLayer) -> Iterator[R
 
 
 class _Job:
-    """A layer, and where it is being fetched to once its turn has come."""
+    """A layer, and how to read it once its turn has come."""
 
     def __init__(self, layer: Descriptor) -> None:
         self.layer = layer
         self.started = Event()
-        self.spool: Spool | None = None
+        self.source: Spool | VerifiedReader | None = None
         self.error: BaseException | None = None
+
+    def close(self) -> None:
+        """Let go of what is open. Idempotent."""
+        if self.source is not None:
+            self.source.close()
 
 
 class _Fetching:
@@ -167,25 +174,29 @@ class _Fetching:
 
     def _fetch(self, job: _Job) -> None:
         try:
-            job.spool = Spool(self._directory)
+            if self._directory is None:
+                job.source = self._open_layer(job.layer)
+                job.started.set()
+                return
+            spool = job.source = Spool(self._directory)
             job.started.set()
             with self._open_layer(job.layer) as reader:
-                job.spool.fill(reader)
+                spool.fill(reader)
         except BaseException as error:  # it is raised where the layer is read
             job.error = error
-            if job.spool is not None:
-                job.spool.fail(error)
+            if isinstance(job.source, Spool):
+                job.source.fail(error)
             job.started.set()
 
     def reads(self) -> Iterator[Read]:
         """The layers' readers, in order; each temporary file goes when the next is asked for."""
         for job in self._jobs:
             job.started.wait()
-            if job.spool is None:
+            if job.source is None:
                 assert job.error is not None
                 raise job.error
-            yield job.spool.read
-            job.spool.close()
+            yield job.source.read
+            job.close()
             self._window.release()
 
     def stop(self) -> None:
@@ -193,15 +204,14 @@ class _Fetching:
         self._stopped = True
         for _ in self._workers:
             self._window.release()
-        self._close_spools()
+        self._close()
         for worker in self._workers:
             worker.join(_STOP_S)
-        self._close_spools()  # those that a worker had just begun
+        self._close()  # what a worker had just begun
 
-    def _close_spools(self) -> None:
+    def _close(self) -> None:
         for job in self._jobs:
-            if job.spool is not None:
-                job.spool.close()
+            job.close()
 
 
 class KeptLayers:

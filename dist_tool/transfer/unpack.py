@@ -20,15 +20,17 @@ from dist_tool.transfer.layer_source import AHEAD, OpenLayer, fetched_ahead
 
 @dataclass(frozen=True, slots=True)
 class UnpackOptions:
-    """How to unpack. `ahead` layers are fetched at a time, none before its turn where it is 0.
+    """How to unpack.
 
-    `force` replaces what is at the target. `bundle` writes an OCI runtime bundle: the target
-    holds `config.json` and `rootfs`. `limits` of `apply` hold for each layer, its `size` for
-    all together.
+    `ahead` layers are fetched at a time, none before its turn where it is 0. With `spool` they
+    go to temporary files, else opening a layer is what brings it near. `force` replaces what is
+    at the target. `bundle` writes an OCI runtime bundle: the target holds `config.json` and
+    `rootfs`. The limits of `apply` hold for each layer, that on size for all together.
     """
 
     apply: ApplyOptions = field(default_factory=ApplyOptions)
     ahead: int = AHEAD
+    spool: bool = True
     force: bool = False
     bundle: bool = False
 
@@ -48,7 +50,8 @@ def unpack(image: Image, open_layer: OpenLayer, target: str, how: UnpackOptions,
     """
     with staged(target, force=how.force, whole=how.bundle) as stage:
         layers = [layer for layer, _ in image.layers]
-        with fetched_ahead(layers, open_layer, directory=stage.path, ahead=how.ahead) as reads:
+        directory = stage.path if how.spool else None
+        with fetched_ahead(layers, open_layer, directory=directory, ahead=how.ahead) as reads:
             _apply_all(image, reads, stage.root, how.apply, report)
         if how.bundle:
             from dist_tool.transfer.bundle import write_config

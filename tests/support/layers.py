@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.content import Blob, Image, to_json
 
 from dist_tool.api import Notice
 from dist_tool.layers.apply import Applied, apply_layer
@@ -26,6 +25,7 @@ from dist_tool.transfer.fetch import Options, open_remote
 from dist_tool.transfer.image import Image as OpenedImage
 from dist_tool.transfer.image import open_image
 from dist_tool.transfer.layer_source import OpenLayer, layer_opener
+from support.content import Blob, Image, to_json
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

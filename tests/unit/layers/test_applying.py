@@ -353,6 +353,13 @@ def test_existing_directory_takes_the_new_attributes(root: Path) -> None:
     assert (stat.S_IMODE(info(root / "d").st_mode), info(root / "d").st_mtime) == (0o755, 2)
 
 
+def test_existing_directory_loses_the_extended_attributes_that_the_layer_does_not_give(root: Path) -> None:
+    apply(root, tar(directory("d", xattrs={"user.a": b"1", "user.b": b"2"}), directory("e", xattrs={"user.a": b"1"})))
+    apply(root, tar(directory("d", xattrs={"user.b": b"3"}), file("e/f")))
+    assert snapshot(root)["d"].xattrs == (("user.b", b"3"),)
+    assert snapshot(root)["e"].xattrs == (("user.a", b"1"),)
+
+
 def test_hard_links_share_a_file_and_carry_no_attributes(root: Path) -> None:
     """behaviours G12, G13."""
     apply(root, tar(file("a", b"data", mode=0o640, mtime=3), hard_link("d/b", "./a", mode=0o777, mtime=9)))
