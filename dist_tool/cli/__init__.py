@@ -32,6 +32,10 @@ COMMANDS: dict[str, CommandInfo] = {
     "resolve": CommandInfo("dist_tool.cli.resolve:command", "Print the digest that a reference means."),
     "content": CommandInfo("dist_tool.cli.content:command", "List, read, add and remove content of the store."),
     "remotes": CommandInfo("dist_tool.cli.remotes:command", "List kinds of remotes and configured names."),
+    "apply": CommandInfo("dist_tool.cli.apply:command", "Apply one layer from standard input to a directory."),
+    "unpack": CommandInfo("dist_tool.cli.unpack:command", "Unpack an image to a directory, all or nothing."),
+    "export": CommandInfo("dist_tool.cli.export:command", "Write an image's file system as one tar."),
+    "cat": CommandInfo("dist_tool.cli.cat:command", "Write files out of an image to standard output."),
     "serve": CommandInfo("dist_tool.cli.serve:command", "Serve an image layout as a read-only registry."),
 }
 

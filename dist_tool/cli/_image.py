@@ -1,0 +1,93 @@
+"""The image that a command is about: finding it, through the store where that is on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from dist_tool.cli._options import Common, fetch_options
+from dist_tool.cli._progress import as_progress, choose, progress_option
+from dist_tool.errors import DistError
+
+if TYPE_CHECKING:
+    from dist_tool.transfer.image import Image
+    from dist_tool.transfer.layer_source import OpenLayer
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Opened(NamedTuple):
+    """An image, how its layers are opened, and whether they are near already."""
+
+    image: Image
+    open_layer: OpenLayer
+    local: bool
+    stored: bool
+
+
+class Wanted(NamedTuple):
+    """What `image_options` say."""
+
+    platform: str | None
+    store: bool | None
+    progress: str
+
+    @contextmanager
+    def open(self, reference: str, common: Common) -> Iterator[Opened]:
+        """Find the image of a reference; errors inside come out naming it."""
+        from dist_tool.api import Notice
+        from dist_tool.spec.platform import Platform, default_platform
+        from dist_tool.spec.reference import parse_reference
+        from dist_tool.transfer.fetch import open_remote
+        from dist_tool.transfer.image import open_image
+        from dist_tool.transfer.layer_source import is_local, layer_opener
+
+        parsed = parse_reference(reference)
+        platform = Platform.parse(self.platform) if self.platform else default_platform()
+        settings = common.settings(store=self.store)
+        store = common.store(settings)
+        display = choose(self.progress, os.environ, quiet=common.quiet)
+        try:
+            with open_remote(parsed.locator, settings, common.report) as remote:
+                options = fetch_options(settings, parsed.locator, common)._replace(progress=as_progress(display))
+                if store is not None:
+                    from dist_tool.transfer.kept_remote import KeptRemote
+
+                    remote = KeptRemote(remote, store, options)
+                image = open_image(remote, parsed.object_id, platform, options)
+                text = f"{reference}: {image.desc.digest}, {image.config.platform}, {len(image.layers)} layers"
+                common.report(Notice("debug", text))
+                yield Opened(image, layer_opener(remote, options), is_local(parsed.locator), store is not None)
+        except DistError as error:
+            error.with_facts(locator=str(parsed.locator), object_id=parsed.object_id)
+            raise
+        finally:
+            if display is not None:
+                display.close()
+
+
+def image_options(function: _F) -> _F:
+    """--platform, --store and --progress; the command gets `wanted`."""
+
+    def invoke(*args: Any, platform: str | None, store: bool | None, progress: str, **kwargs: Any) -> Any:
+        return function(*args, wanted=Wanted(platform, store, progress), **kwargs)
+
+    invoke.__doc__, invoke.__name__ = function.__doc__, function.__name__
+    vars(invoke).update(vars(function))  # click keeps earlier options there
+    wrapped: Any = invoke
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+_OPTIONS = (
+    click.option(
+        "--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of several. Default: linux, this machine."
+    ),
+    click.option("--store/--no-store", default=None, help="Keep blobs in the local store, and use what is there."),
+    progress_option,
+)

@@ -1,0 +1,113 @@
+"""Options of the commands that apply layers, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dist_tool.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from dist_tool.layers.limits import Limits
+    from dist_tool.layers.options import ApplyOptions
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_LIMITS = ("max_size", "max_entries", "max_depth", "max_ratio", "max_window")
+_WAYS = ("owners", "uidmap", "gidmap", "devices", "rootlesscontainers")
+
+
+def limit_options(function: _F) -> _F:
+    """The limits; the command gets `limits`, a function that makes Limits of them."""
+
+    def invoke(*args: Any, **kwargs: Any) -> Any:
+        given = {name: kwargs.pop(name) for name in _LIMITS}
+        return function(*args, limits=lambda: _limits(given), **kwargs)
+
+    return _decorated(invoke, function, _LIMIT_OPTIONS)
+
+
+def apply_options(function: _F) -> _F:
+    """Limits, owners and devices; the command gets `how`, a function that makes ApplyOptions of them."""
+
+    def invoke(*args: Any, **kwargs: Any) -> Any:
+        given = {name: kwargs.pop(name) for name in (*_LIMITS, *_WAYS)}
+        return function(*args, how=lambda: _apply_options(given), **kwargs)
+
+    return _decorated(invoke, function, (*_APPLY_OPTIONS, *_LIMIT_OPTIONS))
+
+
+def _decorated(invoke: Any, function: _F, options: tuple[Any, ...]) -> _F:
+    invoke.__doc__, invoke.__name__ = function.__doc__, function.__name__
+    vars(invoke).update(vars(function))  # click keeps earlier options there
+    for option in reversed(options):
+        invoke = option(invoke)
+    return invoke  # type: ignore[no-any-return]
+
+
+def _limits(given: dict[str, Any]) -> Limits:
+    from dist_tool.config import parse_bytes
+    from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
+
+    def size(name: str, default: int) -> int:
+        try:
+            return default if given[name] is None else parse_bytes(given[name])
+        except InvalidArgument as error:
+            raise InvalidArgument(f"--{name.replace('_', '-')}: {error.what}", hint=error.hint) from error
+
+    default = DEFAULT_LIMITS
+    return Limits(
+        size=size("max_size", default.size),
+        entries=given["max_entries"] or default.entries,
+        depth=given["max_depth"] or default.depth,
+        ratio=given["max_ratio"] or default.ratio,
+        window=size("max_window", default.window),
+    )
+
+
+def _apply_options(given: dict[str, Any]) -> ApplyOptions:
+    import os
+
+    from dist_tool.layers.options import ApplyOptions, parse_id_range
+
+    owners = given["owners"]
+    uid_map, gid_map = (tuple(map(parse_id_range, given[name])) for name in ("uidmap", "gidmap"))
+    if owners is False and (uid_map or gid_map):
+        raise InvalidArgument("--no-owners and an id map contradict each other")
+    return ApplyOptions(
+        owners=os.geteuid() == 0 if owners is None else owners,
+        uid_map=uid_map,
+        gid_map=gid_map,
+        devices=given["devices"],
+        rootlesscontainers=given["rootlesscontainers"],
+        limits=_limits(given),
+    )
+
+
+_AT_LEAST_ONE = click.IntRange(min=1)
+_LIMIT_OPTIONS = (
+    click.option("--max-size", metavar="SIZE", help="Refuse what expands to more than this. Default: 128GiB."),
+    click.option("--max-entries", metavar="N", type=_AT_LEAST_ONE, help="Entries of a layer. Default: 4000000."),
+    click.option("--max-depth", metavar="N", type=_AT_LEAST_ONE, help="Components of a name. Default: 512."),
+    click.option(
+        "--max-ratio", metavar="N", type=_AT_LEAST_ONE, help="Expanded to compressed size, above 1GiB. Default: 2000."
+    ),
+    click.option("--max-window", metavar="SIZE", help="Memory that zstd may ask for. Default: 64MiB."),
+)
+_APPLY_OPTIONS = (
+    click.option(
+        "--owners/--no-owners", default=None, help="Set the owners that the layer names. Default: as root only."
+    ),
+    click.option(
+        "--uidmap", metavar="C:H:N", multiple=True, help="N user ids from C on, in the layer, are those from H on here."
+    ),
+    click.option("--gidmap", metavar="C:H:N", multiple=True, help="The same for group ids."),
+    click.option(
+        "--devices",
+        type=click.Choice(["auto", "skip", "placeholder", "create"]),
+        default="auto",
+        help="What becomes of devices. Default: auto, created as root and skipped otherwise.",
+    ),
+    click.option("--rootlesscontainers", is_flag=True, help="Record owners in the attribute user.rootlesscontainers."),
+)

@@ -1,0 +1,64 @@
+"""`dist apply`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli._layer_options import apply_options
+from dist_tool.cli._options import Common, common_options
+from dist_tool.errors import LocalFailure
+
+if TYPE_CHECKING:
+    from dist_tool.layers.options import ApplyOptions
+
+
+@click.command(
+    "apply", epilog="Example: dist fetch docker.io/library/redis sha256:a027… type:layer | dist apply ./rootfs"
+)
+@click.argument("directory")
+@click.option(
+    "--diff-id", metavar="DIGEST", help="What the uncompressed layer must be; exit code 5 where it is something else."
+)
+@apply_options
+@common_options
+def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions], common: Common) -> None:
+    """Apply one layer, read from standard input, to a directory; print its diff ID.
+
+    The layer is a tar, plain or compressed with gzip or zstd. DIRECTORY is created where it is
+    not there; what is in it counts as the layers below. Nothing outside of it is touched,
+    whatever the layer holds. What was applied before an error stays: see `dist unpack` for all
+    or nothing.
+    """
+    from dist_tool.cli._output import print_line
+    from dist_tool.layers.apply import apply_layer
+    from dist_tool.spec.digest import Digest
+
+    expected = Digest.parse(diff_id) if diff_id is not None else None
+    options = how()
+    common.settings()
+    root = _open(directory)
+    try:
+        applied = apply_layer(_read, root, options, diff_id=expected, report=common.report)
+    finally:
+        os.close(root)
+    print_line(str(applied.diff_id))
+
+
+def _open(directory: str) -> int:
+    try:
+        os.makedirs(directory, exist_ok=True)
+        return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LocalFailure(f"{directory}: {error.strerror}") from error
+
+
+def _read(size: int) -> bytes:
+    try:
+        return os.read(sys.stdin.fileno(), size)
+    except OSError as error:
+        raise LocalFailure(f"standard input: {error.strerror}") from error

@@ -1,0 +1,38 @@
+"""`dist cat`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli._image import Wanted, image_options
+from dist_tool.cli._layer_options import limit_options
+from dist_tool.cli._options import Common, common_options
+
+if TYPE_CHECKING:
+    from dist_tool.layers.limits import Limits
+
+
+@click.command("cat", epilog="Example: dist cat docker.io/library/redis:7 /etc/os-release")
+@click.argument("reference")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@limit_options
+@image_options
+@common_options
+def command(
+    reference: str, paths: tuple[str, ...], limits: Callable[[], Limits], wanted: Wanted, common: Common
+) -> None:
+    """Write files out of an image to standard output, one after the other.
+
+    Layers are fetched from the top, and only as many as it takes to know. Symlinks are followed
+    inside the image.
+    """
+    from dist_tool.cli._output import stdout_sink
+    from dist_tool.transfer.cat import cat
+
+    chosen = limits()
+    with wanted.open(reference, common) as opened:
+        cat(opened.image, opened.open_layer, [os.fsencode(path) for path in paths], stdout_sink(), chosen)

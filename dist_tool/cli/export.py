@@ -1,0 +1,44 @@
+"""`dist export`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli._image import Wanted, image_options
+from dist_tool.cli._layer_options import limit_options
+from dist_tool.cli._options import Common, common_options
+
+if TYPE_CHECKING:
+    from dist_tool.layers.limits import Limits
+
+
+@click.command("export", epilog="Example: dist export docker.io/library/redis:7 | tar -tv")
+@click.argument("reference")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write to FILE, which appears only when whole; - is standard output."
+)
+@limit_options
+@image_options
+@common_options
+def command(reference: str, output: str | None, limits: Callable[[], Limits], wanted: Wanted, common: Common) -> None:
+    """Write an image's file system to standard output as one tar.
+
+    Whiteouts are applied, nothing is unpacked, and no rights are needed. Nothing is written
+    before every layer was fetched and found right.
+    """
+    from dist_tool.cli._output import file_sink, stdout_sink
+    from dist_tool.errors import InvalidArgument
+    from dist_tool.transfer.export import export
+
+    if output == "":
+        raise InvalidArgument("--output: the name is empty")
+    chosen = limits()
+    with wanted.open(reference, common) as opened:
+        if output is not None and output != "-":
+            with file_sink(output) as sink:
+                export(opened.image, opened.open_layer, sink, chosen)
+        else:
+            export(opened.image, opened.open_layer, stdout_sink(force=output == "-"), chosen)

@@ -1,0 +1,49 @@
+"""`dist unpack`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli._image import Wanted, image_options
+from dist_tool.cli._layer_options import apply_options
+from dist_tool.cli._options import Common, common_options
+
+if TYPE_CHECKING:
+    from dist_tool.layers.options import ApplyOptions
+
+
+@click.command("unpack", epilog="Example: dist unpack docker.io/library/redis:7 ./rootfs")
+@click.argument("reference")
+@click.argument("directory")
+@click.option("--force", is_flag=True, help="Replace what is at DIRECTORY.")
+@click.option("--bundle", is_flag=True, help="Make DIRECTORY an OCI runtime bundle: config.json and rootfs.")
+@apply_options
+@image_options
+@common_options
+def command(
+    reference: str,
+    directory: str,
+    force: bool,
+    bundle: bool,
+    how: Callable[[], ApplyOptions],
+    wanted: Wanted,
+    common: Common,
+) -> None:
+    """Unpack an image's layers to a directory; print their chain ID.
+
+    REFERENCE is LOCATOR[:TAG][@DIGEST], or a layout (./layout:tag). DIRECTORY must be absent
+    or empty. It appears when every digest and diff ID was right, and not at all otherwise.
+    """
+    from dist_tool.cli._output import print_line
+    from dist_tool.transfer.layer_source import AHEAD
+    from dist_tool.transfer.unpack import UnpackOptions, unpack
+
+    applying = how()
+    with wanted.open(reference, common) as opened:
+        ahead = 0 if opened.local else AHEAD
+        options = UnpackOptions(applying, ahead, not opened.stored, force, bundle)
+        unpacked = unpack(opened.image, opened.open_layer, directory, options, common.report)
+    print_line(str(unpacked.chain_id or ""))

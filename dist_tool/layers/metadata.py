@@ -1,0 +1,126 @@
+"""Owners, extended attributes, modes and times, in the order that keeps all of them.
+
+chown clears set-user-id bits and capabilities, so that both come after it; times come last
+(behaviours G15).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+
+from dist_tool.errors import InvalidContent
+from dist_tool.layers.names import shown
+from dist_tool.layers.omissions import Omissions
+from dist_tool.layers.options import ApplyOptions
+from dist_tool.layers.tarstream import Entry
+
+# Attributes that mean something to the machine that wrote them, and none here (behaviours G18).
+_FOREIGN = (b"trusted.", b"security.selinux", b"system.nfs4_acl")
+# Attributes by which an overlay file system would be told lies (behaviours G19).
+_OVERLAY = (b"user.overlay.", b"trusted.overlay.")
+_ROOTLESS = b"user.rootlesscontainers"
+# What a file system without attributes, a user without the right, or a special file answers.
+_XATTR_REFUSALS = {
+    errno.ENOTSUP: "not supported here",
+    errno.EPERM: "not permitted",
+    errno.EACCES: "not permitted",
+    errno.ENOSPC: "no room",
+    errno.E2BIG: "too large here",
+    errno.EINVAL: "not accepted here",
+}
+
+
+class Metadata:
+    """Sets what an entry says about itself, as far as options and rights go."""
+
+    def __init__(self, options: ApplyOptions, omissions: Omissions) -> None:
+        self._options = options
+        self._omissions = omissions
+        self._self = (os.geteuid(), os.getegid())
+        self._privileged = self._self[0] == 0
+        self._keeps_owners = options.owners or bool(options.uid_map or options.gid_map)
+
+    def owner(self, entry: Entry, path: bytes) -> tuple[int, int] | None:
+        """Whom to give the file to; None for nobody. Raises InvalidContent."""
+        if self._keeps_owners:
+            return self._options.owner(entry.uid, entry.gid)
+        if (entry.uid or entry.gid) and not self._options.rootlesscontainers:
+            self._omissions.note("owner", path, f"{entry.uid}:{entry.gid}")
+        return None
+
+    def xattrs(self, entry: Entry, path: bytes) -> dict[bytes, bytes]:
+        """The attributes to set: without those that are not for here."""
+        chosen: dict[bytes, bytes] = {}
+        for name, value in (entry.xattrs or {}).items():
+            if name.startswith(_OVERLAY):
+                self._omissions.note("overlay", path, shown(name))
+            elif not name.startswith(_FOREIGN):
+                chosen[name] = value
+        if self._options.rootlesscontainers and (entry.uid or entry.gid):
+            chosen[_ROOTLESS] = _owners_message(entry.uid, entry.gid)
+        return chosen
+
+    def set_owner(self, target: int | bytes, owner: tuple[int, int], path: bytes, directory: int | None = None) -> None:
+        """Give an open file, or a name in `directory` that is not followed, to its owner.
+
+        Raises OSError where an id map asks for it in vain.
+        """
+        if owner == self._self and not self._privileged:
+            return  # a new file is ours already
+        try:
+            if isinstance(target, int):
+                os.fchown(target, *owner)
+            else:
+                os.chown(target, *owner, dir_fd=directory, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EINVAL) or self._options.uid_map or self._options.gid_map:
+                raise
+            self._omissions.note("chown", path, f"{owner[0]}:{owner[1]}")
+
+    def replace_xattrs(self, fd: int, xattrs: Mapping[bytes, bytes], path: bytes) -> None:
+        """Give a directory these attributes and no others of a layer's (behaviours G7). Raises OSError."""
+        for name in _listed(fd):
+            if name not in xattrs and not name.startswith(_FOREIGN):
+                with suppress(OSError):  # a namespace that lists its names and keeps them
+                    os.removexattr(fd, name)
+        self.set_xattrs(fd, xattrs, path)
+
+    def set_xattrs(self, target: int | bytes, xattrs: Mapping[bytes, bytes], path: bytes) -> None:
+        """Set attributes of an open file, or of a path that is not followed. Raises OSError."""
+        for name, value in xattrs.items():
+            if b"\0" in name:
+                raise InvalidContent(f"{shown(path)}: an extended attribute's name holds a NUL byte")
+            try:
+                if isinstance(target, int):
+                    os.setxattr(target, name, value)
+                else:
+                    os.setxattr(target, name, value, follow_symlinks=False)
+            except OSError as error:
+                reason = _XATTR_REFUSALS.get(error.errno or 0)
+                if reason is None:
+                    raise
+                self._omissions.note("xattr", path, f"{shown(name)} {reason}")
+
+
+def _listed(fd: int) -> list[bytes]:
+    try:
+        return [os.fsencode(name) for name in os.listxattr(fd)]
+    except OSError:  # a file system without them
+        return []
+
+
+def _owners_message(uid: int, gid: int) -> bytes:
+    """The protocol buffer that rootlesscontainers reads: field 1 the uid, field 2 the gid; zeros are absent."""
+    return (b"\x08" + _varint(uid) if uid else b"") + (b"\x10" + _varint(gid) if gid else b"")
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -1,0 +1,50 @@
+"""A remote behind the store: what is asked of it is in the store afterwards, and not asked for twice."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+from dist_tool.api import Notice, Remote
+from dist_tool.errors import DataLoss
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.reference import Hints
+from dist_tool.stream import CHUNK, Body
+from dist_tool.transfer.fetch import Options
+from dist_tool.transfer.keep import find, keep
+
+if TYPE_CHECKING:
+    from dist_tool.store.disk import DiskStore
+
+
+class KeptRemote:
+    """`remote` as seen through `store`. A stored blob that has rotted is fetched anew."""
+
+    def __init__(self, remote: Remote, store: DiskStore, options: Options) -> None:
+        self._remote = remote
+        self._store = store
+        self._options = options
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """The descriptor; a digest that the store has asks nobody. See `api.Resolver`."""
+        return find(self._remote, self._store, object_id, hints)
+
+    def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
+        """The bytes, once all of them are in the store. Raises as `keep.keep`."""
+        stored = self._store.size(desc.digest) is not None
+        kept = keep(self._remote, self._store, desc, self._options)
+        if stored and not offset:
+            kept = self._sound(kept)
+        return self._store.open(kept, offset)
+
+    def _sound(self, desc: Descriptor) -> Descriptor:
+        """What was there before is read once more, before anything is made of it."""
+        try:
+            with self._store.open_verified(desc) as reader:
+                while reader.read(CHUNK):
+                    pass
+        except DataLoss as error:
+            text = f"the stored {desc.digest} is damaged ({error.what}); fetching it anew"
+            self._options.report(Notice("warning", text))
+            self._store.delete(desc.digest)
+            return keep(self._remote, self._store, desc, self._options)
+        return desc

@@ -1,0 +1,53 @@
+"""Random layers: what is applied equals a naive model, and nothing outside changes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from support import tars
+from support.layers import apply
+from support.model import Model, Refused, Step
+from support.steps import LAYERS, observed, written
+from support.trees import snapshot
+
+from dist_tool.errors import InvalidContent
+from dist_tool.layers.options import ApplyOptions
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(layers=LAYERS, use_openat2=st.booleans())
+@example(layers=[[Step("symlink", "a", ".."), Step("file", "a/b", "one")]], use_openat2=True)
+@example(
+    layers=[
+        [Step("directory", "a"), Step("symlink", "b", "a")],
+        [Step("file", "b/c", "one"), Step("whiteout", "b"), Step("file", "b/c", "two"), Step("opaque", "a")],
+    ],
+    use_openat2=False,
+)
+def test_applied_layers_equal_the_model(layers: list[list[Step]], use_openat2: bool) -> None:
+    model = Model()
+    with tempfile.TemporaryDirectory() as directory:
+        here = Path(directory)
+        root = here / "root"
+        (here / "canary").write_text("as it was")
+        before = snapshot(here, without="root")
+        for layer in layers:
+            stream = tars.tar(*map(written, layer))
+            try:
+                model.apply(layer)
+            except Refused:
+                try:
+                    apply(root, stream, options=ApplyOptions(use_openat2=use_openat2))
+                except InvalidContent:
+                    break
+                raise AssertionError("applied what the model refuses") from None
+            apply(root, stream, options=ApplyOptions(use_openat2=use_openat2))
+            assert observed(root) == model.shape()
+        after = snapshot(here, without="root")
+        assert {path: node for path, node in after.items() if path != "."} == {
+            path: node for path, node in before.items() if path != "."
+        }
+        assert set(after) == {".", "canary"}
