@@ -489,7 +489,9 @@ class TestWhatIsTaken:
         headers = [("Content-Encoding", "gzip"), ("Content-Type", IMAGE.manifest.media_type)]
         if what == "manifest":
             server.script("GET", TAG, faults.status(200, body=bomb, headers=headers))
-            self._refused(fetch(_place(server), "v1"))
+            outcome = fetch(_place(server), "v1")
+            self._refused(outcome)
+            assert "declares" not in str(outcome.error)  # which would tell that all of it was unfolded
         elif what == "error":
             server.script("GET", TAG, faults.status(404, body=bomb, headers=headers))
             self._refused(fetch(_place(server), "v1"), errors.NotFound)

@@ -157,7 +157,8 @@ class RegistryRemote:
 
     def _body(self, reply: Reply, body: Body, desc: Descriptor, place: str) -> Body:
         limit = MANIFEST_LIMIT if place == "manifests" else None
-        body = decoded(reply, body, desc.digest, desc.size if desc.size is not None else limit)
+        most = limit if limit is not None else self._context.settings.max_size
+        body = decoded(reply, body, desc.digest, desc.size if desc.size is not None else most)
         body.limit = limit
         return body
 

@@ -89,9 +89,8 @@ class Endpoint:
         while True:
             reply = self.ask("GET", tail, headers, (200,))
             try:
-                return reply, _read_whole(
-                    decoded(reply, HttpBody(reply, Extent(0, content_length(reply.headers)))), limit
-                )
+                body = HttpBody(reply, Extent(0, content_length(reply.headers)))
+                return reply, _read_whole(decoded(reply, body, limit=limit), limit)
             except DistError as error:
                 attempts.failed(error)
             finally:
@@ -130,11 +129,11 @@ def decoded(reply: Reply, body: Body, digest: object = None, limit: int | None =
 
 
 def _read_whole(body: Body, limit: int) -> bytes:
-    if body.total is not None and body.total > limit:
-        raise LimitExceeded(f"{body.source} declares {body.total} bytes, over the limit of {limit}")
     data = bytearray()
     view = memoryview(bytearray(min(CHUNK, limit + 1)))
     try:
+        if body.total is not None and body.total > limit:
+            raise LimitExceeded(f"{body.source} declares {body.total} bytes, over the limit of {limit}")
         while got := body.readinto(view):
             data += view[:got]
             if len(data) > limit:
