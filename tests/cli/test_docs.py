@@ -94,7 +94,7 @@ def test_every_help_has_an_example_and_says_what_each_option_does(name: str, inv
     text = result.stdout.decode()
     assert f"Usage: dist {name}" in text
     assert "Example:" in text
-    assert f"dist {name.split()[0]}" in text.partition("Example:")[2]
+    assert f"dist {name.split()[0]}" in " ".join(text.partition("Example:")[2].split())
     assert [p.name for p in ALL[name].params if isinstance(p, click.Option) and not p.help] == []
 
 
