@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dist_tool.api import Notice
-from dist_tool.errors import DistError, PermissionDenied, PolicyRefused, ProtocolError, Truncated, Unauthenticated
+from dist_tool.errors import (
+    DistError,
+    PermissionDenied,
+    PolicyRefused,
+    ProtocolError,
+    ResourceExhausted,
+    Truncated,
+    Unauthenticated,
+    printable,
+)
 from dist_tool.retry import Attempts
 from dist_tool.settings import Context, RemoteSettings
 from dist_tool.stream import Body
@@ -77,6 +86,7 @@ class Client:
             headers = {**request.headers, "Authorization": authorization} if authorization else request.headers
             reply = self._session.follow(request._replace(headers=headers))
             self._show_warnings(reply)
+            self._show_rate_limit(reply)
             if reply.origin != self.home and reply.status in (401, 403) and not moved:
                 moved = True
                 reply.drain()
@@ -118,13 +128,20 @@ class Client:
         reply.close()
         if 300 <= reply.status < 400 or reply.status < 200:
             return ProtocolError(f"{reply.origin.netloc}: unexpected status {reply.status} ({reply})")
-        return from_status(reply.status, reply.headers, body, host=reply.origin.netloc, request=str(reply))
+        error = from_status(reply.status, reply.headers, body, host=reply.origin.netloc, request=str(reply))
+        if isinstance(error, ResourceExhausted):
+            error.hint = _rate_limit(reply.headers)
+        return error
 
     def _show_warnings(self, reply: Reply) -> None:
         for text in warning_texts(reply.headers.get("Warning", "")):
             if text not in self._warned:
                 self._warned.add(text)
                 self._context.report(Notice("warning", f"{reply.origin.netloc} says: {text}"))
+
+    def _show_rate_limit(self, reply: Reply) -> None:
+        if text := _rate_limit(reply.headers):
+            self._context.report(Notice("debug", f"{reply.origin.netloc} {text}"))
 
     def fetch_url(self, url: str) -> Reply:
         """GET an absolute URL that content names (a foreign layer), with nothing of ours.
@@ -179,6 +196,12 @@ class Client:
     def close(self) -> None:
         """Close every connection."""
         self._session.close()
+
+
+def _rate_limit(headers: Mapping[str, str]) -> str:
+    """What Docker Hub and others tell of a quota, such as `76;w=21600` of `100;w=21600` (B52)."""
+    left, limit = (printable(headers.get(f"ratelimit-{name}", ""), 60) for name in ("remaining", "limit"))
+    return f"rate limit: {left} left of {limit}" if left else ""
 
 
 def _for_realm(context: Context) -> Context:

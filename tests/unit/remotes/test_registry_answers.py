@@ -298,3 +298,20 @@ def test_an_index_by_tag_is_the_index_itself(mocked_registry: MockedRegistry) ->
     both = index(image(1), image(2), docker=True).manifest
     _manifest(mocked_registry, body=both.data, Content_Type=DOCKER_LIST)
     assert mocked_registry.fetch("latest") == both.data
+
+
+def test_b52_what_is_left_of_a_quota_is_told_to_who_asks_for_details(mocked_registry: MockedRegistry) -> None:
+    quota = {"ratelimit_limit": "100;w=21600", "ratelimit_remaining": "76;w=21600\x1b[31m"}
+    _manifest(mocked_registry, **quota)
+    mocked_registry.fetch("latest")
+    told = [notice for notice in mocked_registry.notices if "rate limit" in notice.text]
+    assert [(notice.level, notice.text) for notice in told] == [
+        ("debug", r"registry.test rate limit: 76;w=21600\x1b[31m left of 100;w=21600")
+    ]
+
+
+def test_b52_the_error_of_a_used_up_quota_says_so(mocked_registry: MockedRegistry) -> None:
+    mocked_registry.answer("GET", "manifests/latest", 429, ratelimit_limit="100", ratelimit_remaining="0")
+    with pytest.raises(ResourceExhausted) as caught:
+        mocked_registry.fetch("latest")
+    assert caught.value.hint == "rate limit: 0 left of 100"
