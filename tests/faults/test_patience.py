@@ -1,0 +1,92 @@
+"""Slow and silent servers: each ends within its limit (docs/security.md 5, behaviours B42, trap T10).
+
+The limits are made short here; that a test ends at all is what it tests.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+
+import pytest
+from support import faults
+from support.content import Blob, blob
+from support.faults import blob_path, content
+from support.fetching import SHORT, Outcome, fetch
+from support.server import FaultServer, Step
+
+from dist_tool import errors
+from dist_tool.settings import RemoteSettings, Timeouts, Tls
+
+REPOSITORY = "team/app"
+BLOB = blob("patience", 5000)
+PATH = blob_path(REPOSITORY, BLOB.digest)
+QUICK = RemoteSettings(timeout=SHORT)
+
+
+def _fetch(server: FaultServer, timeout: Timeouts = SHORT) -> Outcome:
+    remote = RemoteSettings(timeout=timeout)
+    return fetch(f"{server.host}/{REPOSITORY}", BLOB.digest, remote=remote, attempts=1)
+
+
+SLOW: dict[str, tuple[Step, str]] = {
+    "silence": (faults.silent, "no response within 0.25 s"),
+    "silence in the headers": (faults.silent_in_headers, "no response within 0.25 s"),
+    "silence in the body": (faults.cut(BLOB.data, 100, ending="hang"), "nothing came for 0.25 s"),
+    "silence in a chunk": (faults.cut(BLOB.data, 100, "chunked", "hang"), "nothing came for 0.25 s"),
+    "a header byte now and then": (faults.slow_headers(0.02), "no response within 0.25 s"),
+    "a body byte now and then": (faults.slow_body(BLOB.data, 0.02), "slower than 1024 bytes/s over 0.25 s"),
+}
+
+
+@pytest.mark.parametrize(("step", "message"), SLOW.values(), ids=SLOW)
+def test_a_slow_server_is_given_up(server: FaultServer, step: Step, message: str) -> None:
+    server.script("GET", PATH, step)
+    outcome = _fetch(server)
+    assert isinstance(outcome.error, errors.Unavailable)
+    assert message in outcome.error.what
+    assert (outcome.code, outcome.data) == (6, b"")
+
+
+@pytest.mark.parametrize(
+    "step", [faults.endless_continue, faults.endless_header, faults.endless_headers], ids=lambda step: step.__name__
+)
+def test_noise_without_end_is_given_up(server: FaultServer, step: Step) -> None:
+    server.always("GET", PATH, step)
+    outcome = _fetch(server)
+    assert outcome.code in (6, 7)
+    assert outcome.data == b""
+
+
+def test_a_server_that_never_shakes_hands_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # connections are made, and nobody takes them
+        place = f"127.0.0.1:{listener.getsockname()[1]}/{REPOSITORY}"
+        remote = RemoteSettings(plain_http=False, timeout=replace(SHORT, connect_s=0.25), tls=Tls(skip_verify=True))
+        outcome = fetch(place, BLOB.digest, remote=remote, attempts=1)
+    assert isinstance(outcome.error, errors.Unavailable)
+    assert "no connection in time" in outcome.error.what
+
+
+def test_a_body_that_is_slow_and_steady_enough_arrives(server: FaultServer) -> None:
+    """Patience is a virtue as well: several times the idle limit, and never silent for as long."""
+    small = Blob(BLOB.data[:40])
+    server.script("GET", blob_path(REPOSITORY, small.digest), faults.slow_body(small.data, 0.02))
+    remote = RemoteSettings(timeout=replace(SHORT, floor=10))
+    assert fetch(f"{server.host}/{REPOSITORY}", small.digest, remote=remote, attempts=1).data == small.data
+
+
+def test_a_server_that_is_silent_once_costs_one_attempt(server: FaultServer) -> None:
+    server.script("GET", PATH, faults.cut(BLOB.data, 100, ending="hang"), content(BLOB.data))
+    outcome = fetch(f"{server.host}/{REPOSITORY}", BLOB.digest, remote=QUICK)
+    assert (outcome.data, outcome.error) == (BLOB.data, None)
+    assert server.log[1].header("range") == "bytes=100-"
+
+
+def test_the_limits_that_hold_unasked_end_everything_in_time() -> None:
+    """90 s at the outside, the slowest of the seven faults included."""
+    limits = Timeouts()
+    assert 0 < limits.connect_s <= 10
+    assert 0 < limits.headers_s <= 30
+    assert 0 < limits.idle_s <= 30
+    assert 0 < limits.floor_window_s <= 30
+    assert limits.floor >= 1024
