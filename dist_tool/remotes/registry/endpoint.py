@@ -18,7 +18,7 @@ from dist_tool.errors import (
 from dist_tool.retry import Attempts
 from dist_tool.settings import Context
 from dist_tool.spec.manifest import MANIFEST_LIMIT
-from dist_tool.spec.reference import HUB
+from dist_tool.spec.reference import HUB, HUB_API
 from dist_tool.stream import CHUNK, Body
 from dist_tool.transport.auth import pull_scope
 from dist_tool.transport.client import Client, HttpBody
@@ -26,8 +26,6 @@ from dist_tool.transport.encoding import spooled
 from dist_tool.transport.origin import Origin, is_loopback
 from dist_tool.transport.ranges import Extent, content_length
 from dist_tool.transport.session import Reply, Request
-
-_HUB_API = "registry-1.docker.io"  # docker.io itself is no registry (behaviours A5)
 
 
 class Endpoint:
@@ -47,7 +45,7 @@ class Endpoint:
         self._client = self._connect("http" if plain or self._guessed else "https")
 
     def _connect(self, scheme: str) -> Client:
-        api = _HUB_API if self.host == HUB else self.host
+        api = HUB_API if self.host == HUB else self.host
         return Client(Origin.of(f"{scheme}://{api}"), self.host, self._context)
 
     def url(self, tail: str) -> str:
