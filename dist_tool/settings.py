@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 from dist_tool.api import Report, unheard
-from dist_tool.errors import InvalidArgument
+from dist_tool.errors import InvalidArgument, PolicyRefused
 from dist_tool.retry import Retry
-from dist_tool.spec.reference import Locator, parse_locator
+from dist_tool.spec.digest import VERIFIABLE, Digest
+from dist_tool.spec.reference import Locator, ObjectName, Reference, is_path, parse_locator, parse_reference
 
 _DEFAULT_KIND = "registry"
+# One place for every name: what follows the prefix in a name means nothing there.
+_FLAT_KINDS = frozenset({"containerd", "store"})
+CAPABILITIES = ("pull", "resolve", "push", "referrers")
+EVERYTHING = frozenset(CAPABILITIES)
+
+
+def is_below(locator: Locator, prefix: str) -> bool:
+    """True where a locator's name begins with a canonical prefix (behaviours D9).
+
+    Whole components count: `docker.io/lib` is not the beginning of `docker.io/library`, and a
+    port belongs to its host. `*.example.com` is any host below example.com, `*` any name at all.
+    """
+    if prefix == "*":
+        return True
+    host, _, path = prefix.partition("/")
+    name = locator.host.lower()
+    if not (name.endswith(host[1:]) if host.startswith("*.") else name == host):
+        return False
+    return f"{locator.path}/".startswith(f"{path}/") or not path
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +88,17 @@ class AuthSettings:
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
-    """One `[[remote]]` table. `where` is FILE:LINE of it.
+    """One `[[remote]]` or `[[remote.mirror]]` table. `where` is FILE:LINE of it.
 
-    `prefix` is canonical: `HOST[:PORT][/PATH]` or `*.HOST[:PORT]`, the host in lower case.
-    `header` and `proxy` may hold secrets and belong to this endpoint; a `proxy` of "" means a
-    direct connection, None what the environment says. `kind` "" means `registry`.
+    `prefix` is canonical: `HOST[:PORT][/PATH]` or `*.HOST[:PORT]`, the host in lower case; a
+    mirror has that of its remote. `header` and `proxy` may hold secrets and belong to this
+    endpoint; a `proxy` of "" means a direct connection, None what the environment says. `kind`
+    "" means `registry`. `flat`: the location itself serves every name below the prefix.
+
+    `capabilities` are what the endpoint is trusted with: tags are asked only where `resolve` is
+    (D3). `mirrors` come before the remote itself, in order; theirs are empty. `api_path` is the
+    path of a registry's API, `ns` sends it the name's own host as `?ns=`. `insecure` is that of
+    registries.conf: https without verification, and http where the server knows no TLS (D10).
     """
 
     prefix: str = ""
@@ -86,39 +113,51 @@ class RemoteSettings:
     retry: Retry = field(default_factory=Retry)
     redirect: Redirects = field(default_factory=Redirects)
     auth: AuthSettings = field(default_factory=AuthSettings)
+    capabilities: frozenset[str] = EVERYTHING
+    ns: bool = False
+    api_path: str = "/v2"
+    flat: bool = False
+    insecure: bool = False
+    mirrors: tuple[RemoteSettings, ...] = ()
     where: str = ""
 
     def matches(self, locator: Locator) -> bool:
-        """True where this table is about the locator's name (behaviours D9).
+        """True where this table is about the locator's name; see `is_below`.
 
-        Whole components count: `docker.io/lib` is not the beginning of `docker.io/library`,
-        and a port belongs to its host. `*.example.com` is any host below example.com. Of
-        locators that name their kind outright, those of this table's kind match.
+        Of locators that name their kind outright, those of this table's kind match.
         """
         if locator.kind and locator.kind != (self.kind or _DEFAULT_KIND):
             return False
-        host, _, path = self.prefix.partition("/")
-        name = locator.host.lower()
-        if not (name.endswith(host[1:]) if self.is_wildcard else name == host):
-            return False
-        return f"{locator.path}/".startswith(f"{path}/") or not path
+        return is_below(locator, self.prefix)
 
     @property
     def is_wildcard(self) -> bool:
         """True for a prefix that stands for many hosts."""
         return self.prefix.startswith("*.")
 
+    @property
+    def endpoints(self) -> tuple[RemoteSettings, ...]:
+        """The mirrors in order, and the remote itself last (behaviours D10)."""
+        return (*self.mirrors, replace(self, mirrors=()) if self.mirrors else self)
+
+    def can(self, capability: str) -> bool:
+        """True where the endpoint is trusted with one of CAPABILITIES."""
+        return capability in self.capabilities
+
     def rewrite(self, locator: Locator) -> Locator:
         """Where a matching locator's objects really are: `location` + rest (behaviours D10).
 
-        The kind of the result is never "". Raises InvalidArgument where the result is no name.
+        A `{rest}` in the location is where the rest goes; a location with other braces is a
+        template that its kind fills in. The kind of the result is never "". Raises
+        InvalidArgument where the result is no name.
         """
-        kind = locator.kind or self.kind or _DEFAULT_KIND
+        # A mirror may be of another kind than the name that it serves.
+        kind = self.kind or (_DEFAULT_KIND if locator.kind in ("", _DEFAULT_KIND) else locator.kind)
         if not self.location:
             return Locator(kind, locator.rest)
         path = self.prefix.partition("/")[2]
         rest = locator.path.removeprefix(path).removeprefix("/")
-        place = f"{self.location.rstrip('/')}/{rest}" if rest else self.location
+        place = self._placed(kind, rest)
         if kind != _DEFAULT_KIND:
             return Locator(kind, place)
         if "/" not in place:  # a lone host would be read as an image of docker.io
@@ -128,6 +167,102 @@ class RemoteSettings:
         except InvalidArgument as error:
             raise InvalidArgument(f"{self.where}: location: {error.what}", hint=error.hint) from error
 
+    def _placed(self, kind: str, rest: str) -> str:
+        if self.flat or kind in _FLAT_KINDS:
+            return self.location
+        if "{" in self.location:
+            return self.location.replace("{rest}", rest)
+        return f"{self.location.rstrip('/')}/{rest}" if rest else self.location
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`[policy]`: what is refused whatever else is configured. Sizes in bytes, None for no limit.
+
+    `require_digest` and `blocked` are prefixes as of a remote, or `*`. `redirect_hosts` are the
+    only other hosts that any remote may redirect to, empty for any. `where` has the FILE:LINE
+    of each key.
+    """
+
+    require_digest: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    algorithms: tuple[str, ...] = VERIFIABLE
+    max_manifest: int | None = None
+    max_size: int | None = None
+    redirect_hosts: tuple[str, ...] = ()
+    where: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def digest_required_by(self, locator: Locator) -> str:
+        """The prefix under which a name may be asked for by digest only, "" for none."""
+        return _first_above(locator, self.require_digest)
+
+    def check_name(self, locator: Locator) -> None:
+        """Raise PolicyRefused for a name that is blocked."""
+        prefix = _first_above(locator, self.blocked)
+        if prefix:
+            raise PolicyRefused(f"{locator} is blocked by {prefix!r}", hint=f"by {self.where.get('blocked', 'policy')}")
+
+    def check_object(self, locator: Locator, name: ObjectName) -> None:
+        """Raise PolicyRefused for a tag where a digest is required, and for an algorithm not allowed."""
+        if name.digest is not None:
+            self.check_digest(name.digest)
+            return
+        prefix = self.digest_required_by(locator)
+        if prefix:
+            raise PolicyRefused(
+                f"{locator}: {prefix!r} takes digests only, not the tag {name.tag!r}",
+                hint=f"by {self.where.get('require_digest', 'policy')}; dist pin {locator}:{name.tag} would do",
+            )
+
+    def check_digest(self, digest: Digest) -> None:
+        """Raise PolicyRefused for a digest of an algorithm that is not allowed."""
+        if digest.algorithm not in self.algorithms:
+            raise PolicyRefused(
+                f"digests of {digest.algorithm} are not allowed", hint=f"by {self.where.get('algorithms', 'policy')}"
+            )
+
+
+def _first_above(locator: Locator, prefixes: tuple[str, ...]) -> str:
+    if locator.kind == "path":
+        return ""
+    return next((prefix for prefix in prefixes if is_below(locator, prefix)), "")
+
+
+class Pin(NamedTuple):
+    """One entry of `[pin]`: the digest that a tag must mean. `where` is its FILE:LINE."""
+
+    digest: Digest
+    where: str = ""
+
+
+class Others(Protocol):
+    """What other programs' configuration says (behaviours D1-D12). Read when first asked."""
+
+    def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+        """The table for a name, None where nobody else has one."""
+
+    def with_certificates(self, remote: RemoteSettings | None, locator: Locator) -> RemoteSettings | None:
+        """`remote`, with certificates found by host for endpoints whose table has nothing on TLS."""
+
+    def alias(self, short: str) -> str:
+        """The full name that a short one stands for, "" for none."""
+
+
+class Nobody:
+    """No other configuration at all."""
+
+    def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:  # noqa: ARG002
+        """None."""
+        return None
+
+    def with_certificates(self, remote: RemoteSettings | None, locator: Locator) -> RemoteSettings | None:  # noqa: ARG002
+        """`remote`."""
+        return remote
+
+    def alias(self, short: str) -> str:  # noqa: ARG002
+        """Nothing."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -135,7 +270,8 @@ class Settings:
 
     `environ` is a snapshot of the environment, for credentials, proxies and trust stores;
     `cache_dir` is "" where access tokens must not be kept. `store`: fetched objects go through the
-    local store. `deadline` is when the whole command must end, on `time.monotonic`.
+    local store, which is at `store_path` where that is not "". `deadline` is when the whole
+    command must end, on `time.monotonic`. `pins` is keyed by canonical `NAME:TAG`.
     """
 
     remotes: tuple[RemoteSettings, ...] = ()
@@ -146,26 +282,70 @@ class Settings:
     max_size: int | None = None
     lenient: bool = False
     store: bool = False
+    store_path: str = ""
+    policy: Policy = field(default_factory=Policy)
+    pins: Mapping[str, Pin] = field(default_factory=dict)
+    others: Others = field(default_factory=Nobody, repr=False, compare=False)
 
-    def remote_for(self, locator: Locator) -> RemoteSettings | None:
+    def remote_for(self, locator: Locator, name: ObjectName | None = None) -> RemoteSettings | None:
         """The table for a locator: of those that match, the longest prefix, a wildcard's last of all.
 
-        None where there is none, and for local paths. The caller refuses what is `blocked`,
-        and opens `rewrite(locator)`.
+        Our own tables win over other programs' files, which are asked where none matches (D17).
+        Some of those distinguish tags from digests, which counts where `name` is given. None
+        where there is no table, and for local paths. The caller refuses what is `blocked`, and
+        opens `rewrite(locator)` of each of the `endpoints`. Raises InvalidArgument for a broken
+        file of others.
         """
         if locator.kind == "path":
             return None
         matching = (remote for remote in self.remotes if remote.matches(locator))
-        return max(matching, key=lambda remote: (not remote.is_wildcard, len(remote.prefix)), default=None)
+        found = max(matching, key=lambda remote: (not remote.is_wildcard, len(remote.prefix)), default=None)
+        if locator.kind not in ("", _DEFAULT_KIND):
+            return found
+        return self.others.with_certificates(found or self.others.remote_for(locator, name), locator)
+
+    def pin_for(self, locator: Locator, tag: str) -> Digest | None:
+        """The digest that a tag must mean, None where it is not pinned."""
+        pin = self.pins.get(f"{locator.rest}:{tag}") if locator.kind in ("", _DEFAULT_KIND) and tag else None
+        return pin.digest if pin else None
+
+    def check_object(self, locator: Locator, name: ObjectName) -> None:
+        """Raise PolicyRefused for an object that policy forbids. A pinned tag is as good as a digest."""
+        pinned = None if name.digest else self.pin_for(locator, name.tag)
+        self.policy.check_object(locator, ObjectName(name.tag, pinned) if pinned else name)
+        remote = self.remote_for(locator, name)
+        if remote is not None and remote.blocked:
+            raise PolicyRefused(f"{locator} {name} is blocked", hint=f"by {remote.where}")
+
+    def locator(self, text: str) -> Locator:
+        """`parse_locator`, short-name aliases first (behaviours D12)."""
+        return parse_locator(self._full(text))
+
+    def reference(self, text: str) -> Reference:
+        """`parse_reference`, short-name aliases first; tag and digest stay."""
+        return parse_reference(self._full(text))
+
+    def _full(self, text: str) -> str:
+        name = text.partition("@")[0].partition(":")[0]
+        head, rest = name.partition("/")[0], text[len(name) :]
+        has_host = "." in head or head.lower() == "localhost" or "/" in rest.partition("@")[0]
+        if not name or has_host or is_path(text) or "::" in text:
+            return text
+        full = self.others.alias(name)
+        return f"{full}{rest}" if full else text
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a remote is opened with: its own table, everything else, and who listens."""
+    """What a remote is opened with: its own table, everything else, and who listens.
+
+    `asked` is the locator before any rewriting, None where nobody says.
+    """
 
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     settings: Settings = field(default_factory=Settings)
     report: Report = field(default=unheard)
+    asked: Locator | None = None
 
     @property
     def retry(self) -> Retry:

@@ -67,6 +67,7 @@ def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         monkeypatch.setenv(name, str(directory))
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("DIST_IMPORT", "none")  # the machine's own containerd and containers files
     return home
 
 

@@ -36,6 +36,11 @@ COMMANDS: dict[str, CommandInfo] = {
     "unpack": CommandInfo("dist_tool.cli.unpack:command", "Unpack an image to a directory, all or nothing."),
     "export": CommandInfo("dist_tool.cli.export:command", "Write an image's file system as one tar."),
     "cat": CommandInfo("dist_tool.cli.cat:command", "Write files out of an image to standard output."),
+    "config": CommandInfo("dist_tool.cli.config:command", "Explain, show and check the configuration."),
+    "login": CommandInfo("dist_tool.cli.login:command", "Try credentials for a registry, and keep them."),
+    "logout": CommandInfo("dist_tool.cli.logout:command", "Forget the credentials for a registry."),
+    "auth": CommandInfo("dist_tool.cli.auth:command", "Show where credentials would come from."),
+    "pin": CommandInfo("dist_tool.cli.pin:command", "Write down what a tag means, or check that it still does."),
     "serve": CommandInfo("dist_tool.cli.serve:command", "Serve an image layout as a read-only registry."),
 }
 

@@ -70,7 +70,7 @@ class Common(NamedTuple):
             return None
         from dist_tool.store import default_path, open_store
 
-        return open_store(default_path(settings.environ), self.report)
+        return open_store(settings.store_path or default_path(settings.environ), self.report)
 
 
 def value_of(option: str, parse: Callable[[str], _T], text: str | None) -> _T | None:

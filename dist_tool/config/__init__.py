@@ -7,21 +7,23 @@ silent default (D7). What is imported at the top here is all that a run without 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dist_tool.config.options import Fetch, from_environ
+from dist_tool.config.options import Fetch, from_environ, imports_from_environ
+from dist_tool.config.others import OtherFiles
 from dist_tool.config.quantity import parse_bytes, parse_duration
+from dist_tool.config.reading import read_file
 from dist_tool.errors import InvalidArgument
-from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.settings import Pin, Policy, RemoteSettings, Settings
 
 if TYPE_CHECKING:
     from dist_tool.config.tables import Contents
 
-__all__ = ["load", "parse_bytes", "parse_duration"]
+__all__ = ["candidates", "load", "parse_bytes", "parse_duration", "user_file"]
 
 SYSTEM_DIRECTORY = "/etc/dist"
-LARGEST_FILE = 1 << 20  # bytes
 
 
 def load(
@@ -42,20 +44,71 @@ def load(
     """
     contents = [_contents(name, data, environ) for name, data in _files(environ, file)]
     fetch = Fetch(timeout_s, max_size, lenient, store=store).over(from_environ(environ))
-    for lesser in reversed(contents):
-        fetch = fetch.over(lesser.fetch)
     remotes: dict[str, RemoteSettings] = {}
+    pins: dict[str, Pin] = {}
     for weightier in contents:
         remotes |= {remote.prefix: remote for remote in weightier.remotes}
+        pins |= weightier.pins
+    for lesser in reversed(contents):
+        fetch = fetch.over(lesser.fetch)
+    policy = _policy(contents)
+    limits = [limit for limit in (fetch.max_size, policy.max_size) if limit]
     return Settings(
         remotes=tuple(remotes.values()),
         environ=dict(environ),
         cache_dir="" if fetch.token_cache is False else _directory(environ, "XDG_CACHE_HOME", ".cache"),
         timeout_s=fetch.timeout_s or None,
-        max_size=fetch.max_size or None,
+        max_size=min(limits, default=None),
         lenient=bool(fetch.lenient),
         store=bool(fetch.store),
+        store_path="" if environ.get("DIST_STORE") else _last(contents, "store_path") or "",
+        policy=policy,
+        pins=pins,
+        others=_others(contents, environ),
     )
+
+
+def _policy(contents: Sequence[Contents]) -> Policy:
+    """The policies of all files: what they refuse adds up, of the rest the weightiest counts."""
+    total = Policy()
+    for policy in (found.policy for found in contents if found.policy.where):
+        said: dict[str, Any] = {name: getattr(policy, name) for name in policy.where}
+        for name in ("require_digest", "blocked"):
+            said[name] = tuple(dict.fromkeys((*getattr(total, name), *getattr(policy, name))))
+        total = replace(total, **said, where={**total.where, **policy.where})
+    return total
+
+
+def _others(contents: Sequence[Contents], environ: Mapping[str, str]) -> OtherFiles:
+    imports = imports_from_environ(environ)
+    if imports is None:
+        imports = _last(contents, "imports")
+    return OtherFiles(environ, imports, environ.get("DIST_HOSTS_DIR") or _last(contents, "hosts_dir") or "")
+
+
+def _last(contents: Sequence[Contents], name: str) -> Any:
+    """What the weightiest file says that says anything."""
+    said = (getattr(found, name) for found in reversed(contents))
+    return next((value for value in said if value not in (None, "")), None)
+
+
+def candidates(environ: Mapping[str, str], file: str | None = None) -> list[str]:
+    """The names of the files that `load` reads where they are there, the weightiest last."""
+    return [candidate.name for candidate in _candidates(environ, file)]
+
+
+def user_file(environ: Mapping[str, str], file: str | None = None) -> str:
+    """The file that a user writes to: the one named, else the user's own; it may not be there yet.
+
+    Raises InvalidArgument where there is no place for one.
+    """
+    chosen = file if file is not None else environ.get("DIST_CONFIG")
+    if chosen is None:
+        directory = _directory(environ, "XDG_CONFIG_HOME", ".config")
+        chosen = f"{directory}/config.toml" if directory else ""
+    if not chosen:
+        raise InvalidArgument("there is no configuration file to write to", hint="name one with --file")
+    return chosen
 
 
 def _contents(name: str, data: bytes, environ: Mapping[str, str]) -> Contents:
@@ -76,18 +129,20 @@ class _Candidate(NamedTuple):
 
 def _files(environ: Mapping[str, str], file: str | None) -> Iterator[tuple[str, bytes]]:
     """Name and content of each file that there is, in ascending order of weight."""
-    chosen, named_by = (file, "--config") if file is not None else (environ.get("DIST_CONFIG"), "DIST_CONFIG")
-    if chosen == "":
-        return
-    candidates = [*_in_directory(SYSTEM_DIRECTORY)]
-    if chosen is None:
-        candidates += _in_directory(_directory(environ, "XDG_CONFIG_HOME", ".config"))
-    else:
-        candidates.append(_Candidate(chosen, named_by=named_by))
-    for candidate in candidates:
+    for candidate in _candidates(environ, file):
         data = _read(candidate)
         if data is not None:
             yield candidate.name, data
+
+
+def _candidates(environ: Mapping[str, str], file: str | None) -> list[_Candidate]:
+    chosen, named_by = (file, "--config") if file is not None else (environ.get("DIST_CONFIG"), "DIST_CONFIG")
+    if chosen == "":
+        return []
+    found = [*_in_directory(SYSTEM_DIRECTORY)]
+    if chosen is None:
+        return [*found, *_in_directory(_directory(environ, "XDG_CONFIG_HOME", ".config"))]
+    return [*found, _Candidate(chosen, named_by=named_by)]
 
 
 def _in_directory(directory: str) -> Iterator[_Candidate]:
@@ -106,17 +161,8 @@ def _in_directory(directory: str) -> Iterator[_Candidate]:
 
 
 def _read(candidate: _Candidate) -> bytes | None:
-    try:
-        with open(candidate.name, "rb") as stream:
-            data = stream.read(LARGEST_FILE + 1)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError | NotADirectoryError) and candidate.optional:
-            return None
-        hint = f"{candidate.named_by} names it" if candidate.named_by else ""
-        raise InvalidArgument(f"{candidate.name}: {error.strerror}", hint=hint) from error
-    if len(data) > LARGEST_FILE:
-        raise InvalidArgument(f"{candidate.name}: a configuration file of more than {LARGEST_FILE >> 20} MiB")
-    return data
+    hint = f"{candidate.named_by} names it" if candidate.named_by else ""
+    return read_file(candidate.name, optional=candidate.optional, hint=hint)
 
 
 def _directory(environ: Mapping[str, str], variable: str, default: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dist_tool.config.lines import Path, locate
@@ -20,11 +20,15 @@ _TYPES = {str: "a string", bool: "a boolean", int: "an integer", float: "a numbe
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a document came from, and the environment that its `${NAME}` refer to."""
+    """Where a document came from, and the environment that its `${NAME}` refer to.
+
+    `faults` gathers everything that was found wrong; the first of them is raised.
+    """
 
     file: str
     lines: Mapping[Path, int]
     environ: Mapping[str, str]
+    faults: list[InvalidArgument] = field(default_factory=list, compare=False)
 
     def where(self, path: Path) -> str:
         """`FILE:LINE` of what stands at `path`, or of the nearest table around it."""
@@ -60,6 +64,21 @@ class Value:
     def children(self) -> Iterator[Value]:
         """Everything directly in a table or a list, in the file's order."""
         return (self.child(key) for key in (self.raw if isinstance(self.raw, dict) else range(len(self.raw))))
+
+    def each(self, read: Callable[[Value], T]) -> list[T]:
+        """What `read` makes of each child. All are read, then the first error is raised."""
+        first: InvalidArgument | None = None
+        found = []
+        for child in self.children():
+            try:
+                found.append(read(child))
+            except InvalidArgument as error:
+                first = first or error
+                if error not in self.source.faults:
+                    self.source.faults.append(error)
+        if first is not None:
+            raise first
+        return found
 
     def error(self, what: str, hint: str = "") -> InvalidArgument:
         """What is wrong here, as the error to raise. `what` shows no secret."""

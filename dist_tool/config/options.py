@@ -11,6 +11,9 @@ from dist_tool.errors import InvalidArgument
 # The second name is that of this program's ancestor.
 _TIMEOUT_VARIABLES = ("DIST_TIMEOUT", "CONTAINERD_FETCH_TIMEOUT")
 _NO_TOKEN_CACHE = "DIST_NO_TOKEN_CACHE"  # noqa: S105  a name, not a secret
+_IMPORT = "DIST_IMPORT"
+# Which files of other programs are read (behaviours D17).
+IMPORTS = ("hosts.toml", "registries.conf", "certs.d")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -49,3 +52,16 @@ def _token_cache(word: str) -> bool | None:
     if off is None:
         raise InvalidArgument(f"{_NO_TOKEN_CACHE}: {word!r} is neither yes nor no", hint="write 1 or 0")
     return not off
+
+
+def imports_from_environ(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Which files of others the environment says to read: some of IMPORTS, or `none`; None where it is silent."""
+    words = environ.get(_IMPORT, "").replace(",", " ").split()
+    if not words:
+        return None
+    if words == ["none"]:
+        return ()
+    for word in words:
+        if word not in IMPORTS:
+            raise InvalidArgument(f"{_IMPORT}: {word!r} is not known", hint=f"some of {', '.join(IMPORTS)}, or none")
+    return tuple(words)

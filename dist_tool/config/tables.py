@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dist_tool.config import values
 from dist_tool.config.document import Value
-from dist_tool.config.options import Fetch
+from dist_tool.config.options import IMPORTS, Fetch
 from dist_tool.config.values import Reader
 from dist_tool.errors import InvalidArgument
 from dist_tool.retry import Retry
-from dist_tool.settings import AuthSettings, Redirects, RemoteSettings, Timeouts, Tls
+from dist_tool.settings import CAPABILITIES, AuthSettings, Pin, Policy, Redirects, RemoteSettings, Timeouts, Tls
+from dist_tool.spec.digest import VERIFIABLE
 
 _PATH_KINDS = frozenset({"archive", "layout", "store"})
 _HOSTS_EXAMPLE = '["*.example.com"]'
@@ -29,12 +31,12 @@ class Key(NamedTuple):
 class Table:
     """A reader of tables: every key is known, or the file is refused.
 
-    `later` are keys that other versions of the format have and this one does not.
+    A `lenient` one leaves out what it does not know, as the programs do whose format it is.
     """
 
     build: Callable[..., Any]
     keys: Mapping[str, Key]
-    later: frozenset[str] = frozenset()
+    lenient: bool = False
 
     def __call__(self, value: Value) -> Any:
         """What `build` makes of the table."""
@@ -44,18 +46,18 @@ class Table:
         """The table as parameters of `build`. Raises InvalidArgument at the first thing that is wrong."""
         if not isinstance(value.raw, dict):
             raise value.expected("a table")
-        out: dict[str, Any] = {}
-        for child in value.children():
-            name = str(child.path[-1])
-            key = self.keys.get(name)
-            if key is None:
-                raise self._unknown(child, name)
-            out[key.parameter or name] = key.read(child)
-        return out
+        return dict(pair for pair in value.each(self._parameter) if pair[0])
+
+    def _parameter(self, child: Value) -> tuple[str, Any]:
+        name = str(child.path[-1])
+        key = self.keys.get(name)
+        if key is not None:
+            return key.parameter or name, key.read(child)
+        if self.lenient:
+            return "", None
+        raise self._unknown(child, name)
 
     def _unknown(self, child: Value, name: str) -> InvalidArgument:
-        if name in self.later:
-            return child.error(f"{child.name} is not supported by this version")
         from difflib import get_close_matches
 
         close = get_close_matches(name, self.keys, 1)
@@ -117,23 +119,41 @@ _REDIRECT = Table(
         "allow_private": Key(values.flag),
     },
 )
+_ENDPOINT = {
+    "kind": Key(values.kind),
+    "location": Key(values.text),
+    "flat": Key(values.flag),
+    "api_path": Key(values.api_path),
+    "capabilities": Key(values.words(CAPABILITIES), "capabilities"),
+    "ns": Key(values.flag),
+    "plain_http": Key(values.flag),
+    "tls": Key(_TLS),
+    "header": Key(values.header),
+    "proxy": Key(values.proxy),
+    "timeout": Key(_TIMEOUT),
+    "retry": Key(_RETRY),
+    "redirect": Key(_REDIRECT),
+    "auth": Key(_AUTH),
+}
+MIRROR = Table(RemoteSettings, _ENDPOINT)
+
+
+def _mirrors(value: Value) -> tuple[RemoteSettings, ...]:
+    if not isinstance(value.raw, list):
+        raise value.error("mirror is not a list of tables", "write [[remote.mirror]], with two brackets")
+    return tuple(value.each(_mirror))
+
+
+def _mirror(value: Value) -> RemoteSettings:
+    parameters = MIRROR.parameters(value)
+    if "location" not in parameters:
+        raise value.error("a [[remote.mirror]] has no location", 'as in location = "mirror.example/hub"')
+    return _endpoint(value, parameters, "[[remote.mirror]]")
+
+
 REMOTE = Table(
     RemoteSettings,
-    {
-        "prefix": Key(values.prefix),
-        "kind": Key(values.kind),
-        "location": Key(values.text),
-        "blocked": Key(values.flag),
-        "plain_http": Key(values.flag),
-        "tls": Key(_TLS),
-        "header": Key(values.header),
-        "proxy": Key(values.proxy),
-        "timeout": Key(_TIMEOUT),
-        "retry": Key(_RETRY),
-        "redirect": Key(_REDIRECT),
-        "auth": Key(_AUTH),
-    },
-    later=frozenset({"capabilities", "import", "mirror"}),
+    {"prefix": Key(values.prefix), "blocked": Key(values.flag), **_ENDPOINT, "mirror": Key(_mirrors, "mirrors")},
 )
 FETCH = Table(
     Fetch,
@@ -147,24 +167,46 @@ FETCH = Table(
 )
 
 
+STORE = Table(dict, {"path": Key(values.path)})
+POLICY = Table(
+    dict,
+    {
+        "require_digest": Key(values.each(values.name_pattern, "prefixes", '["prod.example"]')),
+        "blocked": Key(values.each(values.name_pattern, "prefixes", '["evil.example"]')),
+        "algorithms": Key(values.each(values.choice(*VERIFIABLE), "algorithms", '["sha256"]')),
+        "max_manifest": Key(values.size),
+        "max_size": Key(values.size),
+        "redirect_hosts": Key(values.each(values.host_pattern, "hosts", _HOSTS_EXAMPLE)),
+    },
+)
+
+
 class Contents(NamedTuple):
-    """What one file says. Of its remotes no two have the same prefix."""
+    """What one file says; None and "" where it says nothing. Of its remotes no two have the same prefix."""
 
     remotes: tuple[RemoteSettings, ...] = ()
     fetch: Fetch = Fetch()
+    policy: Policy = Policy()
+    pins: Mapping[str, Pin] = MappingProxyType({})
+    store_path: str = ""
+    imports: tuple[str, ...] | None = None
+    hosts_dir: str = ""
 
 
 def _remotes(value: Value) -> tuple[RemoteSettings, ...]:
     if not isinstance(value.raw, list):
         raise value.error("remote is not a list of tables", "write [[remote]], with two brackets")
     found: dict[str, RemoteSettings] = {}
-    for child in value.children():
+
+    def read(child: Value) -> None:
         remote = _remote(child)
         if remote.prefix in found:
             raise child.child("prefix").error(
                 f"prefix {remote.prefix!r} is given twice", f"the other is at {found[remote.prefix].where}"
             )
         found[remote.prefix] = remote
+
+    value.each(read)
     return tuple(found.values())
 
 
@@ -172,6 +214,12 @@ def _remote(value: Value) -> RemoteSettings:
     parameters = REMOTE.parameters(value)
     if "prefix" not in parameters:
         raise value.error("a [[remote]] has no prefix", 'as in prefix = "registry.example/team"')
+    remote = _endpoint(value, parameters, "[[remote]]")
+    return replace(remote, mirrors=tuple(replace(mirror, prefix=remote.prefix) for mirror in remote.mirrors))
+
+
+def _endpoint(value: Value, parameters: dict[str, Any], table: str) -> RemoteSettings:
+    """What a remote and a mirror have in common."""
     auth = parameters.get("auth", AuthSettings())
     if auth.source != "auto" and (auth.helper or auth.file):
         raise value.child("auth").error("auth.source is meaningless beside auth.helper or auth.file")
@@ -179,7 +227,7 @@ def _remote(value: Value) -> RemoteSettings:
     if "location" in parameters:
         parameters["location"] = _location(value.child("location"), kind)
     elif kind in _PATH_KINDS and not parameters.get("blocked"):
-        raise value.error(f"a [[remote]] of kind {kind} has no location", 'as in location = "/srv/images"')
+        raise value.error(f"a {table} of kind {kind} has no location", 'as in location = "/srv/images"')
     return RemoteSettings(**parameters, where=value.where)
 
 
@@ -194,6 +242,43 @@ def _location(value: Value, kind: str) -> str:
     return values.text(value)
 
 
+def _policy(value: Value) -> Policy:
+    parameters = POLICY.parameters(value)
+    for name in ("max_manifest", "max_size"):
+        parameters[name] = parameters.get(name) or None
+    if parameters.get("algorithms") == ():
+        raise value.child("algorithms").error("policy.algorithms is empty: nothing could be fetched")
+    return Policy(**parameters, where={str(child.path[-1]): child.where for child in value.children()})
+
+
+def _pins(value: Value) -> Mapping[str, Pin]:
+    if not isinstance(value.raw, dict):
+        raise value.expected("a table")
+    found: dict[str, Pin] = {}
+
+    def read(child: Value) -> None:
+        name = values.pinned_name(child)
+        if name in found:
+            raise child.error(f"{name} is pinned twice", f"the other is at {found[name].where}")
+        found[name] = Pin(values.digest(child), child.where)
+
+    value.each(read)
+    return found
+
+
+def _store_path(value: Value) -> str:
+    return str(STORE(value).get("path", ""))
+
+
 DOCUMENT = Table(
-    Contents, {"remote": Key(_remotes, "remotes"), "fetch": Key(FETCH)}, later=frozenset({"import", "pin", "policy"})
+    Contents,
+    {
+        "remote": Key(_remotes, "remotes"),
+        "fetch": Key(FETCH),
+        "policy": Key(_policy),
+        "pin": Key(_pins, "pins"),
+        "store": Key(_store_path, "store_path"),
+        "import": Key(values.each(values.choice(*IMPORTS), "names", 'import = ["hosts.toml"]'), "imports"),
+        "hosts_dir": Key(values.path),
+    },
 )

@@ -11,13 +11,15 @@ from urllib.parse import quote, urlsplit
 from dist_tool.config.document import Value
 from dist_tool.config.quantity import checked_bytes, checked_seconds, parse_bytes, parse_duration
 from dist_tool.errors import InvalidArgument
-from dist_tool.spec.reference import parse_locator
+from dist_tool.spec.digest import VERIFIABLE, Digest
+from dist_tool.spec.reference import parse_locator, parse_object, parse_reference
 
 Reader = Callable[[Value], Any]
 
 _KIND = re.compile(r"[a-z][a-z0-9+.-]*")
 _HELPER = re.compile(r"[A-Za-z0-9._-]+")  # part of a program's name (behaviours C27)
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
+_API_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, "token"
 _FIELD_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
@@ -103,13 +105,26 @@ def choice(*names: str) -> Reader:
     return read
 
 
+def words(known: tuple[str, ...]) -> Reader:
+    """A reader of lists of one or more of several words, as a set."""
+    read_each = each(choice(*known), "words", f'["{known[0]}"]')
+
+    def read(value: Value) -> frozenset[str]:
+        found = frozenset(read_each(value))
+        if not found:
+            raise value.error(f"{value.name} is empty", f"expected some of {', '.join(known)}")
+        return found
+
+    return read
+
+
 def each(read: Reader, what: str, example: str) -> Reader:
     """A reader of lists, as tuples. `what` is what the list is of."""
 
     def read_list(value: Value) -> tuple[Any, ...]:
         if not isinstance(value.raw, list):
             raise value.expected(f"a list of {what}", example)
-        return tuple(read(child) for child in value.children())
+        return tuple(value.each(read))
 
     return read_list
 
@@ -145,6 +160,47 @@ def existing_file(value: Value) -> str:
     if os.path.isdir(name):
         raise value.error(f"{value.name}: {name} is a directory")
     return name
+
+
+def api_path(value: Value) -> str:
+    """The path of a registry's API, as in /v2, without a slash at the end."""
+    word = text(value)
+    if not _API_PATH.fullmatch(word) or "." in (parts := word.split("/")) or ".." in parts:
+        raise value.error(f"{value.name}: {word!r} is not a path", "as in /v2 or /artifactory/hub/v2")
+    return word
+
+
+def digest(value: Value) -> Digest:
+    """A digest that can be verified."""
+    text(value)
+    found = value.parsed(Digest.parse)
+    if found.algorithm not in VERIFIABLE:
+        raise value.error(f"{value.name}: digests of {found.algorithm} cannot be verified here")
+    return found
+
+
+def pinned_name(value: Value) -> str:
+    """The key of a pin, `NAME:TAG`, canonical."""
+    key = str(value.path[-1])
+    try:
+        found = parse_reference(key)
+    except InvalidArgument as error:
+        raise value.error(error.what, error.hint) from error
+    name = parse_object(found.object_id)
+    if found.locator.kind or name.digest or not key.endswith(f":{name.tag}"):
+        raise value.error(f"{key!r} is not NAME:TAG", 'as in "docker.io/library/redis:7"')
+    return f"{found.locator}:{name.tag}"
+
+
+def name_pattern(value: Value) -> str:
+    """What a policy is about: a prefix, with or without `/*` at its end, or `*` for every name."""
+    word = text(value)
+    if word == "*":
+        return word
+    bare = word.removesuffix("/*")
+    if bare.startswith("*."):
+        return "*." + _checked_place(value, word, bare[2:])
+    return _checked_place(value, word, bare)
 
 
 def kind(value: Value) -> str:
@@ -302,6 +358,17 @@ def header(value: Value) -> dict[str, str]:
                 f"{child.name} is not a header value", "printable ASCII only, and no space or line end around it"
             )
     return fields
+
+
+def plain_header(value: Value) -> str:
+    """The value of one header field, or several joined; `${NAME}` is no variable here."""
+    name = str(value.path[-1])
+    _check_field_name(value, name)
+    parts = value.children() if isinstance(value.raw, list) else [value]
+    joined = ", ".join(text(part) for part in parts)
+    if not _FIELD_VALUE.fullmatch(joined):
+        raise value.error(f"{value.name} is not a header value")
+    return joined
 
 
 def _check_field_name(value: Value, name: str) -> None:

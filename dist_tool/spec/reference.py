@@ -23,6 +23,7 @@ from dist_tool.spec.mediatypes import (
 )
 
 HUB = "docker.io"
+HUB_API = "registry-1.docker.io"  # docker.io itself is no registry (behaviours A5)
 _HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
 _DOMAIN = re.compile(
     r"(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"

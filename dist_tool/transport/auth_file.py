@@ -108,7 +108,7 @@ class AuthFile(NamedTuple):
 
     def helper_key(self, host: str) -> str:
         """What the helper calls `host`: docker's tools store the Hub under its old URL."""
-        return HUB_KEY if host == HUB and self.dialect is not Dialect.CONTAINERS else host
+        return self.entry_key(host)
 
     def find(self, host: str, path: str) -> tuple[str, Credentials] | None:
         """The key and the credentials for a repository, None for none.
@@ -121,6 +121,14 @@ class AuthFile(NamedTuple):
             if found.kind != "nothing":
                 return key, found
         return None
+
+    def entry_key(self, host: str) -> str:
+        """The key under which a login to a whole host is written (behaviours C23)."""
+        return HUB_KEY if host == HUB and self.dialect is not Dialect.CONTAINERS else host
+
+    def keys(self, host: str) -> list[str]:
+        """Every key there is that means the whole host."""
+        return list(self._keys(host, ""))
 
     def _keys(self, host: str, path: str) -> Iterator[str]:
         """Keys of the file that mean `host`, the most specific first (behaviours C23, C29)."""

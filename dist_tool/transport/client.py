@@ -99,10 +99,11 @@ class Client:
 
     def _answer(self, reply: Reply, scopes: tuple[str, ...], sent: str) -> str:
         challenge = reply.headers.get("WWW-Authenticate")
-        if challenge is None and not reply.url.endswith("/v2/"):
+        top = f"{self.home}{self._context.remote.api_path}/"
+        if challenge is None and reply.url != top:
             # Some servers challenge at the root of the API only (behaviours C1).
             reply.drain()
-            root = self._session.send(Request("GET", f"{self.home}/v2/"))
+            root = self._session.send(Request("GET", top))
             challenge = root.headers.get("WWW-Authenticate") if root.status == 401 else None
             root.drain()
         if challenge is None:
@@ -154,7 +155,7 @@ class Client:
             raise PolicyRefused(f"{redact(url)}: a foreign URL names the registry itself")
         from dist_tool.transport.session import check_redirect
 
-        check_redirect(self.home, origin, self._context.remote)
+        check_redirect(self.home, origin, self._context.remote, self._context.settings.policy)
         attempts = Attempts(self._context.retry, self._context.report)
         while True:
             try:

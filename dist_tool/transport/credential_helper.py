@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic
 from typing import NamedTuple
 
-from dist_tool.errors import DistError, InvalidArgument, Unauthenticated, printable
+from dist_tool.errors import DistError, InvalidArgument, LocalFailure, Unauthenticated, printable
 from dist_tool.transport.auth_file import Credentials
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -86,6 +86,33 @@ def forget(question: Question, environ: Mapping[str, str]) -> None:
             del _answers[_key(question, environ)]
 
 
+def store(question: Question, credentials: Credentials, environ: Mapping[str, str]) -> None:
+    """Give the helper a user name and a password to keep for the server.
+
+    They go to its standard input. Raises InvalidArgument where there is no such program,
+    LocalFailure where it fails.
+    """
+    import json
+
+    entry = {"ServerURL": question.server, "Username": credentials.username, "Secret": credentials.password}
+    _tell("store", question, environ, json.dumps(entry).encode())
+
+
+def erase(question: Question, environ: Mapping[str, str]) -> bool:
+    """Make the helper forget the server; False where it knew nothing of it. Raises as `store` does."""
+    return _tell("erase", question, environ, question.server.encode())
+
+
+def _tell(action: str, question: Question, environ: Mapping[str, str], message: bytes) -> bool:
+    status, output = _output(question, environ, action, message)
+    if status and _NOT_FOUND not in output:
+        raise LocalFailure(
+            f"{_source(question)} failed with status {status} to {action} what belongs to {question.server}",
+            hint="what it said on standard error is above",
+        )
+    return not status
+
+
 def _key(question: Question, environ: Mapping[str, str]) -> tuple[str, ...]:
     return question.helper, question.server, environ.get("PATH", ""), environ.get("HOME", "")
 
@@ -95,7 +122,7 @@ def _source(question: Question) -> str:
 
 
 def _run(question: Question, environ: Mapping[str, str]) -> Credentials | None:
-    status, output = _output(question, environ)
+    status, output = _output(question, environ, "get", question.server.encode())
     if status:
         # Its output is not repeated: nobody knows what a failing helper prints.
         if _NOT_FOUND in output:
@@ -107,15 +134,15 @@ def _run(question: Question, environ: Mapping[str, str]) -> Credentials | None:
     return _parsed(question, output)
 
 
-def _output(question: Question, environ: Mapping[str, str]) -> tuple[int, bytes]:
+def _output(question: Question, environ: Mapping[str, str], action: str, message: bytes) -> tuple[int, bytes]:
     """Status and standard output. Standard error is the user's own; no shell is involved."""
     import subprocess
 
     problem: DistError
     try:
         done = subprocess.run(
-            [question.program, "get"],
-            input=question.server.encode(),
+            [question.program, action],
+            input=message,
             stdout=subprocess.PIPE,
             env=dict(environ),
             timeout=_TIMEOUT_S,

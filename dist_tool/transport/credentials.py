@@ -98,6 +98,13 @@ class Keychain:
         """
         return [f"{self._label(source)}: {self._explained(source, host, path)}" for source in self._sources]
 
+    def answering(self, host: str, path: str = "") -> str:
+        """Which helper, variable or file has something for a host, "" for none; runs no helper."""
+        for source in self._sources:
+            if self._explained(source, host, path) not in ("not set", "absent", f"nothing for {host}"):
+                return source.where
+        return ""
+
     def _from_source(self, source: _Source, host: str, path: str) -> Credentials | None:
         question = self._question(source, host)
         found = ask(question, self._environ) if question is not None else None
@@ -192,11 +199,12 @@ def _sources(settings: AuthSettings, environ: Mapping[str, str]) -> tuple[_Sourc
     if settings.source == "none":
         return ()
     own = [_Source("helper", settings.helper)] if settings.helper else []
-    own += [_Source("file", settings.file, _dialect_of(settings.file), required=True)] if settings.file else []
+    own += [_Source("file", settings.file, dialect_of(settings.file), required=True)] if settings.file else []
     return tuple(own) or tuple(dict.fromkeys(_CHAINS[settings.source](environ)))
 
 
-def _dialect_of(file: str) -> Dialect:
+def dialect_of(file: str) -> Dialect:
+    """Whose form a credentials file has, by its name."""
     by_name = {".dockercfg": Dialect.LEGACY, "config.json": Dialect.DOCKER}
     return by_name.get(os.path.basename(file), Dialect.CONTAINERS)
 
@@ -228,14 +236,20 @@ def _containers(environ: Mapping[str, str]) -> Iterator[_Source]:
 def _named_file(environ: Mapping[str, str]) -> Iterator[_Source]:
     file = environ.get("REGISTRY_AUTH_FILE")
     if file:
-        yield _Source("file", file, _dialect_of(file))
+        yield _Source("file", file, dialect_of(file))
+
+
+def docker_file(environ: Mapping[str, str]) -> str:
+    """Docker's own file (behaviours C22), "" where there is no place for it."""
+    home = environ.get("HOME")
+    directory = environ.get("DOCKER_CONFIG") or (os.path.join(home, ".docker") if home else "")
+    return os.path.join(directory, "config.json") if directory else ""
 
 
 def _docker_file(environ: Mapping[str, str]) -> Iterator[_Source]:
-    home = environ.get("HOME")
-    directory = environ.get("DOCKER_CONFIG") or (os.path.join(home, ".docker") if home else "")
-    if directory:
-        yield _Source("file", os.path.join(directory, "config.json"))
+    file = docker_file(environ)
+    if file:
+        yield _Source("file", file)
 
 
 def _auth_json(environ: Mapping[str, str]) -> Iterator[_Source]:

@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from dist_tool import __version__
 from dist_tool.api import Notice, Report
 from dist_tool.errors import DistError, PolicyRefused, ProtocolError
-from dist_tool.settings import Context, RemoteSettings, Tls
+from dist_tool.settings import Context, Policy, RemoteSettings, Tls
 from dist_tool.transport.failures import from_exception
 from dist_tool.transport.origin import Origin, host_class, redact
 from dist_tool.transport.paced import Limits, PacedResponse, pool_classes
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DRAIN_LIMIT = 64 << 10  # a short body is read to keep its connection; a longer one is dropped
 _RETRY_NEVER = urllib3.Retry(0, read=False)
+_NO_POLICY = Policy()
 # What may follow a redirect to another origin: nothing that identifies or belongs to somebody (B21, T3).
 _TRAVELLING = frozenset({"accept", "accept-encoding", "range", "if-range", "user-agent"})
 
@@ -164,6 +165,7 @@ class Session:
     def __init__(self, home: Origin, context: Context) -> None:
         self.home = home
         self._remote: RemoteSettings = context.remote
+        self._policy = context.settings.policy
         self._environ = context.settings.environ
         self._report: Report = context.report
         self._deadline = context.retry.deadline
@@ -235,7 +237,7 @@ class Session:
             raise ProtocolError(f"{reply.origin.netloc}: an unusable redirect") from error
         # Userinfo in a Location is somebody's attempt at credentials; fragments are the client's.
         url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
-        check_redirect(reply.origin, Origin.of(url), self._remote)
+        check_redirect(reply.origin, Origin.of(url), self._remote, self._policy)
         return url
 
     def close(self) -> None:
@@ -250,11 +252,12 @@ def _is_short(reply: Reply) -> bool:
     return length.isascii() and length.isdigit() and len(length) < 5
 
 
-def check_redirect(source: Origin, target: Origin, remote: RemoteSettings) -> None:
+def check_redirect(source: Origin, target: Origin, remote: RemoteSettings, policy: Policy = _NO_POLICY) -> None:
     """Raise PolicyRefused where `source` must not send us to `target` (behaviours B22).
 
     Never from https to http; never to loopback or link-local from anywhere else, unless
-    `redirect.allow_private`; only to `redirect.allow_hosts` where those are given.
+    `redirect.allow_private`; only to `redirect.allow_hosts` where those are given, and to
+    `policy.redirect_hosts` where those are.
     """
     if source.scheme == "https" and target.scheme == "http":
         raise PolicyRefused(f"{source.netloc} redirects from https to http ({target.netloc})")
@@ -265,9 +268,14 @@ def check_redirect(source: Origin, target: Origin, remote: RemoteSettings) -> No
             f"{source.netloc} redirects to {target.netloc}, a {to} address",
             hint="redirect.allow_private = true allows it for this remote",
         )
-    allowed = remote.redirect.allow_hosts
-    if allowed and target.host != source.host and not any(_host_fits(target.host, pattern) for pattern in allowed):
-        raise PolicyRefused(f"{source.netloc} redirects to {target.netloc}, which redirect.allow_hosts does not name")
+    if target.host == source.host:
+        return
+    for name, allowed in (
+        ("redirect.allow_hosts", remote.redirect.allow_hosts),
+        ("policy.redirect_hosts", policy.redirect_hosts),
+    ):
+        if allowed and not any(_host_fits(target.host, pattern) for pattern in allowed):
+            raise PolicyRefused(f"{source.netloc} redirects to {target.netloc}, which {name} does not name")
 
 
 def _host_fits(host: str, pattern: str) -> bool:

@@ -18,7 +18,7 @@ ORDER = (
     {"errors"},
     {"spec"},
     {"api"},
-    {"retry", "verifier"},
+    {"retry", "rewriting", "verifier"},
     {"settings", "stream"},
     {"transport", "store", "layers", "config"},
     {"remotes"},

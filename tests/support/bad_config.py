@@ -47,11 +47,6 @@ KEYS = [
     _remote("unknown-key-in-a-table-below", "\n[remote.retry]\ntries = 3", "unknown key retry.tries", 5),
     _remote("unknown-key-with-a-quoted-name", '"a b" = 1', "unknown key 'a b'"),
     _remote("unknown-key-that-is-an-escape-sequence", '"\\u001b[31m" = 1', "unknown key '\\x1b[31m'"),
-    _remote("mirror", '\n[[remote.mirror]]\nlocation = "m.example/x"', "mirror is not supported by this version", 4),
-    _remote("capabilities", 'capabilities = ["pull"]', "capabilities is not supported by this version"),
-    BadConfig("policy", '\n[policy]\nrequire_digest = ["x"]\n', "policy is not supported by this version", 2),
-    BadConfig("pin", '[pin]\n"docker.io/library/redis:7" = "sha256:00"\n', "pin is not supported by this version", 1),
-    BadConfig("import", 'import = ["hosts.toml"]\n', "import is not supported by this version", 1),
     BadConfig("fetch-store", "[fetch]\nstore = 'yes'\n", "fetch.store", 2),
 ]
 TYPES = [
@@ -193,4 +188,43 @@ SECRETS = [
         "auth.source is meaningless beside",
     ),
 ]
-BAD_CONFIGS = [*SYNTAX, *KEYS, *TYPES, *PREFIXES, *PLACES, *AMOUNTS, *SECRETS]
+_ZEROS = "0" * 64
+MIRRORS = [
+    _remote("mirror-as-a-table", '[remote.mirror]\nlocation = "m.example/x"', "write [[remote.mirror]], with two"),
+    _remote("mirror-without-a-location", "\n[[remote.mirror]]\nns = true", "a [[remote.mirror]] has no location", 4),
+    _remote("mirror-with-a-prefix", '\n[[remote.mirror]]\nprefix = "a.example"', "unknown key mirror[0].prefix", 5),
+    _remote("mirror-of-a-mirror", "\n[[remote.mirror]]\nmirror = []", "unknown key mirror[0].mirror", 5),
+    _remote(
+        "second-mirror-with-a-scheme",
+        '\n[[remote.mirror]]\nlocation = "m.example/x"\n[[remote.mirror]]\nlocation = "http://m.example"',
+        "mirror[1].location: 'http://m.example': a name has no scheme",
+        7,
+    ),
+    _remote("no-capabilities", "capabilities = []", "capabilities is empty: expected some of pull, resolve, push"),
+    _remote("unknown-capability", 'capabilities = ["pull", "fetch"]', "capabilities[1] is 'fetch': expected one of"),
+    _remote("api-path-as-a-url", 'api_path = "https://a.example/v2"', "api_path: 'https://a.example/v2' is not a path"),
+    _remote("api-path-that-climbs", 'api_path = "/a/../v2"', "api_path: '/a/../v2' is not a path"),
+    _remote("api-path-with-a-slash-at-the-end", 'api_path = "/v2/"', "api_path: '/v2/' is not a path"),
+]
+POLICY = [
+    BadConfig("unknown-policy", '[policy]\nrequire_digests = ["*"]\n', "did you mean require_digest?", 2),
+    BadConfig("policy-for-a-bare-word", '[policy]\nblocked = [\n"evil"]\n', "'evil' does not begin with a host", 3),
+    BadConfig("policy-with-a-glob", '[policy]\nrequire_digest = ["a.example/*/x"]\n', "a wildcard can only be", 2),
+    BadConfig("policy-of-no-algorithm", "[policy]\nalgorithms = []\n", "policy.algorithms is empty", 2),
+    BadConfig("policy-of-a-weak-algorithm", '[policy]\nalgorithms = ["md5"]\n', "policy.algorithms[0] is 'md5'", 2),
+    BadConfig("pin-without-a-tag", f'[pin]\n"a.example/x" = "sha256:{_ZEROS}"\n', "'a.example/x' is not NAME:TAG", 2),
+    BadConfig("pin-of-a-digest", f'[pin]\n"a.example/x@sha256:{_ZEROS}" = ""\n', "is not NAME:TAG", 2),
+    BadConfig("pin-of-a-directory", f'[pin]\n"./x:1" = "sha256:{_ZEROS}"\n', "'./x:1' is not NAME:TAG", 2),
+    BadConfig("pin-to-a-tag", '[pin]\n"redis:7" = "8"\n', "'8' is not a digest", 2),
+    BadConfig("pin-to-half-a-digest", '[pin]\n"redis:7" = "sha256:00"\n', "is not a sha256 digest", 2),
+    BadConfig("pin-to-what-cannot-be-verified", '[pin]\n"redis:7" = "md5:00"\n', "digests of md5 cannot be", 2),
+    BadConfig(
+        "pinned-twice",
+        f'[pin]\n"redis:7" = "sha256:{_ZEROS}"\n"docker.io/library/redis:7" = "sha256:{_ZEROS}"\n',
+        "docker.io/library/redis:7 is pinned twice: the other is at ",
+        3,
+    ),
+    BadConfig("unknown-import", '\nimport = ["policy.json"]\n', "import[0] is 'policy.json': expected one of hosts", 2),
+    BadConfig("unknown-store-key", '[store]\nplace = "/srv"\n', "unknown key store.place", 2),
+]
+BAD_CONFIGS = [*MIRRORS, *POLICY, *SYNTAX, *KEYS, *TYPES, *PREFIXES, *PLACES, *AMOUNTS, *SECRETS]

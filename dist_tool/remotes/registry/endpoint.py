@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from dist_tool.errors import (
     DistError,
@@ -18,7 +18,7 @@ from dist_tool.errors import (
 from dist_tool.retry import Attempts
 from dist_tool.settings import Context
 from dist_tool.spec.manifest import MANIFEST_LIMIT
-from dist_tool.spec.reference import HUB
+from dist_tool.spec.reference import HUB, HUB_API
 from dist_tool.stream import CHUNK, Body
 from dist_tool.transport.auth import pull_scope
 from dist_tool.transport.client import Client, HttpBody
@@ -26,8 +26,6 @@ from dist_tool.transport.encoding import spooled
 from dist_tool.transport.origin import Origin, is_loopback
 from dist_tool.transport.ranges import Extent, content_length
 from dist_tool.transport.session import Reply, Request
-
-_HUB_API = "registry-1.docker.io"  # docker.io itself is no registry (behaviours A5)
 
 
 class Endpoint:
@@ -41,21 +39,34 @@ class Endpoint:
         plain = context.remote.plain_http
         # Plain http for loopback, as every registry client has it; others must be named (B51).
         self._guessed = plain is None and is_loopback(host) and not context.remote.tls.ca
+        self._insecure = plain is None and context.remote.insecure and not self._guessed
+        asked = context.asked.host if context.remote.ns and context.asked else ""
+        self._ns = f"ns={quote(asked, safe=':')}" if asked else ""
         self._client = self._connect("http" if plain or self._guessed else "https")
 
     def _connect(self, scheme: str) -> Client:
-        api = _HUB_API if self.host == HUB else self.host
+        api = HUB_API if self.host == HUB else self.host
         return Client(Origin.of(f"{scheme}://{api}"), self.host, self._context)
 
     def url(self, tail: str) -> str:
         """The URL of something of this repository, such as `manifests/latest`."""
-        return f"{self._client.home}/v2/{self.path}/{tail}"
+        url = f"{self._client.home}{self._root}{tail}"
+        if not self._ns or "ns=" in tail.partition("?")[2]:
+            return url
+        return f"{url}{'&' if '?' in tail else '?'}{self._ns}"
+
+    @property
+    def _root(self) -> str:
+        return f"{self._context.remote.api_path}/{self.path}/"
 
     def ask(self, method: str, tail: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         """Send a request about this repository; see `Client.request`.
 
-        On loopback, where http was only a guess, a server that turns out to want TLS gets it.
+        On loopback, where http was only a guess, a server that turns out to want TLS gets it. One
+        that is `insecure` by registries.conf gets http where it cannot be reached by https.
         """
+        if self._insecure:
+            return self._ask_either_way(Request(method, tail, headers), ok)
         try:
             reply = self._client.request(Request(method, self.url(tail), headers), self._scopes, ok)
         except RemoteFailed as error:
@@ -65,6 +76,23 @@ class Endpoint:
                 raise
             reply = self._ask_securely(Request(method, tail, headers), ok, error)
         self._guessed = False
+        return reply
+
+    def _ask_either_way(self, request: Request, ok: Container[int]) -> Reply:
+        """https, then http; whichever is answered is kept. The first error counts where neither is."""
+        first = self._client
+        try:
+            reply = first.request(request._replace(url=self.url(request.url)), self._scopes, ok, once=True)
+        except Unavailable as error:
+            self._client = self._connect("http")
+            try:
+                reply = self._client.request(request._replace(url=self.url(request.url)), self._scopes, ok)
+            except (Unavailable, NotHttp):
+                self._client.close()
+                self._client = first
+                raise error from None
+            first.close()
+        self._insecure = False
         return reply
 
     def _ask_securely(self, request: Request, ok: Container[int], first: DistError) -> Reply:
@@ -108,10 +136,9 @@ class Endpoint:
             url = urlsplit(urljoin(reply.request.url, target))
         except ValueError as error:
             raise ProtocolError(f"{self.host}: the next page has no usable URL") from error
-        root = f"/v2/{self.path}/"
-        if Origin.of(url.geturl()) != self._client.home or not url.path.startswith(root):
+        if Origin.of(url.geturl()) != self._client.home or not url.path.startswith(self._root):
             raise ProtocolError(f"{self.host}: the next page is elsewhere")
-        return url.path.removeprefix(root) + (f"?{url.query}" if url.query else "")
+        return url.path.removeprefix(self._root) + (f"?{url.query}" if url.query else "")
 
     def close(self) -> None:
         """Close every connection."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from support.bad_config import BAD_CONFIGS, BadConfig
+from support.config_files import write
 
 from dist_tool import config
-from dist_tool.config.tables import DOCUMENT, FETCH, REMOTE
+from dist_tool.config.tables import DOCUMENT, MIRROR, POLICY, REMOTE
 from dist_tool.errors import InvalidArgument
 from dist_tool.retry import Retry
 from dist_tool.settings import AuthSettings, Redirects, RemoteSettings, Settings, Timeouts, Tls
@@ -243,18 +244,18 @@ def test_every_key_is_in_the_page_and_every_key_of_the_page_is_known() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     reference = page.partition("\n## Keys")[2].partition("\n## ")[0]
     written = set(re.findall(r"^\| `([a-z_.]+)` \|", reference, re.MULTILINE))
-    known = {f"fetch.{name}" for name in FETCH.names()} | set(REMOTE.names())
-    assert set(DOCUMENT.keys) == {"remote", "fetch"}
+    known = {name.removeprefix("remote.") for name in DOCUMENT.names()} - {"remote", "mirror", "policy", "pin", "store"}
+    known |= set(REMOTE.names()) - {"mirror"} | {f"policy.{name}" for name in POLICY.names()} | {"store.path"}
+    assert set(MIRROR.names()) < set(REMOTE.names())
     assert written == known
 
 
 def test_the_recipes_of_the_page_are_good_files(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     recipes = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert len(recipes) >= 7
-    (tmp_path / "pki").mkdir()
-    for name in ("corporate-ca.pem", "client.pem", "client.key"):
-        (tmp_path / "pki" / name).touch()
+    assert len(recipes) >= 11
+    for name in ("pki/corporate-ca.pem", "pki/client.pem", "pki/client.key", ".config/dist/team-a.json"):
+        write(tmp_path / name)
     environ = {"REGISTRY_TENANT": "blue", "PROXY_PASSWORD": "p@ss", "HOME": str(tmp_path)}
     for recipe in recipes:
         assert load(tmp_path, recipe, environ) != Settings(), recipe

@@ -1,0 +1,36 @@
+"""`dist auth explain`."""
+
+from __future__ import annotations
+
+import click
+
+from dist_tool.cli._options import Common, common_options
+
+
+@click.command("explain", epilog="Example: dist auth explain --json ghcr.io/org/app | jq -r '.[].sources[]'")
+@click.argument("locator")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list, an object for each registry.")
+@common_options
+def command(locator: str, as_json: bool, common: Common) -> None:
+    """Show where the credentials for a name would come from, for each registry that serves it.
+
+    One line for each source, in the order in which they are asked. The first that has something
+    answers. No helper is run, and no secret is shown.
+    """
+    from dist_tool.cli._output import print_line
+    from dist_tool.errors import printable
+    from dist_tool.spec.reference import ObjectName
+    from dist_tool.transfer.explain import explain
+
+    settings = common.settings()
+    found = explain(settings.locator(locator), ObjectName(), settings)
+    registries = [endpoint for endpoint in found.endpoints if endpoint.url]
+    if as_json:
+        import json
+
+        print_line(json.dumps([{"url": each.url, "sources": list(each.credentials)} for each in registries]))
+        return
+    for endpoint in registries:
+        print_line(endpoint.url)
+        for line in endpoint.credentials or ("none, by auth.source",):
+            print_line(f"  {printable(line)}")

@@ -1,0 +1,99 @@
+"""`dist config explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dist_tool.cli._options import Common, common_options
+
+if TYPE_CHECKING:
+    from dist_tool.settings import Settings
+    from dist_tool.spec.reference import Locator, ObjectName
+    from dist_tool.transfer.explain import Endpoint, Explanation
+
+
+@click.command("explain", epilog="Example: dist config explain --json redis:7 | jq -r '.endpoints[].url'")
+@click.argument("reference", metavar="LOCATOR|REFERENCE")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@common_options
+def command(reference: str, as_json: bool, common: Common) -> None:
+    """Show where a name would be asked for: each endpoint in order, and who says so.
+
+    With a tag or digest, what holds for that object: mirrors for digests only, policy, pins.
+    Credentials are named by source; no helper is run, and nothing secret is shown.
+    """
+    from dist_tool.cli._output import print_line
+    from dist_tool.errors import printable
+    from dist_tool.transfer.explain import explain
+
+    settings = common.settings()
+    found = explain(*_parsed(reference, settings), settings)
+    if as_json:
+        import json
+
+        print_line(json.dumps(found.to_json()))
+        return
+    for line in _lines(found):
+        print_line(printable(line, 4000))
+
+
+def _parsed(text: str, settings: Settings) -> tuple[Locator, ObjectName]:
+    """A reference where one is given: a bare locator stays without the tag `latest`."""
+    from dist_tool.errors import InvalidArgument
+    from dist_tool.spec.reference import ObjectName, parse_object
+
+    try:
+        return settings.locator(text), ObjectName()
+    except InvalidArgument:
+        found = settings.reference(text)
+    return found.locator, parse_object(found.object_id) if found.object_id else ObjectName()
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    yield f"{found.locator} {found.object}".rstrip()
+    yield f"  table: {found.prefix} ({found.where})" if found.where else "  table: none, the name itself"
+    for number, endpoint in enumerate(found.endpoints, 1):
+        yield f"  {number}. {endpoint.role}: {endpoint.url or endpoint.target}{_where(endpoint.where)}"
+        yield from (f"     {name}: {value}" for name, value in _facts(endpoint))
+    for key, entry in found.policy.items():
+        yield f"  policy {key}: {_listed(entry['value'])}{_where(entry['where'])}"
+    if found.pin:
+        yield f"  pin: {found.pin['digest']}{_where(found.pin['where'])}"
+    if found.refused:
+        yield f"  refused: {found.refused}"
+
+
+def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+    yield "may", ", ".join(endpoint.capabilities)
+    if endpoint.url:
+        yield "tls", _tls(endpoint)
+        yield "proxy", endpoint.proxy or "none"
+    if endpoint.ns:
+        yield "ns", endpoint.ns
+    if endpoint.header:
+        yield "header", ", ".join(endpoint.header)
+    for line in endpoint.credentials:
+        yield "credentials", line
+    if endpoint.url and not endpoint.credentials:
+        yield "credentials", "none, by auth.source"
+
+
+def _tls(endpoint: Endpoint) -> str:
+    tls = endpoint.tls
+    if tls is None:
+        return "none, plain http"
+    if not tls["verify"]:
+        return "NOT VERIFIED" + (", or plain http" if tls["insecure"] else "")
+    parts = ["verified by the system's CAs", *tls["ca"]]
+    return ", ".join(parts) + "".join(f"; client certificate {pair[0]}" for pair in tls["client"])
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _where(where: str) -> str:
+    return f" ({where})" if where else ""

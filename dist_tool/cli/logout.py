@@ -1,0 +1,26 @@
+"""`dist logout`."""
+
+from __future__ import annotations
+
+import click
+
+from dist_tool.cli._options import Common, common_options
+
+
+@click.command("logout", epilog="Example: dist logout ghcr.io")
+@click.argument("host", default="docker.io")
+@click.option("--file", metavar="FILE", help="Change this credentials file instead of the usual one.")
+@common_options
+def command(host: str, file: str | None, common: Common) -> None:
+    """Forget the credentials for a registry, in the file and with its helper.
+
+    HOST is docker.io where none is given. That there are none is no failure.
+    """
+    from dist_tool.api import Notice
+    from dist_tool.transfer.login import logout, parse_host
+
+    name = parse_host(host)
+    kept, still = logout(name, common.settings(), file=file or "")
+    common.report(Notice("info", f"logged out of {name}: {kept.where}" if kept.changed else f"not logged in to {name}"))
+    if still:
+        common.report(Notice("warning", f"{still} still has something for {name}"))

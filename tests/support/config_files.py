@@ -1,0 +1,50 @@
+"""Writing configuration files, and reading what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dist_tool import config
+from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.spec.reference import parse_locator, parse_object
+
+
+def load(directory: Path, toml: str, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of one file, which stands in for the user's own."""
+    file = directory / "config.toml"
+    file.write_text(toml, encoding="utf-8")
+    return config.load(environ or {}, file=str(file))
+
+
+def write(file: Path, text: str = "") -> Path:
+    """A file, its directories made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def chosen(settings: Settings, locator: str, object_id: str = "") -> RemoteSettings:
+    """The table for a name, or an empty one."""
+    name = parse_object(object_id) if object_id else None
+    return settings.remote_for(parse_locator(locator), name) or RemoteSettings()
+
+
+def urls(settings: Settings, locator: str, object_id: str = "") -> list[str]:
+    """Where a registry's repository is asked for, in order: `SCHEME://HOST/API/REPOSITORY`.
+
+    A scheme that is left to the kind of host is `?`.
+    """
+    parsed = parse_locator(locator)
+    schemes = {True: "http", False: "https", None: "?"}
+    found = []
+    for endpoint in chosen(settings, locator, object_id).endpoints:
+        target = endpoint.rewrite(parsed)
+        found.append(f"{schemes[endpoint.plain_http]}://{target.host}{endpoint.api_path}/{target.path}")
+    return found
+
+
+def places(settings: Settings, locator: str, object_id: str = "") -> list[str]:
+    """Every endpoint as the locator that it is opened with, in order."""
+    remote = chosen(settings, locator, object_id)
+    return [str(endpoint.rewrite(parse_locator(locator))) for endpoint in remote.endpoints]
