@@ -153,6 +153,15 @@ def test_b3_no_other_status_than_404_leads_to_the_other_endpoint(mocked_registry
     assert set(mocked_registry.asked) == {f"GET blobs/{MANIFEST.digest}"}
 
 
+def test_b3_not_even_where_it_says_in_other_words_that_there_is_nothing(mocked_registry: MockedRegistry) -> None:
+    unknown = b'{"errors":[{"code":"BLOB_UNKNOWN"}]}'
+    for status, body in ((410, b""), (400, unknown)):
+        mocked_registry.answer("GET", f"blobs/{MANIFEST.digest}", status, body)
+        with pytest.raises(NotFound):
+            mocked_registry.fetch(MANIFEST.digest)
+    assert mocked_registry.asked == [f"GET blobs/{MANIFEST.digest}"] * 2
+
+
 def test_a_digest_that_is_nowhere_is_not_found_and_the_message_says_what_was_looked_for(
     mocked_registry: MockedRegistry,
 ) -> None:
