@@ -41,14 +41,13 @@ class Wanted(NamedTuple):
         """Find the image of a reference; errors inside come out naming it."""
         from dist_tool.api import Notice
         from dist_tool.spec.platform import Platform, default_platform
-        from dist_tool.spec.reference import parse_reference
         from dist_tool.transfer.fetch import open_remote
         from dist_tool.transfer.image import open_image
         from dist_tool.transfer.layer_source import is_local, layer_opener
 
-        parsed = parse_reference(reference)
         platform = Platform.parse(self.platform) if self.platform else default_platform()
         settings = common.settings(store=self.store)
+        parsed = settings.reference(reference)
         store = common.store(settings)
         display = choose(self.progress, os.environ, quiet=common.quiet)
         try:

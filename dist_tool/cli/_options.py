@@ -88,7 +88,8 @@ def fetch_options(settings: Settings, locator: Locator, common: Common) -> Optio
 
     remote = settings.remote_for(locator)
     retry = replace(remote.retry if remote else Retry(), deadline=settings.deadline)
-    return Options(retry, settings.max_size, common.report)
+    limit = min((size for size in (settings.max_size, settings.policy.max_size) if size), default=None)
+    return Options(retry, limit, common.report)
 
 
 def common_options(function: _F) -> _F:

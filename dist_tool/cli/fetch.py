@@ -54,12 +54,13 @@ def command(
     unverified is written at all. The exit code is the verdict.
     """
     from dist_tool.cli._fetching import Fetching
-    from dist_tool.spec.reference import parse_hints, parse_locator
+    from dist_tool.spec.reference import parse_hints
     from dist_tool.transfer.fetch import open_remote
 
-    parsed, hints = parse_locator(locator), parse_hints(words)
+    hints = parse_hints(words)
     delivery = delivery.check(object_id, words)
     settings = common.settings(max_size=max_size, lenient=lenient, store=store)
+    parsed = settings.locator(locator)
     display = choose(progress, os.environ, quiet=common.quiet)
     try:
         with open_remote(parsed, settings, common.report) as remote:

@@ -25,13 +25,13 @@ def command(reference: str, platform: str | None, as_json: bool, common: Common)
     from dist_tool.cli._output import print_line
     from dist_tool.errors import DistError
     from dist_tool.spec.platform import Platform
-    from dist_tool.spec.reference import Hints, parse_reference
+    from dist_tool.spec.reference import Hints
     from dist_tool.transfer.fetch import open_remote, resolve
     from dist_tool.transfer.select import resolve_platform
 
-    parsed = parse_reference(reference)
     wanted = Platform.parse(platform) if platform else None
     settings = common.settings()
+    parsed = settings.reference(reference)
     try:
         with open_remote(parsed.locator, settings, common.report) as remote:
             if wanted is None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from dist_tool.api import Remote, Report, unheard
+from dist_tool.api import Alternatives, Remote, Report, unheard
 from dist_tool.errors import DistError, InvalidArgument, NotFound, PolicyRefused, Unsupported
-from dist_tool.settings import Context, RemoteSettings, Settings
+from dist_tool.settings import Context, Policy, RemoteSettings, Settings
 from dist_tool.spec.reference import Locator
 
 ENTRY_POINTS = "dist_tool.remotes"
@@ -41,18 +43,49 @@ OpenRemote = Callable[[Locator, Context], Remote]
 def open_remote(locator: Locator, settings: Settings, report: Report = unheard) -> Remote:
     """The remote that a locator means, ready for use; nothing has been asked of it yet.
 
-    A name goes through the configured remotes (the longest prefix wins), else to its registry.
-    Raises PolicyRefused for a blocked name, Unsupported for an unknown kind, NotFound and
-    InvalidArgument for a path that is no layout.
+    A name goes through the configured remotes (the longest prefix wins), else to its registry;
+    with mirrors, through all of them in order. Raises PolicyRefused for a blocked name,
+    Unsupported for an unknown kind, NotFound and InvalidArgument for a path that is no layout.
     """
     if locator.kind == "path":
-        locator = _local(locator, settings)
-    remote = settings.remote_for(locator) or RemoteSettings()
-    if remote.blocked:
-        raise PolicyRefused(f"{locator} is blocked", hint=f"by {remote.where}")
-    target = remote.rewrite(locator)
-    opener = load_kind(target.kind)
-    return _as_remote(opener(target, Context(remote, settings, report)))
+        return _endpoint(_local(locator, settings), RemoteSettings(), settings, report)
+    settings.policy.check_name(locator)
+    table = settings.remote_for(locator) or RemoteSettings()
+    if table.blocked:
+        raise PolicyRefused(f"{locator} is blocked", hint=f"by {table.where}")
+    if table.mirrors:
+        remote: Remote = _mirrored(locator, table, settings, report)
+    else:
+        remote = _endpoint(locator, table, settings, report)
+    return _governed(remote, locator, settings)
+
+
+def _endpoint(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
+    target = table.rewrite(locator)
+    return _as_remote(load_kind(target.kind)(target, Context(table, settings, report, locator)))
+
+
+def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
+    """All endpoints of a name. Only the last one is patient: before it, the next is a better try."""
+    from dist_tool.remotes.mirrored import MirroredRemote, Place
+
+    places = []
+    for endpoint in table.endpoints:
+        is_last = endpoint is table.endpoints[-1] or not endpoint.location
+        hasty = endpoint if is_last else replace(endpoint, retry=replace(endpoint.retry, attempts=1))
+        opener = partial(_endpoint, locator, hasty, settings, report)
+        places.append(Place(str(endpoint.rewrite(locator)), opener, endpoint.capabilities))
+    return MirroredRemote(places, report)
+
+
+def _governed(remote: Remote, locator: Locator, settings: Settings) -> Remote:
+    """The remote under the user's policy and pins, where there are any."""
+    if not settings.pins and settings.policy == Policy():
+        return remote
+    from dist_tool.remotes.governed import GovernedAlternatives, GovernedRemote, rule_for
+
+    make = GovernedAlternatives if isinstance(remote, Alternatives) else GovernedRemote
+    return make(remote, rule_for(locator, settings), settings.policy.check_digest)
 
 
 def _local(locator: Locator, settings: Settings) -> Locator:

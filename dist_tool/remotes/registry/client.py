@@ -37,6 +37,7 @@ class RegistryRemote:
         self._context = context
         self._endpoint = Endpoint(locator.host, locator.path, context)
         self._found: dict[Digest, str] = {}
+        self._limit = context.settings.policy.max_manifest or MANIFEST_LIMIT
         # Media types that hints asked for, by digest: `open` hears of the digest only.
         self._wanted: dict[Digest, tuple[str, ...]] = {}
 
@@ -93,7 +94,7 @@ class RegistryRemote:
     def _get_tag(self, tag: str, accept: str) -> Descriptor:
         """GET, and pin: from here on the digest of these bytes decides (behaviours B1)."""
         for last in (False, True):
-            reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": accept})
+            reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": accept}, self._limit)
             claimed = _header_digest(reply)
             digest = Digest.of(data, claimed.algorithm if claimed else "sha256")
             if claimed in (None, digest):
@@ -156,7 +157,7 @@ class RegistryRemote:
                 attempts.failed(error)
 
     def _body(self, reply: Reply, body: Body, desc: Descriptor, place: str) -> Body:
-        limit = MANIFEST_LIMIT if place == "manifests" else None
+        limit = self._limit if place == "manifests" else None
         most = limit if limit is not None else self._context.settings.max_size
         body = decoded(reply, body, desc.digest, desc.size if desc.size is not None else most)
         body.limit = limit

@@ -1,0 +1,84 @@
+"""A name under rules: what `[policy]` forbids is refused, and a pinned tag is its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from dist_tool.api import Closable, Listable, NamedFetcher, Referring, Remote
+from dist_tool.errors import InvalidArgument, NoDigest, Unsupported
+from dist_tool.settings import Settings
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
+from dist_tool.spec.reference import Hints, Locator, ObjectName, parse_object
+from dist_tool.stream import Body
+
+# What an object is to be asked for as. Raises PolicyRefused for what must not be asked for.
+Rule = Callable[[str], str]
+
+
+def rule_for(locator: Locator, settings: Settings) -> Rule:
+    """The rule for the objects of a name."""
+
+    def rule(object_id: str) -> str:
+        try:
+            name = parse_object(object_id)
+        except InvalidArgument:
+            name = ObjectName(object_id)  # a name of another grammar, where its remote has one
+        settings.check_object(locator, name)
+        pinned = None if name.digest else settings.pin_for(locator, name.tag)
+        return f"{name.tag}@{pinned}" if pinned else object_id
+
+    return rule
+
+
+class GovernedRemote:
+    """One place, asked only for what the rule allows."""
+
+    def __init__(self, remote: Remote, rule: Rule, allowed: Callable[[Digest], None]) -> None:
+        self._remote = remote
+        self._rule = rule
+        self._allowed = allowed
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """The descriptor, of an algorithm that is allowed; see `api.Resolver`. Raises PolicyRefused."""
+        desc = self._remote.resolve(self._rule(object_id), hints)
+        self._allowed(desc.digest)
+        return desc
+
+    def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
+        """The object's bytes from `offset`."""
+        self._allowed(desc.digest)
+        return self._remote.open(desc, offset)
+
+    def open_name(self, object_id: str, hints: Hints) -> IO[bytes] | Body:
+        """The bytes that a name means now."""
+        if not isinstance(self._remote, NamedFetcher):
+            raise NoDigest(f"the digest of {object_id!r} is not known")
+        return self._remote.open_name(self._rule(object_id), hints)
+
+    def tags(self) -> Iterator[str]:
+        """Every tag."""
+        if not isinstance(self._remote, Listable):
+            raise Unsupported("this remote does not list tags")
+        return self._remote.tags()
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Manifests that refer to `subject`."""
+        if not isinstance(self._remote, Referring):
+            raise Unsupported("this remote does not list referrers")
+        return self._remote.referrers(subject, artifact_type)
+
+    def close(self) -> None:
+        """Close the place."""
+        if isinstance(self._remote, Closable):
+            self._remote.close()
+
+
+class GovernedAlternatives(GovernedRemote):
+    """Several places under one rule."""
+
+    def reject(self, digest: Digest, error: Exception) -> bool:
+        """See `api.Alternatives`."""
+        found: bool = self._remote.reject(digest, error)  # type: ignore[attr-defined]
+        return found
