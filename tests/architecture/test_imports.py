@@ -1,4 +1,4 @@
-"""What may import what (docs/architecture.md): the order of the parts is the order of trust."""
+"""What may import what: the order of the parts is the order of trust."""
 
 from __future__ import annotations
 

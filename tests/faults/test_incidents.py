@@ -205,9 +205,9 @@ class TestWhereCredentialsGo:
             "not followed": f"ftp://cdn.test{query}",
         }.get(end, cdn.url(query))
         registry.always("GET", PATH, redirect(target))
-        step = {"reset": faults.reset, "silence": faults.hang_up, "404": faults.status(404)}.get(end)
-        if step is not None:
-            cdn.always("GET", "/blob", step)
+        ends: dict[str, Step] = {"reset": faults.reset, "silence": faults.hang_up, "404": faults.status(404)}
+        if end in ends:
+            cdn.always("GET", "/blob", ends[end])
         registry.always("GET", manifest_path(REPOSITORY, BLOB.digest), faults.status(404))
         outcome = fetch(_place(registry), BLOB.digest)
         assert outcome.error is not None
@@ -464,12 +464,12 @@ class TestWhatIsTaken:
 
     @pytest.mark.parametrize("how", ["longer", "overflowing", "endless"])
     def test_regclient_1096_no_more_is_read_than_was_declared(self, server: FaultServer, how: str) -> None:
-        step = {
+        steps: dict[str, Step] = {
             "longer": faults.longer(BLOB.data),
             "overflowing": faults.overflowing(BLOB.data),
             "endless": faults.endless_body(most=ENOUGH),
-        }[how]
-        server.script("GET", PATH, step)
+        }
+        server.script("GET", PATH, steps[how])
         outcome = fetch(_place(server), BLOB.digest, f"size:{len(BLOB.data)}")
         if how == "overflowing":
             assert outcome.data == BLOB.data

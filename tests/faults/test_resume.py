@@ -47,6 +47,14 @@ def test_b25_many_cuts_are_as_good_as_one(server: FaultServer) -> None:
     assert _ranges(server) == ["", *(f"bytes={n}000-" for n in (1, 2, 3, 4))]
 
 
+def test_w2_a_sha512_object_is_resumed_and_verified_like_any(server: FaultServer) -> None:
+    long = blob("resume", 5000, "sha512")
+    path = blob_path(REPOSITORY, long.digest)
+    server.script("GET", path, cut(long.data, AT), content(long.data), content(flip(long.data, 0)))
+    assert fetch(_locator(server), long.digest).data == long.data
+    assert fetch(_locator(server), long.digest).code == 5
+
+
 SIZE = len(BLOB.data)
 # Answers to `bytes=1234-` that must not be appended. What is in them is right or wrong: nobody can tell.
 UNUSABLE: dict[str, Step] = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 import threading
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 from support.bodies import PATIENT, Answer, Collected, Scripted
@@ -114,7 +114,11 @@ class TestPump:
 
         verifier = Verifier(Digest.of(b"other" if end == "wrong" else DATA))
         source = ResumingReader(Scripted([Answer(DATA)]), verifier, PATIENT)
-        expected = {"sound": nullcontext(), "wrong": pytest.raises(DigestMismatch), "sink": pytest.raises(OSError)}
+        expected: dict[str, AbstractContextManager[object]] = {
+            "sound": nullcontext(),
+            "wrong": pytest.raises(DigestMismatch),
+            "sink": pytest.raises(OSError),
+        }
         with expected[end]:
             pump(source, verifier, sink, small=SMALL)
         assert running[0]
