@@ -16,7 +16,7 @@ import pytest
 from support import faults
 from support.content import blob, flip, image, write_blob, write_layout
 from support.faults import TokenServer, blob_path, manifest_path
-from support.invoked import Invoke
+from support.invoked import Invoke, said
 from support.processes import dist_command, dist_environment, require_program, run_dist
 from support.server import FaultServer
 
@@ -70,7 +70,7 @@ def sh(script: str) -> bytes:
     environment = dist_environment()
     environment["PATH"] = f"{Path('bin').resolve()}:{environment['PATH']}"
     done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, said(done.stderr)) == (0, [])
     return done.stdout
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.content import image, random_bytes, write_layout
 from support.fetching import docker_config
+from support.invoked import said
 from support.processes import (
     Registry,
     Result,
@@ -113,7 +114,7 @@ def path(tmp_path: Path) -> Mapping[str, str]:
 def sh(script: str, environment: Mapping[str, str]) -> bytes:
     """What `sh` makes of a script, which must end well and say nothing."""
     done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, said(done.stderr)) == (0, [])
     return done.stdout
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.content import image, random_bytes, write_layout
 from support.fetching import docker_config
+from support.invoked import said
 from support.processes import dist_command, dist_environment, run_dist
 
 from dist_tool.service.registry import Entry, RegistryServer
@@ -49,7 +50,7 @@ def fetch_in_parallel(locator: str, *options: str) -> None:
         for layer in IMAGE.layers
     ]
     results = [(process.communicate(timeout=60), process.returncode) for process in processes]
-    assert [(out, err, code) for (out, err), code in results] == [(layer.data, b"", 0) for layer in IMAGE.layers]
+    assert [(out, said(err), code) for (out, err), code in results] == [(layer.data, [], 0) for layer in IMAGE.layers]
 
 
 def test_ten_cold_processes_make_one_exchange_and_ten_warm_ones_none(locator: str, entries: list[Entry]) -> None:

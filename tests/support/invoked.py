@@ -23,3 +23,8 @@ def invoke(capfdbinary: pytest.CaptureFixture[bytes]) -> Invoke:
         return Result(out, err.decode("utf-8", "backslashreplace"), code)
 
     return run
+
+
+def said(stderr: bytes) -> list[str]:
+    """The lines on standard error, save those of progress: a busy machine is slow enough to get some."""
+    return [line for line in stderr.decode().splitlines() if " in this run, " not in line]
