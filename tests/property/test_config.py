@@ -46,7 +46,15 @@ _VALUES = st.recursive(
     max_leaves=6,
 )
 _HEADERS = st.sampled_from(
-    ["[[remote]]\nprefix = 'a.example'", "[[remote]]", "[fetch]", "[remote.tls]", "[remote.header]", "[pin]"]
+    [
+        *(
+            "[[remote]]\nprefix = 'a.example'",
+            "[[remote]]",
+            "[[remote.mirror]]",
+            "[[remote.mirror]]\nlocation = 'm.a/x'",
+        ),
+        *("[fetch]", "[remote.tls]", "[remote.header]", "[pin]", "[policy]", "[store]"),
+    ]
 )
 _STATEMENTS = st.one_of(_HEADERS, st.tuples(_KEYS, _VALUES).map(" = ".join))
 _FILES = st.lists(_STATEMENTS, max_size=8).map("\n".join)

@@ -46,10 +46,16 @@ def _parsed(text: str, settings: Settings) -> tuple[Locator, ObjectName]:
     from dist_tool.spec.reference import ObjectName, parse_object
 
     try:
-        return settings.locator(text), ObjectName()
+        locator = settings.locator(text)
+        if locator.kind in ("", "registry") or ":" not in locator.rest:
+            return locator, ObjectName()
     except InvalidArgument:
-        found = settings.reference(text)
-    return found.locator, parse_object(found.object_id) if found.object_id else ObjectName()
+        pass  # it has a tag or a digest, or is wrong both ways
+    found = settings.reference(text)
+    try:
+        return found.locator, parse_object(found.object_id) if found.object_id else ObjectName()
+    except InvalidArgument:  # a name in a layout, or a path on a server: nothing is decided by it
+        return found.locator, ObjectName()
 
 
 def _lines(found: Explanation) -> Iterator[str]:

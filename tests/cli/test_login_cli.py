@@ -1,0 +1,188 @@
+"""`dist login` and `dist logout` with a real registry, and with token servers that refuse."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from support import faults
+from support.config_files import write
+from support.invoked import Invoke
+from support.processes import Registry, require_program, run_dist, run_program
+from support.server import FaultServer, closed_port
+
+
+@pytest.fixture
+def saved(isolation: Path) -> Path:
+    """docker's file, which does not exist yet."""
+    return isolation / ".docker" / "config.json"
+
+
+def login(invoke: Invoke, monkeypatch: pytest.MonkeyPatch, *words: str, password: bytes = b"correct horse\n"):  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(password)))
+    return invoke("login", *words)
+
+
+def test_a_login_is_tried_and_kept_and_a_logout_forgets_it(
+    locked_registry: Registry, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    host = locked_registry.host
+    assert invoke("resolve", f"{host}/x:1").code == 4
+    done = login(invoke, monkeypatch, host, "-u", "tester", "--password-stdin")
+    assert (done.code, done.stdout) == (0, b"")
+    assert f"logged in to {host}: {saved}" in done.stderr
+    assert "the password lies unencrypted" in done.stderr
+    assert "correct horse" not in done.stderr
+    assert list(json.loads(saved.read_text())["auths"]) == [host]
+    assert invoke("resolve", f"{host}/x:1").code == 3, "let in, and there is no such image"
+    done = invoke("logout", host)
+    assert (done.code, done.stderr) == (0, f"dist: logged out of {host}: {saved}\n")
+    assert json.loads(saved.read_text()) == {"auths": {}}
+    assert invoke("logout", host).stderr == f"dist: not logged in to {host}\n"
+
+
+def test_other_tools_are_logged_in_too(
+    locked_registry: Registry, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    require_program("crane")
+    login(invoke, monkeypatch, locked_registry.host, "-u", "tester", "--password-stdin", "-q")
+    env = {"HOME": str(saved.parent.parent), "DOCKER_CONFIG": str(saved.parent)}
+    run_program("crane", "catalog", "--insecure", locked_registry.host, env=env)
+
+
+@pytest.mark.parametrize("words", [["-u", "tester"], ["-u", "nobody"]])
+def test_what_the_registry_refuses_is_not_saved(
+    words: list[str], locked_registry: Registry, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    done = login(invoke, monkeypatch, locked_registry.host, *words, "--password-stdin", password=b"s3cret")
+    assert done.code == 4
+    assert f"refuses user name and password of '{words[1]}': nothing was saved" in done.stderr
+    assert "s3cret" not in done.stderr
+    assert not saved.exists()
+
+
+def test_a_token_server_is_asked_as_well(
+    server: FaultServer, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    tokens = faults.TokenServer(server.url("/token"), "")
+    server.always("GET", "/v2/", tokens.protect(faults.json_answer({})))
+    server.script("GET", "/token", faults.status(401), tokens.issue)
+    assert login(invoke, monkeypatch, server.host, "-u", "me", "--password-stdin", password=b"wrong").code == 4
+    assert not saved.exists()
+    assert login(invoke, monkeypatch, server.host, "-u", "me", "--password-stdin").code == 0
+    assert server.requests("GET", "/token")[1].header("authorization").startswith("Basic ")
+    assert saved.exists()
+
+
+def test_a_registry_that_asks_nobody_is_a_warning(
+    registry: Registry, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    done = login(invoke, monkeypatch, registry.host, "-u", "me", "--password-stdin")
+    assert done.code == 0
+    assert "asks for no credentials: they could not be tried" in done.stderr
+    assert saved.exists()
+
+
+def test_a_registry_that_is_not_there_is_exit_6(saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> None:
+    write(Path(os.environ["XDG_CONFIG_HOME"]) / "dist/config.toml", "")
+    host = f"127.0.0.1:{closed_port()}"
+    file = write(saved.parent.parent / "c.toml", f'[[remote]]\nprefix = "{host}"\nretry = {{ attempts = 1 }}\n')
+    done = login(invoke, monkeypatch, host, "-u", "me", "--password-stdin", "--config", str(file))
+    assert done.code == 6
+    assert not saved.exists()
+
+
+def test_tls_and_the_table_of_the_host_count(
+    tls_registry: Registry, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    text = '[[remote]]\nprefix = "{0}"\ntls = {{ ca = ["{1}"] }}\nauth = {{ file = "own.json" }}\n'
+    write(saved.parent.parent / "own.json")
+    file = write(saved.parent.parent / "c.toml", text.format(tls_registry.host, tls_registry.ca))
+    words = [tls_registry.host, "-u", "tester", "--password-stdin", "--config", str(file)]
+    assert login(invoke, monkeypatch, *words).code == 0
+    assert list(json.loads((saved.parent.parent / "own.json").read_text())["auths"]) == [tls_registry.host]
+    assert not saved.exists()
+
+
+def test_a_table_that_leads_elsewhere_is_about_the_other_host(
+    server: FaultServer, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    server.always("GET", "/v2/", faults.json_answer({}))
+    text = f'[[remote]]\nprefix = "{server.host}"\nlocation = "nowhere.invalid"\nauth.helper = "none"\n'
+    file = write(saved.parent.parent / "c.toml", text)
+    words = [server.host, "-u", "me", "--password-stdin", "--config", str(file)]
+    assert login(invoke, monkeypatch, *words).code == 0
+    assert saved.exists()
+
+
+def test_a_source_that_is_asked_first_is_named(
+    locked_registry: Registry, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    host = locked_registry.host
+    monkeypatch.setenv("DIST_AUTH_CONFIG", json.dumps({"auths": {host: {"username": "old", "password": "x"}}}))
+    done = login(invoke, monkeypatch, host, "-u", "tester", "--password-stdin")
+    assert done.code == 0, "what is tried is what was typed"
+    assert f"warning: DIST_AUTH_CONFIG is asked first, and has something for {host}" in done.stderr
+    assert f"DIST_AUTH_CONFIG still has something for {host}" in invoke("logout", host).stderr
+
+
+def test_another_file_may_be_named(
+    locked_registry: Registry, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    file = tmp_path / "auth.json"
+    words = [locked_registry.host, "--file", str(file)]
+    assert login(invoke, monkeypatch, *words, "-u", "tester", "--password-stdin").code == 0
+    assert (file.stat().st_mode & 0o777, saved.exists()) == (0o600, False)
+    assert invoke("logout", *words).code == 0
+    assert json.loads(file.read_text()) == {"auths": {}}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["https://ghcr.io"], "is not a host"),
+        (["ghcr.io/org"], "is not a host"),
+        (["ghcr"], "is not a host"),
+        (["ghcr.io", "--password-stdin"], "--password-stdin needs --username"),
+        (["ghcr.io"], "there is no terminal to ask at"),
+        (["ghcr.io", "-u", "me"], "there is no terminal to ask at"),
+        (["ghcr.io", "--password", "x"], "No such option"),
+    ],
+)
+def test_what_is_typed_wrong_is_exit_2(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    done = login(invoke, monkeypatch, *words)
+    assert done.code == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("password", [b"", b"\n", b"x" * 70_000])
+def test_standard_input_without_a_password_is_exit_2(
+    password: bytes, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    done = login(invoke, monkeypatch, "ghcr.io", "-u", "me", "--password-stdin", password=password)
+    assert (done.code, "standard input holds no password" in done.stderr) == (2, True)
+
+
+def test_the_terminal_is_asked_where_there_is_one(
+    locked_registry: Registry, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b"tester\n"))
+    monkeypatch.setattr(stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr("getpass.getpass", lambda prompt, stream: "correct horse")
+    done = invoke("login", locked_registry.host)
+    assert (done.code, done.stdout) == (0, b"")
+    assert done.stderr.startswith("User name: ")
+    assert saved.exists()
+
+
+def test_a_process_of_its_own_reads_a_pipe(locked_registry: Registry, saved: Path) -> None:
+    done = run_dist(["login", locked_registry.host, "-u", "tester", "--password-stdin"], stdin=b"correct horse\r\n")
+    assert (done.code, done.stdout) == (0, b"")
+    assert saved.exists()

@@ -1,0 +1,204 @@
+"""A registry as a mirror: another path of the API, `?ns=`, http where https is not to be had, its own proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+from support import faults
+from support.config_files import load
+from support.processes import Authority
+from support.server import FaultServer, OpenServer, closed_port
+
+from dist_tool.errors import DistError, NotFound, PolicyRefused, Unavailable
+from dist_tool.remotes.registry import RegistryRemote
+from dist_tool.retry import Retry
+from dist_tool.settings import Context, Policy, RemoteSettings, Settings, Tls
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
+from dist_tool.spec.reference import Hints, Locator, parse_locator
+
+NAME = "docker.io/library/redis"
+DATA = b"content"
+DIGEST = Digest.of(DATA)
+QUICK = Retry(attempts=1, sleep=lambda seconds: None)
+
+
+def opened(remote: RemoteSettings, settings: Settings | None = None, name: str = NAME) -> RegistryRemote:
+    locator = parse_locator(name)
+    return RegistryRemote(remote.rewrite(locator), Context(remote, settings or Settings(), asked=locator))
+
+
+def read(remote: RegistryRemote) -> bytes:
+    body = remote.open(Descriptor(DIGEST, len(DATA), "application/octet-stream"))
+    view = memoryview(bytearray(100))
+    try:
+        return bytes(view[: body.readinto(view)])
+    finally:
+        body.close()
+        remote.close()
+
+
+@pytest.fixture
+def mocked() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock(assert_all_requests_are_fired=True) as mock:
+        yield mock
+
+
+def asked(mock: responses.RequestsMock) -> list[str]:
+    return [str(call.request.url) for call in mock.calls]
+
+
+def test_a_mirror_is_told_which_registry_is_meant(mocked: responses.RequestsMock) -> None:
+    mocked.add("GET", f"https://m.test/hub/v2/library/redis/blobs/{DIGEST}", body=DATA)
+    remote = RemoteSettings(prefix="docker.io", location="m.test", api_path="/hub/v2", ns=True, retry=QUICK)
+    assert read(opened(remote)) == DATA
+    assert asked(mocked) == [f"https://m.test/hub/v2/library/redis/blobs/{DIGEST}?ns=docker.io"]
+
+
+def test_the_port_of_the_registry_is_part_of_its_name(mocked: responses.RequestsMock) -> None:
+    mocked.add("GET", f"https://m.test/v2/x/blobs/{DIGEST}", body=DATA)
+    remote = RemoteSettings(prefix="a.test:5000", location="m.test", ns=True, retry=QUICK)
+    read(opened(remote, name="a.test:5000/x"))
+    assert asked(mocked) == [f"https://m.test/v2/x/blobs/{DIGEST}?ns=a.test:5000"]
+
+
+def test_a_registry_of_its_own_name_is_told_nothing(mocked: responses.RequestsMock) -> None:
+    mocked.add("GET", f"https://a.test/v2/x/blobs/{DIGEST}", body=DATA)
+    read(opened(RemoteSettings(prefix="a.test", retry=QUICK), name="a.test/x"))
+    assert asked(mocked) == [f"https://a.test/v2/x/blobs/{DIGEST}"]
+
+
+def test_pages_of_tags_are_followed_below_another_path(mocked: responses.RequestsMock) -> None:
+    first = "https://m.test/api/x/tags/list"
+    link = {"Link": '</api/x/tags/list?last=a&ns=a.test>; rel="next"'}
+    mocked.add("GET", first, json={"name": "x", "tags": ["a"]}, headers=link)
+    mocked.add("GET", first, json={"name": "x", "tags": ["b"]})
+    remote = opened(
+        RemoteSettings(prefix="a.test", location="m.test", api_path="/api", ns=True, retry=QUICK), name="a.test/x"
+    )
+    assert list(remote.tags()) == ["a", "b"]
+    remote.close()
+    assert all(url.count("ns=a.test") == 1 for url in asked(mocked))
+
+
+def test_a_challenge_is_looked_for_at_the_root_of_the_same_api(mocked: responses.RequestsMock) -> None:
+    mocked.add("HEAD", "https://m.test/api/x/manifests/v1", status=401)
+    mocked.add("GET", "https://m.test/api/", status=404)
+    remote = opened(RemoteSettings(prefix="a.test", location="m.test", api_path="/api", retry=QUICK), name="a.test/x")
+    with pytest.raises(DistError):
+        remote.resolve("v1", Hints())
+    remote.close()
+
+
+# `insecure` of registries.conf (behaviours D10).
+
+
+def insecure(host: str, **more: Any) -> RemoteSettings:
+    """`*.test` is loopback to the tests and a public name to us, as any host of registries.conf would be."""
+    return RemoteSettings(prefix=host, insecure=True, tls=Tls(skip_verify=True), retry=QUICK, **more)
+
+
+def test_an_insecure_registry_is_asked_by_https_without_verification(servers: OpenServer, authority: Authority) -> None:
+    server = servers(tls=authority.server_context())
+    server.script("GET", faults.blob_path("x", DIGEST), faults.content(DATA))
+    host = server.host.replace("127.0.0.1", "a.test")
+    assert read(opened(insecure(host), name=f"{host}/x")) == DATA
+
+
+def test_an_insecure_registry_that_knows_no_tls_is_asked_by_http_from_then_on(server: FaultServer) -> None:
+    server.script("GET", faults.blob_path("x", DIGEST), faults.content(DATA))
+    server.script("HEAD", faults.manifest_path("x", "v1"), faults.status(404))
+    host = server.host.replace("127.0.0.1", "a.test")
+    remote = opened(insecure(host), name=f"{host}/x")
+    body = remote.open(Descriptor(DIGEST, len(DATA), "application/octet-stream"))
+    assert body.readinto(memoryview(bytearray(100))) == len(DATA)
+    body.close()
+    with pytest.raises(NotFound):
+        remote.resolve("v1", Hints())
+    remote.close()
+
+
+def test_an_insecure_registry_that_is_not_there_fails_as_https() -> None:
+    host = f"a.test:{closed_port()}"
+    remote = opened(insecure(host), name=f"{host}/x")
+    with pytest.raises(Unavailable):
+        remote.resolve("v1", Hints())
+    remote.close()
+
+
+def test_a_secure_registry_is_never_asked_by_http(server: FaultServer) -> None:
+    host = server.host.replace("127.0.0.1", "a.test")
+    remote = opened(RemoteSettings(prefix=host, retry=QUICK), name=f"{host}/x")
+    with pytest.raises(Unavailable):
+        remote.resolve("v1", Hints())
+    remote.close()
+    assert server.requests() == []
+
+
+# Proxies (behaviours D14).
+
+PROXIED = """
+[[remote]]
+prefix = "up.test"
+plain_http = true
+proxy = "{0}"
+retry.attempts = 1
+[[remote.mirror]]
+location = "m.test"
+plain_http = true
+proxy = "{1}"
+retry.attempts = 1
+[[remote.mirror]]
+location = "n.test:{2}"
+plain_http = true
+proxy = ""
+retry.attempts = 1
+[[remote.mirror]]
+location = "o.test"
+plain_http = true
+retry.attempts = 1
+"""
+
+
+def test_each_endpoint_has_the_proxy_of_its_own_table(servers: OpenServer, tmp_path: Path) -> None:
+    first, second, direct, general = (servers() for _ in range(4))
+    path = faults.blob_path("x", DIGEST)
+    first.script("GET", f"http://up.test{path}", faults.content(DATA))
+    second.script("GET", f"http://m.test{path}", faults.content(DATA))
+    direct.script("GET", path, faults.content(DATA))
+    general.script("GET", f"http://o.test{path}", faults.content(DATA))
+    port = direct.host.rpartition(":")[2]
+    with_account = second.url().replace("//", "//me:${PASSWORD}@")
+    text = PROXIED.format(first.url(), with_account, port)
+    settings = load(tmp_path, text, {"PASSWORD": "p@ss", "http_proxy": general.url()})
+    locator = Locator("", "up.test/x")
+    remote = settings.remote_for(locator)
+    assert remote is not None
+    for endpoint in remote.endpoints:
+        assert read(opened(endpoint, settings, "up.test/x")) == DATA
+    assert second.log[0].header("proxy-authorization") == "Basic bWU6cEBzcw=="
+    assert [s.log[0].header("proxy-authorization") for s in (first, direct, general)] == ["", "", ""]
+
+
+# `policy.redirect_hosts`.
+
+
+@pytest.mark.parametrize(("allowed", "refused"), [(("*.cdn.test",), False), (("other.test",), True), ((), False)])
+def test_policy_says_where_any_remote_may_redirect_to(
+    allowed: tuple[str, ...], refused: bool, mocked: responses.RequestsMock
+) -> None:
+    url = f"https://a.test/v2/x/blobs/{DIGEST}"
+    mocked.add("GET", url, status=307, headers={"Location": "https://eu.cdn.test/b"})
+    settings = Settings(policy=Policy(redirect_hosts=allowed))
+    remote = opened(RemoteSettings(prefix="a.test", retry=QUICK), settings, "a.test/x")
+    if refused:
+        with pytest.raises(PolicyRefused, match=r"redirects to eu\.cdn\.test, which policy\.redirect_hosts does not"):
+            read(remote)
+        remote.close()
+    else:
+        mocked.add("GET", "https://eu.cdn.test/b", body=DATA)
+        assert read(remote) == DATA
