@@ -175,7 +175,7 @@ def test_the_terminal_is_asked_where_there_is_one(
     stdin = io.TextIOWrapper(io.BytesIO(b"tester\n"))
     monkeypatch.setattr(stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdin", stdin)
-    monkeypatch.setattr("getpass.getpass", lambda prompt, stream: "correct horse")
+    monkeypatch.setattr("getpass.getpass", lambda *_, **__: "correct horse")
     done = invoke("login", locked_registry.host)
     assert (done.code, done.stdout) == (0, b"")
     assert done.stderr.startswith("User name: ")

@@ -36,7 +36,7 @@ def test_the_mode_stays_less_what_others_may(before: int, private: bool, after: 
     file = tmp_path / "f"
     file.touch()
     file.chmod(before)
-    rewrite(str(file), lambda data: b"x", private=private)
+    rewrite(str(file), lambda _: b"x", private=private)
     assert file.stat().st_mode & 0o777 == after
 
 
@@ -48,7 +48,7 @@ def test_a_private_file_is_made_for_its_user_alone(tmp_path: Path) -> None:
 def test_a_change_that_fails_leaves_the_file_alone(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     with pytest.raises(ZeroDivisionError):
-        rewrite(str(tmp_path / "f"), lambda data: bytes(1 // 0))
+        rewrite(str(tmp_path / "f"), lambda _: bytes(1 // 0))
     assert (tmp_path / "f").read_text() == "x"
     assert sorted(os.listdir(tmp_path)) == ["f", "home"], "no temporary file is left"
 
@@ -56,7 +56,7 @@ def test_a_change_that_fails_leaves_the_file_alone(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_a_local_failure(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     with pytest.raises(LocalFailure, match="f: cannot be written"):
-        rewrite(str(tmp_path / "f" / "g"), lambda data: b"x")
+        rewrite(str(tmp_path / "f" / "g"), lambda _: b"x")
     (tmp_path / "d").mkdir()
     with pytest.raises(LocalFailure, match="d: cannot be written: is a directory"):
-        rewrite(str(tmp_path / "d"), lambda data: b"x")
+        rewrite(str(tmp_path / "d"), lambda _: b"x")

@@ -69,20 +69,15 @@ def test_what_is_pinned_so_already_is_left_alone(tmp_path: Path) -> None:
     "text",
     [
         f'pin = {{ "a.example/x:1" = "{OLD}" }}\n',
-        f'pin = {{ "redis:7" = """{OLD}""" }}\n',
         f'[pin]\n"redis:7" = """\\\n{OLD}"""\n',
         f'pin."a.example/x:1" = "{OLD}"\n[fetch]\n',
     ],
 )
 def test_pins_that_are_written_otherwise_are_left_alone(text: str, tmp_path: Path) -> None:
     file = write(tmp_path / "c.toml", text)
-    try:
+    with pytest.raises(InvalidArgument, match="cannot be changed here: write them as a table"):
         write_pin(str(file), NAME, Digest.parse(NEW), {})
-    except InvalidArgument as error:
-        assert "cannot be changed here: write them as a table" in str(error)
-        assert file.read_text() == text
-    else:
-        assert str(config.load({}, file=str(file)).pins[NAME].digest) == NEW
+    assert file.read_text() == text
 
 
 def test_a_broken_file_is_not_written_to(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from dist_tool.spec.reference import Hints, Locator, parse_locator
 NAME = "docker.io/library/redis"
 DATA = b"content"
 DIGEST = Digest.of(DATA)
-QUICK = Retry(attempts=1, sleep=lambda seconds: None)
+QUICK = Retry(attempts=1, sleep=[].append)
 
 
 def opened(remote: RemoteSettings, settings: Settings | None = None, name: str = NAME) -> RegistryRemote:

@@ -120,7 +120,7 @@ def test_a_helper_of_the_hosts_table_gets_it_and_no_file_is_touched(home: Home) 
 def test_a_helper_that_fails_keeps_nothing_and_its_words_to_itself(home: Home) -> None:
     home.helper("all", "echo p:s3cret; exit 1")
     home.write({"credsStore": "all"})
-    with pytest.raises(LocalFailure, match="docker-credential-all .* failed with status 1 to store") as caught:
+    with pytest.raises(LocalFailure, match=r"docker-credential-all .* failed with status 1 to store") as caught:
         home.save("a.test")
     assert "s3cret" not in str(caught.value)
     assert home.read() == {"credsStore": "all"}
