@@ -241,6 +241,9 @@ class Others(Protocol):
     def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
         """The table for a name, None where nobody else has one."""
 
+    def singles_out(self, locator: Locator) -> bool:
+        """True where single tags or digests of a repository have tables of their own."""
+
     def with_certificates(self, remote: RemoteSettings | None, locator: Locator) -> RemoteSettings | None:
         """`remote`, with certificates found by host for endpoints whose table has nothing on TLS."""
 
@@ -254,6 +257,10 @@ class Nobody:
     def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:  # noqa: ARG002
         """None."""
         return None
+
+    def singles_out(self, locator: Locator) -> bool:  # noqa: ARG002
+        """False."""
+        return False
 
     def with_certificates(self, remote: RemoteSettings | None, locator: Locator) -> RemoteSettings | None:  # noqa: ARG002
         """`remote`."""

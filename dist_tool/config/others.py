@@ -53,6 +53,10 @@ class OtherFiles:
         host = self._host_table(locator.host) if "hosts.toml" in self._imports else None
         return host or registry
 
+    def singles_out(self, locator: Locator) -> bool:
+        """True where registries.conf has a table for a tag or a digest of this very repository (D9)."""
+        return "registries.conf" in self._imports and self._registries_conf().singles_out(locator)
+
     def with_certificates(self, remote: RemoteSettings | None, locator: Locator) -> RemoteSettings | None:
         """`remote`, with the certificates that lie in a `certs.d` under the host to be contacted (D6).
 
@@ -129,6 +133,9 @@ class _NoRegistries:
 
     def find(self, locator: Locator, name: ObjectName | None) -> None:  # noqa: ARG002
         return None
+
+    def singles_out(self, locator: Locator) -> bool:  # noqa: ARG002
+        return False
 
 
 _NOTHING: Registries = _NoRegistries()  # type: ignore[assignment]  # its like, without the parser

@@ -117,6 +117,10 @@ class Registries(NamedTuple):
         found = max(matching, key=_weight, default=None)
         return found.table(name) if found else None
 
+    def singles_out(self, locator: Locator) -> bool:
+        """True where a table is about one object of the repository."""
+        return any(table.object_id and table.remote.prefix == locator.rest for table in self.tables)
+
 
 def _weight(table: Registry) -> tuple[bool, int, int]:
     return not table.remote.is_wildcard, len(table.remote.prefix), len(table.object_id)

@@ -70,8 +70,9 @@ def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, repor
     from dist_tool.remotes.mirrored import MirroredRemote, Place
 
     places = []
-    for endpoint in table.endpoints:
-        is_last = endpoint is table.endpoints[-1] or not endpoint.location
+    endpoints = table.endpoints
+    for number, endpoint in enumerate(endpoints, 1):
+        is_last = number == len(endpoints) or not endpoint.location
         hasty = endpoint if is_last else replace(endpoint, retry=replace(endpoint.retry, attempts=1))
         opener = partial(_endpoint, locator, hasty, settings, report)
         places.append(Place(str(endpoint.rewrite(locator)), opener, endpoint.capabilities))
@@ -80,7 +81,7 @@ def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, repor
 
 def _governed(remote: Remote, locator: Locator, settings: Settings) -> Remote:
     """The remote under the user's policy and pins, where there are any."""
-    if not settings.pins and settings.policy == Policy():
+    if not settings.pins and settings.policy == Policy() and not settings.others.singles_out(locator):
         return remote
     from dist_tool.remotes.governed import GovernedAlternatives, GovernedRemote, rule_for
 

@@ -11,7 +11,8 @@ from dist_tool import config
 from dist_tool.config import others
 from dist_tool.errors import InvalidArgument, PolicyRefused
 from dist_tool.settings import EVERYTHING, Settings, Tls
-from dist_tool.spec.reference import parse_locator, parse_object
+from dist_tool.spec.reference import Hints, parse_locator, parse_object
+from dist_tool.transfer.fetch import open_remote
 
 SHA = "sha256:" + "a" * 64
 EXAMPLE = """
@@ -170,6 +171,15 @@ def test_a_prefix_may_be_one_tag_or_one_digest(etc: Path) -> None:
     assert not chosen(settings(), "a.example/app").blocked
     assert places(settings(), "a.example:5000/app", "1") == ["registry::m.example/app"]
     assert places(settings(), "a.example:5000/app", "2") == ["registry::a.example:5000/app"]
+
+
+def test_a_blocked_tag_is_refused_by_the_remote_itself(etc: Path) -> None:
+    file = conf(etc, '[[registry]]\nlocation = "a.invalid/app:bad"\nblocked = true\n')
+    with (
+        open_remote("a.invalid/app", settings()) as remote,
+        pytest.raises(PolicyRefused, match=f"blocked: by {file}:1"),
+    ):
+        remote.resolve("bad", Hints())
 
 
 # --- What mirrors are for (D11).
