@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from support.config_files import write
+from support.content import image, write_layout
 from support.invoked import Invoke
 
 from dist_tool import config
 from dist_tool.config import others
 
+IMAGE = image("configured store")
 SHA = "sha256:" + "a" * 64
 EVERYTHING = f"""[policy]
 require_digest = ["prod.example"]
@@ -241,3 +243,17 @@ def test_auth_explain_names_the_sources_for_each_registry(file: Path, isolation:
     assert f"{ours}user and password (u) under 'mirror.lan:5000'" in found[0]["sources"]
     assert f"{ours}nothing for docker.io" in found[1]["sources"]
     assert f"  {ours}nothing for docker.io\n" in invoke("auth", "explain", "redis").stdout.decode()
+
+
+def test_the_configured_store_is_the_one_of_every_command(
+    tmp_path: Path, isolation: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    layout = write_layout(tmp_path / "layout", {"v1": IMAGE})
+    write(isolation / ".config/dist/config.toml", f'[store]\npath = "{tmp_path}/objects"\n')
+    digest = str(IMAGE.config.digest)
+    assert invoke("fetch", "--store", str(layout), digest).code == 0
+    listed = invoke("content", "ls", "-q").stdout.decode().split()
+    assert digest in listed
+    assert (tmp_path / "objects" / "oci-layout").exists()
+    monkeypatch.setenv("DIST_STORE", f"{tmp_path}/elsewhere")
+    assert invoke("content", "ls", "-q").stdout == b""

@@ -47,9 +47,20 @@ def store_options(function: _F) -> _F:
 
 
 def _open(root: str | None) -> DiskStore:
-    from dist_tool.store import default_path, open_store
+    from dist_tool.store import open_store
 
-    return open_store(os.path.expanduser(default_path(os.environ) if root is None else root), say)
+    return open_store(os.path.expanduser(_usual_place() if root is None else root), say)
+
+
+def _usual_place() -> str:
+    """Where `dist fetch --store` keeps things: the environment's place, the configured one, the default."""
+    from dist_tool.store import default_path
+
+    if os.environ.get("DIST_STORE"):
+        return default_path(os.environ)
+    from dist_tool.config import load
+
+    return load(os.environ).store_path or default_path(os.environ)
 
 
 def say(notice: Notice) -> None:
