@@ -131,9 +131,10 @@ def _by_merging(layers: KeptLayers, paths: Sequence[bytes], limits: Limits) -> l
         found = tree.find(path)
         if found is None:
             raise NotFound(f"no file {shown(path)} in the image")
-        if not isinstance(found, Leaf) or found.kind != FILE:
+        leaf = Leaf.unpack(found) if isinstance(found, int) else None
+        if leaf is None or leaf.kind != FILE:
             raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
-        places.append((found.layer, found.index))
+        places.append((leaf.layer, leaf.entry))
     return places
 
 
