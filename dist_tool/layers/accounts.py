@@ -73,7 +73,7 @@ def _is_id(text: str) -> bool:
 def _text(root: int, path: bytes) -> str:
     try:
         data = read_file(root, path, _LIMIT)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
         raise LocalFailure(f"{os.fsdecode(path)}: {error.strerror}") from error

@@ -63,10 +63,12 @@ def apply_layer(
 
 def apply_entries(reader: TarReader, root: int, options: ApplyOptions, report: Report = unheard) -> None:
     """Apply what the reader gives; raises as `apply_layer` does."""
-    omissions = Omissions(report)
-    tree = Root(root, owner=options.parent_owner(), use_openat2=options.use_openat2)
     try:
-        Changeset(reader, tree, options, omissions).apply()
+        tree = Root(root, owner=options.parent_owner(), use_openat2=options.use_openat2)
+    except OSError as error:
+        raise failure(error, b"") from error
+    try:
+        Changeset(reader, tree, options, Omissions(report)).apply()
     finally:
         tree.close()
 

@@ -22,6 +22,7 @@ _FOREIGN = (b"trusted.", b"security.selinux", b"system.nfs4_acl")
 # Attributes by which an overlay file system would be told lies (behaviours G19).
 _OVERLAY = (b"user.overlay.", b"trusted.overlay.")
 _ROOTLESS = b"user.rootlesscontainers"
+_NO_CHANGE = 2**32 - 1
 # What a file system without attributes, a user without the right, or a special file answers.
 _XATTR_REFUSALS = {
     errno.ENOTSUP: "not supported here",
@@ -113,8 +114,11 @@ def _listed(fd: int) -> list[bytes]:
 
 
 def _owners_message(uid: int, gid: int) -> bytes:
-    """The protocol buffer that rootlesscontainers reads: field 1 the uid, field 2 the gid; zeros are absent."""
-    return (b"\x08" + _varint(uid) if uid else b"") + (b"\x10" + _varint(gid) if gid else b"")
+    """The protocol buffer that rootlesscontainers reads: field 1 the uid, field 2 the gid.
+
+    An id of 0 is written as "no change", as umoci does: the file looks like root's anyway.
+    """
+    return b"\x08" + _varint(uid or _NO_CHANGE) + b"\x10" + _varint(gid or _NO_CHANGE)
 
 
 def _varint(number: int) -> bytes:

@@ -65,9 +65,16 @@ class PathResolver:
                 if error.errno not in _WALK:
                     raise
             else:
-                self._hooks.visit(place)
-                return place
+                return self._visited(place)
         return _Walk(self, path).run()
+
+    def _visited(self, place: Place) -> Place:
+        try:
+            self._hooks.visit(place)
+        except BaseException:
+            os.close(place.descriptor)
+            raise
+        return place
 
     def start(self) -> int:
         """A fresh descriptor of the root."""

@@ -125,7 +125,11 @@ class Root:
         self._creating = False
         self.attributes = Attributes()
         self._top = Directory(os.dup(fd), b"")
-        self._visit(Place(self._top.fd, b""))
+        try:
+            self._visit(Place(self._top.fd, b""))
+        except BaseException:
+            self.close()
+            raise
 
     # Directories
 

@@ -7,6 +7,7 @@ spare their own layer, a hard link is the file that its target was.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from dist_tool.errors import InvalidContent, UnsafePath
 from dist_tool.layers.limits import Limits
@@ -15,16 +16,27 @@ from dist_tool.layers.resolve import LINKS
 from dist_tool.layers.tarstream import DIRECTORY, LINK, SYMLINK, Entry
 
 
-class Leaf:
-    """What is no directory: entry number `index` of layer number `layer`. Several names may share it."""
+class Leaf(NamedTuple):
+    """What is no directory: entry number `entry` of layer number `layer`. Several names may share it.
 
-    __slots__ = ("index", "kind", "layer", "link")
+    In a tree it is one number, since there may be very many.
+    """
 
-    def __init__(self, layer: int, index: int, entry: Entry) -> None:
-        self.layer = layer
-        self.index = index
-        self.kind = entry.kind
-        self.link = entry.link if entry.kind == SYMLINK else b""
+    layer: int
+    entry: int
+    kind: bytes
+
+    def pack(self) -> int:
+        """The number."""
+        return (self.layer << 40 | self.entry) << 8 | self.kind[0]
+
+    @classmethod
+    def unpack(cls, number: int) -> Leaf:
+        """The leaf of a number."""
+        return cls(number >> 48, number >> 8 & (1 << 40) - 1, bytes((number & 0xFF,)))
+
+
+_SYMLINK = SYMLINK[0]
 
 
 class Folder:
@@ -36,7 +48,7 @@ class Folder:
         self.parent = parent
         self.name = name
         self.entry: Entry | None = None
-        self.children: dict[bytes, Folder | Leaf] = {}
+        self.children: dict[bytes, Folder | int] = {}
         self.own: tuple[int, set[bytes]] = (-1, set())
 
     def mark(self, layer: int, name: bytes) -> None:
@@ -68,6 +80,7 @@ class Tree:
     def __init__(self, limits: Limits) -> None:
         self._depth = limits.depth
         self.root = Folder()
+        self._links: dict[int, bytes] = {}
         self._layer = -1
         self._index = -1
 
@@ -111,13 +124,15 @@ class Tree:
                 raise InvalidContent(f"{shown(entry.name)}: a hard link to what it replaces")
             folder.children[name] = target
         else:
-            folder.children[name] = Leaf(self._layer, self._index, entry)
+            number = folder.children[name] = Leaf(self._layer, self._index, entry.kind).pack()
+            if entry.kind == SYMLINK:
+                self._links[number] = entry.link
 
-    def _target(self, entry: Entry) -> tuple[Folder, Leaf]:
+    def _target(self, entry: Entry) -> tuple[Folder, int]:
         parent, _, name = clean(entry.link, self._depth).rpartition(b"/")
         folder = self.folder(parent)
         found = folder.children.get(name) if folder is not None else None
-        if folder is None or not isinstance(found, Leaf):
+        if folder is None or not isinstance(found, int):
             raise InvalidContent(f"{shown(entry.name)}: a hard link to {shown(entry.link)}, which is not there")
         return folder, found
 
@@ -145,8 +160,8 @@ class Tree:
         found = self.find(path, create=create)
         return found if isinstance(found, Folder) else None
 
-    def find(self, path: bytes, *, create: bool = False) -> Folder | Leaf | None:
-        """What a name means when every symlink is followed; None where there is nothing.
+    def find(self, path: bytes, *, create: bool = False) -> Folder | int | None:
+        """What a name means when every symlink is followed (a packed Leaf); None where there is nothing.
 
         With `create` missing directories are made, and a file is InvalidContent. Raises UnsafePath
         for too many links.
@@ -164,12 +179,13 @@ class Tree:
                 here.children[name] = child = Folder(here, name)
             if isinstance(child, Folder):
                 here = child
-            elif child is not None and child.kind == SYMLINK:
+            elif child is not None and child & 0xFF == _SYMLINK:
                 links += 1
                 if links > LINKS:
                     raise UnsafePath(f"{shown(path)}: more than {LINKS} symlinks on the way")
-                here = self.root if child.link.startswith(b"/") else here
-                pending += child.link.split(b"/")[::-1]
+                target = self._links[child]
+                here = self.root if target.startswith(b"/") else here
+                pending += target.split(b"/")[::-1]
             else:
                 if child is not None and create:
                     raise InvalidContent(f"{shown(path)}: not a directory")

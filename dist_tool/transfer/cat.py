@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dist_tool.errors import InvalidContent, NotFound, UnsafePath
+from dist_tool.errors import InvalidArgument, InvalidContent, NotFound, UnsafePath
 from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
 from dist_tool.layers.listing import Found, Listing
 from dist_tool.layers.names import clean, shown
@@ -37,7 +37,7 @@ def cat(
 
     Layers are fetched from the top down, and no further than every name is decided. Symlinks
     are followed inside the image. Nothing is written before all files were found and their
-    layers verified. Raises NotFound for what is not there, InvalidContent for what is no file,
+    layers verified. Raises NotFound for what is not there, InvalidArgument for what is no file,
     and as `unpack`.
     """
     with KeptLayers(image.layers, open_layer) as layers:
@@ -66,7 +66,7 @@ class _Search:
                 break
             place = self._linked(path, place)
         if place.found.kind != FILE:
-            raise InvalidContent(f"{shown(path)} is not a regular file")
+            raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
         return place.layer, place.found.number
 
     def _linked(self, path: bytes, place: _Place) -> _Place:
@@ -131,9 +131,10 @@ def _by_merging(layers: KeptLayers, paths: Sequence[bytes], limits: Limits) -> l
         found = tree.find(path)
         if found is None:
             raise NotFound(f"no file {shown(path)} in the image")
-        if not isinstance(found, Leaf) or found.kind != FILE:
-            raise InvalidContent(f"{shown(path)} is not a regular file")
-        places.append((found.layer, found.index))
+        leaf = Leaf.unpack(found) if isinstance(found, int) else None
+        if leaf is None or leaf.kind != FILE:
+            raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
+        places.append((leaf.layer, leaf.entry))
     return places
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
 from dist_tool.layers.tarstream import DIRECTORY, FILE, Entry, TarReader
 from dist_tool.layers.tarwriter import TarWriter
@@ -12,7 +10,8 @@ from dist_tool.stream import Sink
 from dist_tool.transfer.image import Image
 from dist_tool.transfer.layer_source import AHEAD, KeptLayers, OpenLayer
 
-Survivors = list[dict[int, list[bytes]]]
+Names = bytes | list[bytes]
+Survivors = list[dict[int, Names]]
 
 
 def export(image: Image, open_layer: OpenLayer, sink: Sink, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -63,24 +62,37 @@ def _implied() -> Entry:
 
 
 def _survivors(tree: Tree, count: int) -> Survivors:
-    """For each layer: the names that its entries have in the end, by the entry's number."""
+    """For each layer: the names that its entries have in the end, by the entry's number.
+
+    Takes them out of the tree, where they are of no more use: both together may be large.
+    """
     found: Survivors = [{} for _ in range(count)]
     for path, folder in tree.folders():
-        for name, child in sorted(folder.children.items()):
-            if isinstance(child, Leaf):
-                found[child.layer].setdefault(child.index, []).append(path + b"/" + name if path else name)
+        for name in sorted(folder.children):
+            child = folder.children[name]
+            if isinstance(child, int):
+                del folder.children[name]
+                leaf = Leaf.unpack(child)
+                _add(found[leaf.layer], leaf.entry, path + b"/" + name if path else name)
     return found
 
 
-def _write_layer(
-    layers: KeptLayers, index: int, names: dict[int, list[bytes]], target: tuple[TarWriter, Limits]
-) -> None:
+def _add(names: dict[int, Names], index: int, path: bytes) -> None:
+    others = names.get(index)
+    if others is None:
+        names[index] = path
+    else:
+        names[index] = [*([others] if isinstance(others, bytes) else others), path]
+
+
+def _write_layer(layers: KeptLayers, index: int, names: dict[int, Names], target: tuple[TarWriter, Limits]) -> None:
     writer, limits = target
     with layers.stream(index, limits) as stream:
         reader = TarReader(stream.next, limits)
-        for number, entry in _numbered(reader):
+        for number, entry in enumerate(reader):
             if number in names:
-                first, *others = names.pop(number)
+                found = names.pop(number)
+                first, *others = [found] if isinstance(found, bytes) else found
                 writer.entry(first, entry)
                 if entry.kind == FILE:
                     writer.content(entry, reader.read)
@@ -88,7 +100,3 @@ def _write_layer(
                     writer.hard_link(other, first, entry)
             if not names:
                 return
-
-
-def _numbered(reader: TarReader) -> Iterator[tuple[int, Entry]]:
-    return enumerate(iter(reader))

@@ -21,6 +21,7 @@ CASES = {
     "startup": "starting: --version and a small fetch, against python -c pass and crane",
     "many": "200 small blobs, TLS and tokens, 30 ms away, against crane",
     "ingest": "1 GiB from a pipe into the store, against openssl dgst and cp",
+    "unpack": "a Debian image to a directory, against umoci and gzip with tar",
     "blob": "one verified blob of 1 GiB over loopback, against crane blob and curl",
 }
 PEERS = ("curl", "crane", "skopeo", "umoci", "ctr", "docker-registry")

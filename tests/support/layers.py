@@ -25,6 +25,7 @@ from dist_tool.transfer.fetch import Options, open_remote
 from dist_tool.transfer.image import Image as OpenedImage
 from dist_tool.transfer.image import open_image
 from dist_tool.transfer.layer_source import OpenLayer, layer_opener
+from dist_tool.verifier import Verifier
 from support.content import Blob, Image, to_json
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -106,3 +107,13 @@ def opened(layout: Path, *, opener: list[str] | None = None) -> Iterator[tuple[O
             return plain(desc)
 
         yield image, open_layer
+
+
+def reader_of(data: bytes, digest: Digest | None = None) -> VerifiedReader:
+    """A layer from memory, judged by its digest or another one."""
+
+    class Source(io.BytesIO):
+        def reopen_past_end(self) -> bool:
+            return False
+
+    return VerifiedReader(Source(data), Verifier(digest or Digest.of(data), len(data)))

@@ -115,7 +115,7 @@ def test_owners_are_recorded_for_rootlesscontainers_on_request(here: Path) -> No
     assert found["xattrs"] == {
         "root": [],
         "user": [["user.rootlesscontainers", "08e80710ac02"]],
-        "d": [["user.rootlesscontainers", "0805"]],
+        "d": [["user.rootlesscontainers", "080510ffffffff0f"]],
     }
 
 

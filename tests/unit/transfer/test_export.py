@@ -25,7 +25,7 @@ from support.tars import (
 )
 from support.trees import differences, shape, snapshot
 
-from dist_tool.errors import DataLoss, DistError, InvalidContent, LimitExceeded, NotFound, UnsafePath
+from dist_tool.errors import DataLoss, DistError, InvalidArgument, InvalidContent, LimitExceeded, NotFound, UnsafePath
 from dist_tool.layers.limits import Limits
 from dist_tool.transfer.cat import cat
 from dist_tool.transfer.export import export
@@ -228,7 +228,7 @@ def test_nothing_is_written_where_one_file_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["etc", "/", "fifo"])
 def test_what_is_no_file_is_refused(tmp_path: Path, path: str) -> None:
     layout = layout_of(tmp_path, tar(directory("./"), directory("etc"), fifo("fifo")))
-    with pytest.raises(InvalidContent, match="not a regular file"):
+    with pytest.raises(InvalidArgument, match="not a regular file"):
         content(layout, path)
 
 
@@ -260,7 +260,7 @@ def test_layer_that_names_a_file_through_a_link_below_is_understood(tmp_path: Pa
     assert content(layout, "lib/x") == b"new"
     with pytest.raises(NotFound):
         content(layout, "lib/y")
-    with pytest.raises(InvalidContent):
+    with pytest.raises(InvalidArgument):
         content(layout, "usr")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import threading
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.content import Blob, flip, write_blob, write_layout
-from support.layers import Heard, image_of, image_with, needs_root, opened
+from support.layers import Heard, image_of, image_with, needs_root, opened, reader_of
 from support.tars import char_device, directory, file, opaque, symlink, tar, whiteout
 from support.trees import shape
 
@@ -36,7 +35,6 @@ from dist_tool.spec.mediatypes import DOCKER_LAYER, OCI_EMPTY, OCI_LAYER
 from dist_tool.stream import VerifiedReader
 from dist_tool.transfer.layer_source import KeptLayers, Spool, fetched_ahead
 from dist_tool.transfer.unpack import Unpacked, UnpackOptions, unpack
-from dist_tool.verifier import Verifier
 
 LAYERS = (
     tar(directory("./", mode=0o711, mtime=9), file("a/b", b"one"), file("gone", b"x"), symlink("l", "a")),
@@ -271,14 +269,6 @@ def test_config_that_does_not_fit_its_layers_is_refused(tmp_path: Path, rootfs: 
 
 
 # Fetching ahead
-
-
-def reader_of(data: bytes, digest: Digest | None = None) -> VerifiedReader:
-    class Source(io.BytesIO):
-        def reopen_past_end(self) -> bool:
-            return False
-
-    return VerifiedReader(Source(data), Verifier(digest or Digest.of(data), len(data)))
 
 
 def describe(data: bytes) -> Descriptor:
