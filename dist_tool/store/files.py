@@ -73,13 +73,21 @@ def make_directory(path: str, mode: int = 0o777) -> None:
 
 
 def make_directories(path: str) -> None:
-    """Create a directory and those above it, durably."""
+    """Create a directory and those above it, durably.
+
+    Those that are there are synced all the same: whoever made them may have been killed before
+    that. It is asked of the ones that we may read; a system's own are older than any crash.
+    """
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
         path = os.path.dirname(path)
     for each in reversed(missing):
         make_directory(each)
+    while path != os.path.dirname(path):
+        path = os.path.dirname(path)
+        with suppress(PermissionError):
+            sync_directory(path)
 
 
 def read_small(path: str, limit: int) -> bytes | None:

@@ -11,14 +11,15 @@ import time
 from collections import Counter
 
 import pytest
-from support.disk import Child
+from support.disk import Child, intercepted
 
-from dist_tool.errors import AlreadyExists, NotFound
+from dist_tool.errors import AlreadyExists, Locked, NotFound
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints
-from dist_tool.store import open_store
+from dist_tool.store import gc as gc_module
+from dist_tool.store import locks, open_store
 from dist_tool.store.gc import Policy, collect
 from dist_tool.store.ingest import ref_for
 from dist_tool.store.verify import verify_all
@@ -187,6 +188,63 @@ def test_gc_without_grace_keeps_what_is_named_while_others_fetch(tmp_path):
     store.tag("stop", store.resolve("name0", Hints()))
     assert (codes, collector.wait()[0]) == ([0, 0, 0], 0)
     check_named(store)
+
+
+def test_naming_waits_for_gc_and_then_knows_what_is_gone(tmp_path, monkeypatch):
+    """Whatever the order, no name is left for a blob that is not there."""
+    root = str(tmp_path / "store")
+    store = open_store(root)
+    put(store, blob(1))
+    marked = tmp_path / "marked"
+
+    def name(tell):
+        while not marked.exists():
+            time.sleep(0.001)
+        try:
+            open_store(root).tag("name", describe(blob(1)))
+        except NotFound:
+            tell("gone")
+
+    def sweep(*args):
+        marked.touch()
+        time.sleep(0.1)  # for as long as it likes: the lock, not the time, keeps the other waiting
+        return real(*args)
+
+    real = gc_module._sweep_blobs
+    monkeypatch.setattr(gc_module, "_sweep_blobs", sweep)
+    namer = Child(name)
+    assert [each.name for each in collect(store, Policy(grace_s=0))] == [str(describe(blob(1)).digest)]
+    assert namer.wait() == (0, ["gone"])
+    assert list(store.tags()) == []
+
+
+def test_the_lock_of_a_removed_ingest_is_no_lock(tmp_path):
+    """Who opened the lock's file before it was removed, and got it after, must begin again."""
+    store = open_store(str(tmp_path / "store"))
+    first = store.writer("ref")
+    first.write(b"first")
+
+    def hook(name, args):
+        if name == "flock" and ending:
+            ending.pop()()
+
+    ending = [first.commit]
+    with pytest.MonkeyPatch.context() as patch:
+        real = locks.try_ingest
+
+        def try_ingest(directory, *, create):
+            with intercepted(hook):
+                return real(directory, create=create)
+
+        patch.setattr(locks, "try_ingest", try_ingest)
+        second = store.writer("ref")
+    with second:
+        second.write(b"second")
+        assert first.closed
+        with pytest.raises(Locked):
+            store.writer("ref")
+        assert [status.active for status in store.statuses()] == [True]
+        assert second.commit().digest == Digest.of(b"second")
 
 
 def check_named(store):

@@ -101,6 +101,28 @@ class KillAt:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Dead(BaseException):
+    """What a process that was killed would not feel."""
+
+
+class DeadFrom:
+    """A hook for a death within this process: no call from one index on does anything.
+
+    `names` lists the calls until then.
+    """
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self.names: list[str] = []
+
+    def __call__(self, name: str, args: tuple[Any, ...]) -> None:
+        if len(self.names) >= self._index:
+            if name == "close":  # the kernel does that for the dead
+                return
+            raise Dead
+        self.names.append(name)
+
+
 class Child:
     """A forked process that runs `work(tell)`; `tell` reports lines that survive its death."""
 
@@ -179,6 +201,18 @@ def _patched(content: bytes, offset: int, data: bytes | None) -> bytes:
     return content[:offset].ljust(offset, b"\0") + data + content[offset + len(data) :]
 
 
+_lstat = os.lstat
+
+
+def _exists(path: str) -> bool:
+    """`os.path.lexists` by a call that no hook counts."""
+    try:
+        _lstat(path)
+    except OSError:
+        return False
+    return True
+
+
 class Recorder:
     """Notes every change below `root` while it is active. `log` holds steps to be replayed.
 
@@ -207,7 +241,7 @@ class Recorder:
 
     def _open(self, real: Any) -> Any:
         def call(path: str, flags: int, *args: Any, **kwargs: Any) -> int:
-            existed = os.path.lexists(path)
+            existed = _exists(path)
             fd: int = real(path, flags, *args, **kwargs)
             if not existed:
                 self._note("create", path)
