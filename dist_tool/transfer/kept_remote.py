@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from dist_tool.api import Notice, Remote
-from dist_tool.errors import DataLoss
+from dist_tool.errors import DataLoss, InvalidArgument
 from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.reference import Hints
+from dist_tool.spec.digest import Digest
+from dist_tool.spec.mediatypes import OCTET_STREAM
+from dist_tool.spec.reference import Hints, parse_object
 from dist_tool.stream import CHUNK, Body
 from dist_tool.transfer.fetch import Options
 from dist_tool.transfer.keep import find, keep
@@ -25,8 +27,15 @@ class KeptRemote:
         self._options = options
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        """The descriptor; a digest that the store has asks nobody. See `api.Resolver`."""
-        return find(self._remote, self._store, object_id, hints)
+        """The descriptor; a digest that the store has asks nobody. See `api.Resolver`.
+
+        Raises SizeMismatch where the store knows another size than the hints.
+        """
+        digest = _digest_of(object_id)
+        size = self._store.size(digest) if digest is not None else None
+        if digest is None or size is None or hints.size not in (None, size):
+            return find(self._remote, self._store, object_id, hints)
+        return Descriptor(digest, size, hints.media_type() or OCTET_STREAM)
 
     def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
         """The bytes, once all of them are in the store. Raises as `keep.keep`."""
@@ -48,3 +57,11 @@ class KeptRemote:
             self._store.delete(desc.digest)
             return keep(self._remote, self._store, desc, self._options)
         return desc
+
+
+def _digest_of(object_id: str) -> Digest | None:
+    """The digest in an object; None for a name, which in a layout may be anything."""
+    try:
+        return parse_object(object_id).digest if object_id else None
+    except InvalidArgument:
+        return None
