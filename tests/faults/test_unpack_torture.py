@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.content import write_layout
-from support.layers import Heard, image_of, opened, reader_of
+from support.layers import OUR_THREADS, Heard, image_of, opened, reader_of
 from support.tars import directory, fifo, file, hard_link, opaque, symlink, tar, whiteout
 from support.trees import shape
 
@@ -107,7 +107,7 @@ def sweep(layout: Path, tmp_path: Path, code: int, ahead: int) -> None:
             assert "\n" not in str(error)
             assert os.listdir(here) == [], f"{once.failed}: {error}"
         assert len(os.listdir("/proc/self/fd")) == descriptors, once.failed
-        assert [thread for thread in threading.enumerate() if thread.name.startswith("dist-")] == []
+        assert [thread for thread in threading.enumerate() if thread.name in OUR_THREADS] == []
 
 
 def test_without_a_failure_the_tree_is_there(layout: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,7 +70,8 @@ def system_layer(here: Path) -> bytes:
             for name in sorted(directories + files):
                 path = os.path.join(where, name)
                 info = os.lstat(path)
-                if info.st_size <= LARGEST and (os.access(path, os.R_OK) or os.path.islink(path)):
+                wanted = not stat.S_ISREG(info.st_mode) or info.st_size <= LARGEST
+                if wanted and (os.access(path, os.R_OK) or os.path.islink(path)):
                     names.append(path[1:])
             if len(names) > ENTRIES // len(PLACES) * (PLACES.index(place) + 1):
                 break

@@ -30,6 +30,8 @@ from support.content import Blob, Image, to_json
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
+OUR_THREADS = frozenset({"dist-decompress", "dist-fetch"})
+
 
 class Heard(list[Notice]):
     """A `Report` that remembers."""

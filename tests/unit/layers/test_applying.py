@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.layers import Heard, apply, held, needs_root
+from support.layers import OUR_THREADS, Heard, apply, held, needs_root
 from support.tars import (
     block_device,
     char_device,
@@ -92,7 +92,7 @@ def test_no_thread_is_left_after_an_error(root: Path) -> None:
     layer = gzip.compress(tar(file("..", b"x"), file("f", os.urandom(40 << 20))))
     with pytest.raises(InvalidContent):
         apply(root, layer)
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("dist-")] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name in OUR_THREADS] == []
 
 
 def test_no_descriptor_is_left(root: Path) -> None:
