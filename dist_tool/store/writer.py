@@ -12,13 +12,13 @@ from dist_tool.errors import AlreadyExists, DigestMismatch, DistError, LocalFail
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest, new_hasher
 from dist_tool.store import files
-from dist_tool.stream import CHUNK
 from dist_tool.verifier import BackgroundHash
 
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
     from dist_tool.store.ingest import IngestDirectory
 
+_PIECE = 512 << 10  # what is read, hashed and written while it is in the processor's cache
 _SLOW = 16 << 10  # a TLS record's worth; who gives less at once has no more at hand
 _WORTH_A_THREAD = 256 << 10  # smaller pieces are hashed sooner than handed over
 
@@ -87,7 +87,7 @@ class DiskWriter:
             return os.open(self._directory.data, flags)
 
     def _rehash(self) -> None:
-        buffer = memoryview(bytearray(min(CHUNK, self._status.offset + 1)))
+        buffer = memoryview(bytearray(min(_PIECE, self._status.offset + 1)))
         while got := os.readv(self._data, [buffer]):
             self._hasher.update(buffer[:got])
             self._offset += got
@@ -152,7 +152,7 @@ class DiskWriter:
         Raises what `source` raises.
         """
         before = self._offset
-        buffers = [memoryview(bytearray(CHUNK)) for _ in range(2)]
+        buffers = [memoryview(bytearray(_PIECE)) for _ in range(2)]
         while self._fill_piece(source, buffers[0]):
             buffers.reverse()
         if self._background is not None:
@@ -166,9 +166,9 @@ class DiskWriter:
         and a kill costs little; what was read when it fails or is interrupted is kept.
         """
         filled = 0
-        got = CHUNK
+        got = _PIECE
         try:
-            while filled < CHUNK and got >= _SLOW:
+            while filled < _PIECE and got >= _SLOW:
                 got = source.readinto(buffer[filled:]) or 0
                 filled += got
         finally:

@@ -40,7 +40,7 @@ def survive(tmp_path, indices):
 
 def test_a_kill_at_any_call_loses_nothing_acknowledged(tmp_path):
     """A sample; which part of it differs with the length of the store's life only."""
-    assert survive(tmp_path, range(0, 10_000, 11)) > 20
+    assert survive(tmp_path, range(0, 10_000, 17)) > 20
 
 
 @pytest.mark.torture
@@ -61,7 +61,9 @@ def crash_together(root, chance, processes):
                 tell(str(DESCRIPTORS[which].digest))
 
     children = [Child(work) for _ in range(processes)]
-    time.sleep(chance.random() * 0.04)
+    for _ in range(chance.randrange(8)):
+        chance.choice(children).hear()
+    time.sleep(chance.random() * 0.01)
     for child in children:
         child.kill()
     acked = []

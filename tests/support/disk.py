@@ -128,6 +128,7 @@ class Child:
 
     def __init__(self, work: Callable[[Callable[[str], None]], None]) -> None:
         self._reader, writer = os.pipe()
+        self._heard = b""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads, none of which work uses
             self.pid = os.fork()
@@ -151,10 +152,16 @@ class Child:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
+    def hear(self) -> None:
+        """Wait for one more line, or for the end of what is told."""
+        while (byte := os.read(self._reader, 1)) not in (b"", b"\n"):
+            self._heard += byte
+        self._heard += byte
+
     def wait(self) -> tuple[int, list[str]]:
         """The exit code (negative for a signal) and the lines that were told."""
         with os.fdopen(self._reader, "rb") as file:
-            lines = file.read().decode().splitlines()
+            lines = (self._heard + file.read()).decode().splitlines()
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status), lines
 

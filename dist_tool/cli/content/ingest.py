@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dist_tool.store.writer import DiskWriter
 
 
+_PIPE = 1 << 20
+
+
 class _Wanted(NamedTuple):
     """What is to become of the ingest."""
 
@@ -127,10 +130,14 @@ def _sized(writer: DiskWriter, size: int | None) -> Descriptor | None:
 
 
 def _read(writer: DiskWriter) -> None:
+    import fcntl
     import io
+    from contextlib import suppress
 
     from dist_tool.errors import LocalFailure
 
+    with suppress(AttributeError, OSError):  # Linux, and a pipe: fewer turns between the two processes
+        fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _PIPE)
     with io.FileIO(0, closefd=False) as source:
         try:
             writer.fill(source)
