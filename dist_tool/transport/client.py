@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -164,25 +165,19 @@ class Client:
                 attempts.failed(error)
 
     def _exchange(self, request: TokenRequest) -> TokenResponse:
-        """Ask a token server. Its own session: nothing of the registry's is known there.
+        """Ask a token server once: `request` is what tries again.
 
+        Elsewhere it has a session of its own: nothing of the registry's is known there.
         A POST holds secrets and is never redirected; a GET only within the rules for redirects
         (the Authorization stays with the realm's origin).
         """
         home = Origin.of(request.url)
-        attempts = Attempts(self._context.retry, self._context.report)
-        session = self._session if home == self.home else Session(home, _for_realm(self._context))
-        try:
-            while True:
-                try:
-                    return self._exchange_once(session, request)
-                except DistError as error:
-                    attempts.failed(error)
-        finally:
-            if session is not self._session:
-                session.close()
+        if home == self.home:
+            return self._exchange_at(self._session, request)
+        with closing(Session(home, _for_realm(self._context))) as session:
+            return self._exchange_at(session, request)
 
-    def _exchange_once(self, session: Session, request: TokenRequest) -> TokenResponse:
+    def _exchange_at(self, session: Session, request: TokenRequest) -> TokenResponse:
         send = session.send if request.method == "POST" else session.follow
         reply = send(Request(request.method, request.url, request.headers, request.form))
         body = reply.read(_SMALL_BODY)

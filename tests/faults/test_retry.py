@@ -231,6 +231,14 @@ class TestTokens:
         assert outcome.data == BLOB.data
         assert 2.0 in outcome.waits
 
+    def test_a_token_server_that_fails_for_good_is_asked_five_times_in_all(self, server: FaultServer) -> None:
+        tokens = faults.TokenServer(server.url("/token"), f"repository:{REPOSITORY}:pull")
+        server.script("GET", "/token", *[status(503)] * 5)
+        server.always("GET", PATH, tokens.protect(content(BLOB.data)))
+        outcome = fetch(_locator(server), BLOB.digest)
+        assert (outcome.code, len(outcome.waits)) == (7, 4)
+        assert len(server.requests("GET", "/token")) == 5
+
     @pytest.mark.parametrize(
         ("answer", "code"),
         [
