@@ -140,8 +140,10 @@ class Writer(Protocol):
     def commit(self, desc: Descriptor | None = None) -> Descriptor:
         """Verify, publish atomically and close. Returns the digest and size that were written.
 
-        Raises SizeMismatch or DigestMismatch where `desc` (or that of the opening) disagrees,
-        and leaves nothing behind; AlreadyExists where the content is there.
+        Raises SizeMismatch where there is less than expected: that may have been a cut, and stays
+        for a later session. Raises SizeMismatch or DigestMismatch for all other disagreement with
+        `desc` (or that of the opening), AlreadyExists where the content is there: then nothing
+        of the write remains.
         """
 
     def close(self) -> None:

@@ -74,7 +74,7 @@ def keep(remote: Remote, store: DiskStore, desc: Descriptor, options: Options = 
     resumed = True
     while True:
         size = store.size(desc.digest)
-        if size is not None:
+        if size is not None and store.claim(replace(desc, size=size, data=None)):  # and gc spares it
             options.progress(Event(ref, size, size, "exists", size))
             return replace(desc, size=size, data=None)
         listeners = Listeners(options.report, options.progress)
