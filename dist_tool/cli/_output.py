@@ -97,18 +97,17 @@ def _direct(path: str) -> Iterator[Sink]:
 
 @contextmanager
 def _beside(path: str) -> Iterator[Sink]:
-    import tempfile
-
     target = os.path.realpath(path)  # a link stays a link
-    directory, name = os.path.split(target)
+    mode = _mode_of(target)
     with _failures(path):
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".part", dir=directory)
+        descriptor, temporary = _temporary_for(target, 0o666 if mode is None else 0o600)
     _unfinished.add(temporary)
     try:
         with _failures(path):
             try:
                 yield lambda data: _write_all(descriptor, data)
-                os.fchmod(descriptor, _mode_for(target))
+                if mode is not None:
+                    os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -120,6 +119,24 @@ def _beside(path: str) -> Iterator[Sink]:
         _unfinished.discard(temporary)
 
 
+def _temporary_for(target: str, mode: int) -> tuple[int, str]:
+    """A new file beside `target`, of what the umask leaves of `mode`.
+
+    The kernel applies the umask. To ask for it is to change it for a moment, for all threads.
+    """
+    directory, name = os.path.split(target)
+    temporary = os.path.join(directory, f".{name[:40]}.{os.urandom(8).hex()}.part")
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), temporary
+
+
+def _mode_of(path: str) -> int | None:
+    """The mode of the file that is replaced, None where there is none yet."""
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return None
+
+
 def remove_unfinished() -> None:
     """Take away the temporary files of writers that will not come to an end."""
     for temporary in list(_unfinished):
@@ -129,16 +146,6 @@ def remove_unfinished() -> None:
 def _remove(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)
-
-
-def _mode_for(path: str) -> int:
-    """The mode of the file that is replaced, else what the umask leaves of 0666."""
-    try:
-        return stat.S_IMODE(os.stat(path).st_mode)
-    except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:
