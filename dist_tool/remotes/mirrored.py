@@ -7,7 +7,8 @@ only where that is trusted (behaviours B50, D3, D13).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from copy import copy
+from threading import Lock, get_ident
 from typing import Any, TypeVar
 
 from dist_tool.api import Closable, Listable, Notice, Referring, Remote, Report, unheard
@@ -28,12 +29,16 @@ class Place:
         self.name = name
         self.capabilities = frozenset(capabilities)
         self._opener = opener
+        self._opening = Lock()
         self._opened: Any = None
 
-    @cached_property
+    @property
     def remote(self) -> Remote:
-        """The remote itself. Raises what opening raises."""
-        remote = self._opened = self._opener()
+        """The remote itself, one for all threads. Raises what opening raises."""
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._opener()
+            remote: Remote = self._opened
         return remote
 
     def close(self) -> None:
@@ -43,14 +48,16 @@ class Place:
 
 
 class MirroredRemote:
-    """Places in the order in which they are asked; the last is the one that the name means."""
+    """Places in the order in which they are asked; the last is the one that the name means. Thread-safe."""
 
     def __init__(self, places: Sequence[Place], report: Report = unheard) -> None:
         self._places = places
         self._report = report
         # By digest: which places failed for it, and how. What failed for one object may have another.
         self._failed: dict[Digest, dict[Place, DistError]] = {}
-        self._latest: dict[Digest, Place] = {}
+        self._guard = Lock()
+        # Of each thread its own: two that want the same object may have it from different places.
+        self._latest: dict[tuple[int, Digest], Place] = {}
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """The descriptor of a tag or digest; see `api.Resolver`.
@@ -87,6 +94,7 @@ class MirroredRemote:
         """The error of the place that the name means, with every attempt (D13)."""
         if failure is None:
             return Unsupported(f"no place is configured that may {doing}")
+        failure = copy(failure)  # the original is remembered, and whoever catches this one adds to it
         failure.attempts = tuple(history)
         if len(history) > 1:
             failure.hint = failure.hint or f"{len(history)} places were asked; -v or --error-format json tells of each"
@@ -98,42 +106,53 @@ class MirroredRemote:
         A place that failed for this object is passed over until all have; then those whose
         failure may pass are asked again.
         """
-        failed = self._failed.setdefault(desc.digest, {})
-        places = self._able("pull")
-        if all(place in failed for place in places):
-            for place in [place for place, error in failed.items() if error.retryable]:
-                del failed[place]
+        failed = self._failures(desc.digest)
         history = [f"{place.name}: {error.what}" for place, error in failed.items()]
         failure: DistError | None = next(reversed(failed.values()), None)
-        for place in places:
+        for place in self._able("pull"):
             if place in failed:
                 continue
             try:
                 body = as_body(place.remote.open(desc, offset), offset, place.name)
             except DistError as error:
-                failure = failed[place] = self._note(place, error, history)
+                failure = self._note(place, error, history)
+                self._fail(desc.digest, place, error)
                 continue
-            self._latest[desc.digest] = place
+            self._latest[get_ident(), desc.digest] = place
             return _Tracked(body, lambda error, place=place: self._lost(desc.digest, place, error))  # type: ignore[misc]
         raise self._all_failed(failure, history, "give content")
 
+    def _failures(self, digest: Digest) -> dict[Place, DistError]:
+        """Which places failed for an object; where all have, without those that may do now."""
+        with self._guard:
+            failed = self._failed.setdefault(digest, {})
+            if all(place in failed for place in self._able("pull")):
+                for place in [place for place, error in failed.items() if error.retryable]:
+                    del failed[place]
+            return failed.copy()
+
+    def _fail(self, digest: Digest, place: Place, error: DistError) -> None:
+        with self._guard:
+            self._failed.setdefault(digest, {})[place] = error
+
     def _lost(self, digest: Digest, place: Place, error: DistError) -> DistError:
         """A place failed midway. The transfer goes on wherever the rest can be had."""
-        self._failed.setdefault(digest, {})[place] = error
+        self._fail(digest, place, error)
         self._report(Notice("info", f"{place.name}: {error.what}; going on elsewhere"))
         return error if error.retryable else Truncated(error.what)
 
     def reject(self, digest: Digest, error: DistError) -> bool:
-        """Take note that what came last for `digest` was wrong; True where others can be asked.
+        """Take note that what came last for `digest`, in this thread, was wrong; True where others can be asked.
 
         Wrong bytes are not a matter of trying again: that place is done with, for this object.
         """
-        place = self._latest.pop(digest, None)
+        place = self._latest.pop((get_ident(), digest), None)
         if place is None:
             return False
-        self._failed.setdefault(digest, {})[place] = error
+        self._fail(digest, place, error)
         self._report(Notice("warning", f"{place.name} gives wrong content for {digest}: {error.what}"))
-        return any(other not in self._failed[digest] for other in self._able("pull"))
+        with self._guard:
+            return any(other not in self._failed[digest] for other in self._able("pull"))
 
     def tags(self) -> Iterator[str]:
         """Every tag, from the first place that may resolve and lists."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, BrokenBarrierError
+from typing import TypeVar
 
 import pytest
 from support.content import blob, random_bytes
@@ -16,6 +19,8 @@ from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints
 from dist_tool.stream import Body
 from dist_tool.transfer.fetch import Options, fetch_to
+
+_T = TypeVar("_T")
 
 SMALL = blob("mirrored", 3000)
 LARGE = blob("mirrored large", 6 << 20)
@@ -171,3 +176,48 @@ def test_closing_closes_what_was_opened() -> None:
     taken(remote, SMALL.descriptor)
     remote.close()
     assert (used.closed, unused.closed) == (True, False)
+
+
+# Threads: `dist fetch --stdin` asks for the same object more than once where an image has a layer twice.
+
+
+def _in_another_thread(work: Callable[[], _T]) -> _T:
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(work).result()
+
+
+def test_wrong_content_is_blamed_on_the_place_that_this_thread_had_it_from() -> None:
+    remote = mirrored(Source(random_bytes("lie", 3000)), Source(SMALL.data))
+    wrong = DigestMismatch("wrong")
+    remote.open(SMALL.descriptor)
+
+    def meet_the_liar_and_go_on() -> None:
+        remote.open(SMALL.descriptor)
+        assert remote.reject(SMALL.digest, wrong)
+        assert remote.open(SMALL.descriptor).readinto(memoryview(bytearray(10)))
+
+    _in_another_thread(meet_the_liar_and_go_on)
+    assert remote.reject(SMALL.digest, wrong)
+    assert taken(remote, SMALL.descriptor) == SMALL.data
+
+
+def test_each_who_asks_in_vain_gets_an_error_of_its_own() -> None:
+    remote = mirrored(Source(error=NotFound("no")), Source(error=NotFound("no")))
+    for line in ("line 1", "line 2"):
+        with pytest.raises(NotFound) as caught:
+            remote.open(SMALL.descriptor)
+        assert caught.value.with_facts(object_id=line).object_id == line
+
+
+def test_a_place_is_opened_once_for_all_threads() -> None:
+    together = Barrier(2)
+
+    def opener() -> Source:
+        with pytest.raises(BrokenBarrierError):  # nobody else comes in here
+            together.wait(0.1)
+        return Source(SMALL.data)
+
+    place = Place("place", opener, ALL)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: place.remote, range(2))
+    assert first is second
