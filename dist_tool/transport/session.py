@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -118,11 +119,15 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    """Paced connections with exactly the TLS context that is given, made on first use."""
+    """Paced connections with exactly the TLS context that is given, made on first use.
+
+    One context for all threads: connections of another would be pooled apart.
+    """
 
     def __init__(self, tls: Tls, environ: Mapping[str, str], limits: Limits) -> None:
         self._tls = tls
         self._environ = environ
+        self._guard = Lock()
         self._context: ssl.SSLContext | None = None
         self._pools = pool_classes(limits)
         super().__init__(pool_connections=4, pool_maxsize=64, max_retries=_RETRY_NEVER)
@@ -145,8 +150,9 @@ class _Adapter(HTTPAdapter):
         host, _ = super().build_connection_pool_key_attributes(request, False)
         if host["scheme"] != "https":
             return host, {}
-        if self._context is None:
-            self._context = tls_context(self._tls, self._environ)
+        with self._guard:
+            if self._context is None:
+                self._context = tls_context(self._tls, self._environ)
         pool: dict[str, Any] = {"ssl_context": self._context}
         if self._tls.skip_verify:
             pool |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
@@ -157,7 +163,7 @@ class _Adapter(HTTPAdapter):
 
 
 class Session:
-    """Connections for one remote: one set for its own origin, one for everywhere else.
+    """Connections for one remote: one set for its own origin, one for everywhere else. Thread-safe.
 
     `home` is where headers, client certificates and authorisation belong to.
     """
@@ -168,7 +174,8 @@ class Session:
         self._policy = context.settings.policy
         self._environ = context.settings.environ
         self._report: Report = context.report
-        self._deadline = context.retry.deadline
+        self._retry = context.retry
+        self._guard = Lock()
         own = context.remote.tls
         self._at_home = self._new(own)
         self._away: _Session | None = None
@@ -178,7 +185,7 @@ class Session:
         session.trust_env = False
         session.headers.clear()
         session.cookies.set_policy(_no_cookies())
-        adapter = _Adapter(tls, self._environ, Limits(self._remote.timeout, self._deadline))
+        adapter = _Adapter(tls, self._environ, Limits(self._remote.timeout, self._retry.deadline))
         for scheme in ("http://", "https://"):
             session.mount(scheme, adapter)
         return session
@@ -186,12 +193,21 @@ class Session:
     def _session_for(self, origin: Origin) -> _Session:
         if origin == self.home:
             return self._at_home
-        if self._away is None:  # trust in a CA is no secret; certificates and skip_verify stay at home
-            self._away = self._new(Tls(ca=self._remote.tls.ca))
-        return self._away
+        with self._guard:
+            if self._away is None:  # trust in a CA is no secret; certificates and skip_verify stay at home
+                self._away = self._new(Tls(ca=self._remote.tls.ca))
+            return self._away
+
+    def _timeout(self) -> tuple[float, float]:
+        """Seconds for connecting and for silence; connecting ends with the time of the whole command."""
+        limits, left = self._remote.timeout, self._retry.remaining()
+        return limits.connect_s if left is None else min(limits.connect_s, left), limits.idle_s
 
     def send(self, request: Request) -> Reply:
-        """Send one request and return the answer's head. Raises as `from_exception` maps."""
+        """Send one request and return the answer's head.
+
+        Raises as `from_exception` maps, DeadlineExceeded where no time is left.
+        """
         origin = Origin.of(request.url)
         session = self._session_for(origin)
         headers = {"User-Agent": f"dist/{__version__}", "Accept-Encoding": "identity", **request.headers}
@@ -204,7 +220,7 @@ class Session:
                 prepared,
                 stream=True,
                 allow_redirects=False,
-                timeout=(self._remote.timeout.connect_s, self._remote.timeout.idle_s),
+                timeout=self._timeout(),
                 proxies=proxies_for(origin, self._remote.proxy, self._environ),
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -14,10 +17,11 @@ from support.processes import Authority
 from support.server import FaultServer, OpenServer
 
 from dist_tool.api import Notice
-from dist_tool.errors import DistError, PolicyRefused, ProtocolError, Unavailable
+from dist_tool.errors import DeadlineExceeded, DistError, PolicyRefused, ProtocolError, Unavailable
 from dist_tool.settings import Context, Redirects, RemoteSettings, Settings, Timeouts, Tls
 from dist_tool.transport.origin import Origin
 from dist_tool.transport.session import Request, Session, check_redirect
+from dist_tool.transport.tls import tls_context
 
 HOME = "https://registry.test"
 SECRETS = {"Authorization": "Bearer t", "X-Secret": "s", "Cookie": "c=1"}
@@ -319,6 +323,41 @@ def test_silence_ends_after_the_time_that_is_set(server: FaultServer) -> None:
     with pytest.raises(Unavailable, match=r"nothing came for 0\.1 s|no response within 0\.1 s"):
         one.send(Request("GET", server.url("/a")))
     one.close()
+
+
+def test_connecting_has_no_more_time_than_the_whole_command(mocked: responses.RequestsMock) -> None:
+    _answer(mocked, HOME)
+    settings = Settings(deadline=time.monotonic() + 5)
+    Session(Origin.of(HOME), Context(RemoteSettings(), settings)).send(Request("GET", HOME)).close()
+    connect_s, _ = mocked.calls[0].request.req_kwargs["timeout"]
+    assert 0 < connect_s <= 5 < Timeouts().connect_s
+
+
+def test_when_the_time_of_the_command_is_over_nothing_is_sent() -> None:
+    late = Session(Origin.of(HOME), Context(RemoteSettings(), Settings(deadline=time.monotonic())))
+    with pytest.raises(DeadlineExceeded, match="--timeout is over"):
+        late.send(Request("GET", HOME))
+
+
+def test_threads_share_trust_and_the_connections_to_other_hosts(
+    servers: OpenServer, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, cdn = servers(), servers(tls=authority.server_context())
+    home.always("GET", "/a", faults.redirect(cdn.url("/b", name="cdn.test")))
+    cdn.always("GET", "/b", faults.content(b"x"))
+    together = Barrier(2)
+
+    def made_alone(*args: Any) -> Any:
+        with pytest.raises(BrokenBarrierError):  # nobody else comes in here
+            together.wait(0.1)
+        return tls_context(*args)
+
+    monkeypatch.setattr("dist_tool.transport.session.tls_context", made_alone)
+    one = _home(home, tls=Tls(ca=(authority.ca,)), redirect=Redirects(allow_private=True))
+    with ThreadPoolExecutor(2) as threads:
+        bodies = list(threads.map(lambda _: one.follow(Request("GET", home.url("/a"))).read(9), range(2)))
+    one.close()
+    assert bodies == [b"x", b"x"]
 
 
 def test_a_proxy_gets_requests_in_absolute_form_and_the_password_that_is_its_own(server: FaultServer) -> None:
