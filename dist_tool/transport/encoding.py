@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from dist_tool.errors import LimitExceeded, ProtocolError, Unsupported
+from dist_tool.errors import LimitExceeded, LocalFailure, ProtocolError, Unsupported
 from dist_tool.spec.digest import Digest
 from dist_tool.stream import CHUNK, Body
 from dist_tool.verifier import Verifier
@@ -26,7 +26,7 @@ def spooled(body: Body, coding: str, digest: Digest | None, limit: int | None = 
 
     Without a digest the coding is believed, as HTTP has it. Raises what reading raises,
     LimitExceeded above `limit` bytes, ProtocolError for a body that does not decode,
-    Unsupported for a coding that is not known.
+    Unsupported for a coding that is not known, LocalFailure where the disk fails.
     """
     verifier = Verifier(digest)
     raw = _spool(_pieces(body), verifier.update, None if limit is None else limit + limit // 8 + _SLACK)
@@ -67,6 +67,9 @@ def _spool(pieces: Iterator[bytes], note: Callable[[bytes], None], limit: int | 
             note(piece)
             file.write(piece)
         file.seek(0)
+    except OSError as error:
+        file.close()
+        raise LocalFailure(f"temporary file: {error.strerror or error}") from error
     except BaseException:
         file.close()
         raise

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
+import tempfile
 import zlib
 from collections.abc import Callable
 
 import pytest
 from support.content import random_bytes
 
-from dist_tool.errors import LimitExceeded, ProtocolError, Truncated, Unsupported
+from dist_tool.errors import LimitExceeded, LocalFailure, ProtocolError, Truncated, Unsupported
 from dist_tool.spec.digest import Digest
 from dist_tool.stream import Body
 from dist_tool.transport.encoding import spooled
@@ -120,6 +123,16 @@ def test_the_limit_is_of_the_object_not_of_its_coding() -> None:
     coded = gzip.compress(OBJECT)
     assert len(coded) > len(OBJECT)
     assert read(spooled(body(coded), "gzip", Digest.of(OBJECT), len(OBJECT))) == OBJECT
+
+
+def test_a_full_disk_is_a_local_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object, /) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda _: Full())
+    with pytest.raises(LocalFailure, match="temporary file: No space left on device"):
+        spooled(body(STORED_GZIP), "gzip", Digest.of(STORED_GZIP))
 
 
 def test_a_cut_goes_to_whoever_asked() -> None:
