@@ -146,13 +146,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _hold_standard_files() -> None:
     """Where one of 0, 1, 2 is closed, keep its number: else a socket gets it, and our output with it.
 
-    Writing output to what is held here fails, as it should; messages go nowhere.
+    What is held here is opened the wrong way round, so that to read input or to write output
+    fails, as it should: nothing is not the same as an empty input. Messages go nowhere.
     """
-    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, flags)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, closefd=False)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:

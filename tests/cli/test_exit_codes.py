@@ -178,6 +178,11 @@ def test_9_standard_output_that_is_closed(command: str) -> None:
     assert result.stderr.startswith("dist: ")
 
 
+@pytest.mark.parametrize("command", ["fetch ./img --stdin", "apply target", "content ingest nothing"])
+def test_9_standard_input_that_is_closed_is_not_an_empty_one(command: str) -> None:
+    fails(shell(f"dist {command} <&-"), 9, "standard input: Bad file descriptor")
+
+
 @pytest.mark.parametrize("command", ["fetch ./img v1 2>&-", "fetch ./img v1 <&-", "fetch ./img v1 2>/dev/full"])
 def test_0_other_streams_may_be_closed(command: str) -> None:
     assert shell(f"dist {command}") == Result(IMAGE.manifest.data, "", 0)
