@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 _COPIED = 64 << 10  # bytes read at a time where the kernel cannot send a file itself
 _NO_SENDFILE = frozenset({EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP})
 _MORE = getattr(socket, "MSG_MORE", 0)
+_NO_TLS_SPOKEN = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 24\r\nConnection: close\r\n\r\n"
+    b"this server wants https\n"
+)
 
 
 class Blocked(Exception):
@@ -102,8 +106,9 @@ class TlsChannel:
     def __init__(self, sock: socket.socket, context: SSLContext) -> None:
         self._sock: SSLSocket = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         self.fileno = self._sock.fileno()
-        from ssl import SSLWantReadError, SSLWantWriteError, SSLZeroReturnError
+        from ssl import SSLError, SSLWantReadError, SSLWantWriteError, SSLZeroReturnError
 
+        self._failure = SSLError
         self._waits = ((SSLWantReadError, EVENT_READ), (SSLWantWriteError, EVENT_WRITE))
         self._wait_errors = (SSLWantReadError, SSLWantWriteError)
         self._ended = SSLZeroReturnError
@@ -116,6 +121,10 @@ class TlsChannel:
             self._sock.do_handshake()
         except self._wait_errors as error:
             raise self._blocked(error) from None
+        except self._failure as error:
+            if error.reason == "HTTP_REQUEST":
+                self._refuse_plain_http()
+            raise
 
     def receive(self, size: int) -> bytes:
         """See Channel."""
@@ -151,6 +160,11 @@ class TlsChannel:
     def close(self) -> None:
         """See Channel."""
         self._sock.close()
+
+    def _refuse_plain_http(self) -> None:
+        """Tell a client that speaks plain http what is wanted. Some then try again with TLS."""
+        socket.socket.send(self._sock, _NO_TLS_SPOKEN)
+        socket.socket.recv(self._sock, _COPIED)  # what is left unread at the end resets the connection, answer and all
 
     def _blocked(self, error: OSError) -> Blocked:
         return Blocked(next(events for kind, events in self._waits if isinstance(error, kind)))

@@ -12,13 +12,15 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
+from support.fetching import fetch
 from support.processes import Authority
-from unit.service.serving import Answer, Sample, ask
+from unit.service.serving import Answer, Sample, ask, connect, read_to_end
 
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound
 from dist_tool.service.registry import Entry, RegistryServer
 from dist_tool.service.registry.access import Account, TokenGate
 from dist_tool.service.registry.message import Refused, Request
+from dist_tool.settings import Settings
 
 PULL = "repository:demo:pull"
 MANIFEST = "/v2/demo/manifests/v1"
@@ -305,6 +307,19 @@ def test_tls_serves_small_and_large_bodies_and_names_https_in_the_realm(sample: 
             assert 'realm="https://localhost:' in response.headers["WWW-Authenticate"]
         finally:
             connection.close()
-        # Whoever speaks no TLS harms nobody but himself.
-        with pytest.raises((OSError, http.client.HTTPException)):
-            ask(server.address, "/v2/")
+        # Whoever speaks neither TLS nor http harms nobody but himself.
+        with connect(server.address) as sock:
+            sock.sendall(b"hello\r\n" * 3)
+            assert not read_to_end(sock).startswith(b"HTTP")
+
+
+def test_who_speaks_plain_http_to_tls_is_told_so_and_clients_that_guess_try_again(
+    sample: Sample, authority: Authority
+) -> None:
+    certificate, key = authority.issue("our own registry")
+    with RegistryServer(sample.path, name="demo", tls=(str(certificate), str(key))) as server:
+        answer = ask(server.address, "/v2/")
+        assert (answer.status, answer.body) == (400, b"this server wants https\n")
+        trusting = Settings(environ={"SSL_CERT_FILE": str(authority.ca)})
+        fetched = fetch(f"{server.address}/demo", sample.large.digest, settings=trusting)
+        assert (fetched.error, fetched.data) == (None, sample.large.data)
