@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PIECE = 512 << 10  # what is read, hashed and written while it is in the processor's cache
 _SLOW = 16 << 10  # a TLS record's worth; who gives less at once has no more at hand
+_WRITE_BACK = 8 << 20  # what the disk is told to begin with at a time
 _WORTH_A_THREAD = 256 << 10  # smaller pieces are hashed sooner than handed over
 
 
@@ -47,6 +48,7 @@ class DiskWriter:
         self._hasher = new_hasher(self._algorithm)
         self._background: BackgroundHash | None = None
         self._offset = 0
+        self._written_back = 0
         self._limit = 0
         self._broken = False
         self._status = Status("", 0, 0, 0.0, 0.0)
@@ -197,6 +199,9 @@ class DiskWriter:
             self._broken = True
             raise
         self._offset += len(view)
+        if self._offset - self._written_back >= _WRITE_BACK:
+            files.start_writing_back(self._data, self._written_back, self._offset - self._written_back)
+            self._written_back = self._offset
 
     def truncate(self) -> None:
         """Forget what was written and begin again at byte 0."""
@@ -205,7 +210,7 @@ class DiskWriter:
             os.ftruncate(self._data, 0)
             os.lseek(self._data, 0, os.SEEK_SET)
         self._hasher = new_hasher(self._algorithm)
-        self._offset = 0
+        self._offset = self._written_back = 0
         self._broken = False
 
     def _finish_hash(self) -> None:
