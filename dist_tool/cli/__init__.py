@@ -116,8 +116,8 @@ class _EndedBy(BaseException):
         self.number = number
 
 
-def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
-    raise _EndedBy(signal.SIGTERM)
+def _on_signal(number: int, _frame: FrameType | None) -> None:
+    raise _EndedBy(signal.Signals(number))
 
 
 @contextmanager
@@ -134,7 +134,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code. Never returns, never exits with 255."""
     args = list(sys.argv[1:] if argv is None else argv)
     _hold_standard_files()
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _on_signal)
     try:
         with _ends_of_life():
             code = _run(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -244,8 +245,8 @@ def waiting(server: FaultServer) -> Iterator[Callable[..., subprocess.Popen[byte
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_130_and_143_a_signal_ends_it_as_a_signal_does(
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_129_130_and_143_a_signal_ends_it_as_a_signal_does(
     waiting: Callable[..., subprocess.Popen[bytes]], number: signal.Signals
 ) -> None:
     process = waiting()
@@ -254,7 +255,7 @@ def test_130_and_143_a_signal_ends_it_as_a_signal_does(
     assert process.returncode == -number  # what a shell tells as 128 + number
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_no_temporary_file_and_the_old_one(
     waiting: Callable[..., subprocess.Popen[bytes]], number: signal.Signals, here: Path
 ) -> None:
@@ -264,6 +265,12 @@ def test_a_signal_leaves_no_temporary_file_and_the_old_one(
     process.communicate(timeout=30)
     assert sorted(path.name for path in here.iterdir()) == ["img", "out"]
     assert (here / "out").read_text() == "old"
+
+
+def test_what_nohup_ignores_stays_ignored(waiting: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = waiting(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    (ignored,) = re.findall(r"^SigIgn:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    assert int(ignored, 16) & 1 << signal.SIGHUP - 1
 
 
 def test_a_shell_sees_128_and_the_signals_number() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -12,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from support.content import blob, image, random_bytes, write_blob, write_layout
+from support.faults import cut
 from support.processes import dist_command, dist_environment, run_dist
 from support.rusage import cost_of
+from support.server import FaultServer
 
 from dist_tool.service.registry import Entry, RegistryServer
 
@@ -161,22 +162,25 @@ def test_memory_is_bounded_with_many_large_objects_at_once(locator: str, layout:
     assert cost.memory < 24 * 6  # less than the objects together
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_leaves_no_temporary_file(tmp_path: Path, number: int) -> None:
-    fifo = tmp_path / "img" / "blobs" / "sha256" / LARGE.digest.encoded
-    write_layout(tmp_path / "img")
-    os.mkfifo(fifo)  # a blob that never ends, were it opened: here it only keeps the next line waiting
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_leaves_no_temporary_file(server: FaultServer, tmp_path: Path, number: int) -> None:
+    server.script("GET", f"/v2/app/blobs/{LARGE.digest}", cut(LARGE.data, 5 << 20, ending="hang"))
     into = tmp_path / "into"
+    into.mkdir()
     with subprocess.Popen(
-        dist_command("fetch", str(tmp_path / "img"), "-", "--into", str(into)),
+        dist_command("fetch", f"{server.host}/app", "-", "--into", str(into)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dist_environment(),
     ) as process:
+        assert process.stdin is not None
+        process.stdin.write(f"{LARGE.digest}\n".encode())
+        process.stdin.flush()
         deadline = time.monotonic() + 20
-        while not into.exists() and time.monotonic() < deadline:
+        while server.body_bytes < 5 << 20 and time.monotonic() < deadline:
             time.sleep(0.02)
+        assert list(into.iterdir())
         process.send_signal(number)
         process.communicate(timeout=20)
     assert process.returncode == -number
