@@ -27,6 +27,13 @@ class Notice(NamedTuple):
     text: str
 
 
+class Cut(NamedTuple):
+    """Where the bytes of a name ended too early, and the `validator` of the body that held them."""
+
+    offset: int
+    validator: str
+
+
 Report = Callable[[Notice], None]
 
 
@@ -92,6 +99,29 @@ class NamedFetcher(Protocol):
 
     def open_name(self, object_id: str, hints: Hints) -> IO[bytes] | Body:
         """The bytes that the name means now. Raises NotFound."""
+
+
+@runtime_checkable
+class NamedResumer(NamedFetcher, Protocol):
+    """Opens a name again where a body was cut."""
+
+    def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> IO[bytes] | Body:
+        """The bytes of the name from `cut.offset` on, if it still is what it was.
+
+        If it is not, or nobody can tell, a `Body` that begins at 0: then what was read before is
+        compared with it. Raises NotFound.
+        """
+
+
+@runtime_checkable
+class PathFetcher(Protocol):
+    """Serves files by path, which is enough to hold an image layout."""
+
+    def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> IO[bytes] | Body:
+        """The bytes of the file at `path` from `offset`, which is 0 unless they are those of `desc`.
+
+        A `Body` may begin earlier and says so. Raises NotFound.
+        """
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from dist_tool.spec.reference import Locator, ObjectName, Reference, is_path, pa
 
 _DEFAULT_KIND = "registry"
 # One place for every name: what follows the prefix in a name means nothing there.
-_FLAT_KINDS = frozenset({"containerd", "store"})
+_FLAT_KINDS = frozenset({"archive", "containerd", "store"})
 CAPABILITIES = ("pull", "resolve", "push", "referrers")
 EVERYTHING = frozenset(CAPABILITIES)
 
@@ -168,10 +168,10 @@ class RemoteSettings:
             raise InvalidArgument(f"{self.where}: location: {error.what}", hint=error.hint) from error
 
     def _placed(self, kind: str, rest: str) -> str:
-        if self.flat or kind in _FLAT_KINDS:
-            return self.location
         if "{" in self.location:
             return self.location.replace("{rest}", rest)
+        if self.flat or kind in _FLAT_KINDS:
+            return self.location
         return f"{self.location.rstrip('/')}/{rest}" if rest else self.location
 
 

@@ -45,7 +45,8 @@ def command(
 ) -> int:
     """Write one object of a remote, or many, to standard output.
 
-    LOCATOR is where: a name (docker.io/library/redis), a directory (./layout) or KIND::REST.
+    LOCATOR is where: a name (docker.io/library/redis), a directory or archive (./layout,
+    ./redis.tar) or KIND::REST.
     OBJECT is a tag or a digest. HINT is TYPE:CONTENT advice: size:N, mediatype:TYPE,
     type:manifest|index|config|layer|blob.
 

@@ -20,7 +20,8 @@ def command(as_json: bool, common: Common) -> None:
     """List the kinds of remotes, built in and from plugins, and the configured names."""
     from dist_tool.cli._output import print_line
 
-    records = [*_kinds(), *_configured(common.settings())]
+    settings = common.settings()
+    records = [*_kinds(settings), *_configured(settings)]
     if as_json:
         import json
 
@@ -33,10 +34,10 @@ def command(as_json: bool, common: Common) -> None:
         print_line("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=False)).rstrip())
 
 
-def _kinds() -> Iterator[dict[str, str]]:
+def _kinds(settings: Settings) -> Iterator[dict[str, str]]:
     from dist_tool.remotes.table import kinds
 
-    for name, kind in kinds():
+    for name, kind in kinds(settings.environ):
         yield {"kind": name, "origin": kind.origin, "target": kind.target, "summary": kind.summary}
 
 

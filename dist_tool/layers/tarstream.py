@@ -57,11 +57,21 @@ class TarReader:
 
     `next_piece` gives the stream in pieces, and an empty one at the end. After the last entry
     the stream has been read to its very end, padding included, and `complete` says whether
-    there was an end marker. Raises InvalidContent and LimitExceeded, and what `next_piece` does.
+    there was an end marker. Where the stream is a file, `seek_past(n)` passes over n bytes of it
+    that follow the last piece, and raises where there are fewer. Raises InvalidContent and
+    LimitExceeded, and what `next_piece` does.
     """
 
-    def __init__(self, next_piece: Callable[[], bytes], limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        next_piece: Callable[[], bytes],
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        seek_past: Callable[[int], None] | None = None,
+    ) -> None:
         self._next_piece = next_piece
+        self._seek_past = seek_past
+        self._passed = 0  # bytes of the stream before the current piece
         self._limits = limits
         self._piece = b""
         self._view = memoryview(b"")
@@ -78,7 +88,13 @@ class TarReader:
 
     # The stream as blocks and pieces
 
+    @property
+    def offset(self) -> int:
+        """How many bytes of the stream were taken: after `next`, where the entry's stored bytes begin."""
+        return self._passed + self._position
+
     def _refill(self) -> bool:
+        self._passed += len(self._piece)
         self._piece = self._next_piece()
         self._view = memoryview(self._piece)
         self._position = 0
@@ -106,6 +122,11 @@ class TarReader:
             here = min(size, len(self._piece) - self._position)
             self._position += here
             size -= here
+            if size and self._seek_past is not None:
+                self._seek_past(size)
+                self._passed += len(self._piece) + size
+                self._piece, self._view, self._position = b"", memoryview(b""), 0
+                return
             if size and not self._refill():
                 raise InvalidContent("the layer ends in the middle of an entry")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from dist_tool.api import Closable, Listable, NamedFetcher, Referring, Remote
+from dist_tool.api import Closable, Cut, Listable, NamedFetcher, NamedResumer, PathFetcher, Referring, Remote
 from dist_tool.errors import InvalidArgument, NoDigest, Unsupported
 from dist_tool.settings import Settings
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints, Locator, ObjectName, parse_object
-from dist_tool.stream import Body
+from dist_tool.stream import Body, as_body
 
 # What an object is to be asked for as. Raises PolicyRefused for what must not be asked for.
 Rule = Callable[[str], str]
@@ -56,6 +56,20 @@ class GovernedRemote:
         if not isinstance(self._remote, NamedFetcher):
             raise NoDigest(f"the digest of {object_id!r} is not known")
         return self._remote.open_name(self._rule(object_id), hints)
+
+    def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> IO[bytes] | Body:
+        """A name again; from its beginning where the place cannot tell whether it is still the same."""
+        if not isinstance(self._remote, NamedResumer):
+            return as_body(self.open_name(object_id, hints), 0)
+        return self._remote.reopen_name(self._rule(object_id), hints, cut)
+
+    def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> IO[bytes] | Body:
+        """A file of a layout, which has a rule of its own for its names."""
+        if desc is not None:
+            self._allowed(desc.digest)
+        if not isinstance(self._remote, PathFetcher):
+            raise Unsupported("this remote does not serve files by path")
+        return self._remote.open_path(path, desc, offset)
 
     def tags(self) -> Iterator[str]:
         """Every tag."""

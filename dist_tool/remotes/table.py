@@ -20,6 +20,7 @@ from dist_tool.settings import Context, Policy, RemoteSettings, Settings
 from dist_tool.spec.reference import Locator
 
 ENTRY_POINTS = "dist_tool.remotes"
+_PROGRAM = "dist-remote-"
 
 
 class Kind(NamedTuple):
@@ -33,7 +34,12 @@ class Kind(NamedTuple):
 BUILTIN: Mapping[str, Kind] = MappingProxyType(
     {
         "registry": Kind("dist_tool.remotes.registry:open_remote", "a registry that speaks the OCI distribution API"),
-        "layout": Kind("dist_tool.remotes.layout:open_remote", "an OCI image layout directory"),
+        "layout": Kind("dist_tool.remotes.layout:open_remote", "an OCI image layout: a directory, or KIND::REST"),
+        "archive": Kind("dist_tool.remotes.layout.archive:open_remote", "a docker-save or OCI archive, or -"),
+        "store": Kind("dist_tool.remotes.layout.store:open_remote", "the local store"),
+        "containerd": Kind("dist_tool.remotes.layout.containerd:open_remote", "a containerd content root, by digest"),
+        "http": Kind("dist_tool.remotes.paths.http:open_remote", "files of a web server"),
+        "s3": Kind("dist_tool.remotes.paths.s3:open_remote", "objects of an S3 bucket"),
     }
 )
 
@@ -62,7 +68,8 @@ def open_remote(locator: Locator, settings: Settings, report: Report = unheard) 
 
 def _endpoint(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
     target = table.rewrite(locator)
-    return _as_remote(load_kind(target.kind)(target, Context(table, settings, report, locator)))
+    opener = load_kind(target.kind, settings.environ)
+    return _as_remote(opener(target, Context(table, settings, report, locator)))
 
 
 def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
@@ -98,12 +105,15 @@ def _local(locator: Locator, settings: Settings) -> Locator:
             raise InvalidArgument(f"{locator} is not an image layout", hint="there is no oci-layout in it")
         return Locator("layout", path)
     if os.path.exists(path):
-        raise Unsupported(f"{locator} is a file; archives are not supported by this version")
+        return Locator("archive", path)
     raise NotFound(f"{locator}: no such file or directory")
 
 
-def load_kind(kind: str) -> OpenRemote:
-    """The opener of a kind. Raises Unsupported, naming the kinds that there are."""
+def load_kind(kind: str, environ: Mapping[str, str] = MappingProxyType({})) -> OpenRemote:
+    """The opener of a kind: built in, of an entry point, else of a program `dist-remote-KIND` in PATH.
+
+    Raises Unsupported, naming the kinds that there are.
+    """
     if kind in BUILTIN:
         module, _, attribute = BUILTIN[kind].target.partition(":")
         return cast(OpenRemote, getattr(import_module(module), attribute))
@@ -116,7 +126,19 @@ def load_kind(kind: str) -> OpenRemote:
             raise
         except (Exception, SystemExit) as error:  # an import can raise anything, and fails its own locators only
             raise Unsupported(f"remote kind {kind!r}: {point.value} does not load: {error!r}") from error
+    program = _program(kind, environ)
+    if program:
+        from dist_tool.remotes.program import opener_of
+
+        return opener_of(program)
     raise Unsupported(f"there is no remote of kind {kind!r}", hint=f"built in: {', '.join(BUILTIN)}; see dist remotes")
+
+
+def _program(kind: str, environ: Mapping[str, str]) -> str:
+    """The path of a kind's helper program, "" for none."""
+    from shutil import which
+
+    return which(f"{_PROGRAM}{kind}", path=environ.get("PATH", "")) or ""
 
 
 def _opener(loaded: Any) -> OpenRemote:
@@ -141,8 +163,8 @@ def _as_remote(opened: Any) -> Remote:
     raise Unsupported(f"{type(opened).__name__} is not a remote: it needs resolve() and open()")
 
 
-def kinds() -> Iterator[tuple[str, Kind]]:
-    """Every kind there is, entry points included; none of them is loaded."""
+def kinds(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[str, Kind]]:
+    """Every kind there is, entry points and programs of PATH included; none of them is loaded or run."""
     yield from BUILTIN.items()
     from importlib.metadata import entry_points
 
@@ -150,3 +172,20 @@ def kinds() -> Iterator[tuple[str, Kind]]:
         if point.name not in BUILTIN:
             version = f"{point.dist.name} {point.dist.version}" if point.dist else "plugin"
             yield point.name, Kind(point.value, "", version)
+    yield from _programs(environ)
+
+
+def _programs(environ: Mapping[str, str]) -> Iterator[tuple[str, Kind]]:
+    found: dict[str, str] = {}
+    for directory in environ.get("PATH", "").split(os.pathsep):
+        try:
+            names = sorted(name for name in os.listdir(directory or ".") if name.startswith(_PROGRAM))
+        except OSError:
+            continue
+        for name in names:
+            path = os.path.join(directory, name)
+            if os.access(path, os.X_OK):
+                found.setdefault(name.removeprefix(_PROGRAM), path)
+    for kind, path in found.items():
+        if kind not in BUILTIN:
+            yield kind, Kind(path, "", "program")

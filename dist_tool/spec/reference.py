@@ -33,7 +33,10 @@ _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _KIND = re.compile(r"[a-z][a-z0-9+.-]*")
+_HASHES = ("sha", "md5", "blake")  # what algorithms are called, those that cannot be verified included
 _HEX64 = re.compile(r"[a-f0-9]{64}")
+_WITH_DEFAULT = frozenset({"containerd", "store"})  # kinds that have a place of their own
+_COLON_ENDS_PLACE = frozenset({"", "layout", "archive", "store"})
 _LONGEST_REPOSITORY = 255
 _LONGEST_TEXT = 4096
 # Spellings of other tools, and ours.
@@ -160,7 +163,7 @@ def parse_locator(text: str) -> Locator:
         return Locator("path", text)
     kind, separator, rest = text.partition("::")
     if separator and _KIND.fullmatch(kind):
-        if not rest:
+        if not rest and kind not in _WITH_DEFAULT:
             raise InvalidArgument(f"{text!r}: nothing follows {kind}::")
         return Locator(kind, _parse_name(rest)) if kind == "registry" else Locator(kind, rest)
     head, separator, rest = text.partition(":")
@@ -186,7 +189,7 @@ def _parse_name(text: str) -> str:
         raise InvalidArgument(f"{text!r}: a component of the path is empty", hint="expected HOST[:PORT]/PATH")
     if host == HUB and "/" not in path:
         path = f"library/{path}"
-    _check_host(host, text)
+    check_host(host, text)
     _check_repository(path, text)
     return f"{host}/{path}"
 
@@ -208,7 +211,8 @@ def _split_host(text: str) -> tuple[str, str]:
     return host, path
 
 
-def _check_host(host: str, text: str) -> None:
+def check_host(host: str, text: str) -> None:
+    """Raise InvalidArgument, speaking of `text`, unless `host` is a name or address with or without a port."""
     match = _DOMAIN.fullmatch(host)
     if match is None:
         raise InvalidArgument(f"{text!r}: {host!r} is not a host", hint="IPv6 addresses go in brackets")
@@ -259,11 +263,12 @@ def parse_object(text: str) -> ObjectName:
 def digest_in(text: str) -> Digest | None:
     """The digest in an object of a remote whose names have a grammar of their own; None for a name.
 
-    Raises InvalidArgument for what is meant as a digest and is none: bytes that the user
-    expects to be verified must not come out unverified.
+    `redis:7` has the form of a digest and is none. Raises InvalidArgument for what is meant as
+    one: bytes that the user expects to be verified must not come out unverified.
     """
     try:
-        return parse_object(text).digest if text else None
+        digest = parse_object(text).digest if text else None
+        return digest if digest is None or digest.algorithm.startswith(_HASHES) else None
     except InvalidArgument:
         if text.startswith(("sha256:", "sha384:", "sha512:", "@")) or "@sha" in text:
             raise
@@ -304,11 +309,14 @@ def parse_reference(text: str) -> Reference:
 
 def _split_local(text: str, start: int) -> Reference:
     """A layout's reference name follows the first `:`; other places keep theirs for a port."""
+    kind = text[: max(start - 2, 0)]
+    while (nested := _KIND.match(text, start)) and text.startswith("::", nested.end()):
+        kind, start = nested[0], nested.end() + 2  # layout::http::HOST:PORT/PATH:NAME
     rest, digest = text[start:], ""
     head, at, last = rest.rpartition("@")
     if at and ":" in last and "/" not in last:
         rest, digest = head, str(Digest.parse(last))
-    if text[: max(start - 2, 0)] in ("", "layout", "archive", "store"):
+    if kind in _COLON_ENDS_PLACE:
         place, separator, name = rest.partition(":")
     else:
         directory, slash, last = rest.rpartition("/")

@@ -8,7 +8,20 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.api import Alternatives, Closable, Event, NamedFetcher, Notice, Progress, Remote, Report, unheard, unseen
+from dist_tool.api import (
+    Alternatives,
+    Closable,
+    Cut,
+    Event,
+    NamedFetcher,
+    NamedResumer,
+    Notice,
+    Progress,
+    Remote,
+    Report,
+    unheard,
+    unseen,
+)
 from dist_tool.errors import DataLoss, DistError, InvalidArgument, NoDigest, SizeMismatch
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
@@ -158,17 +171,34 @@ def _open_unverified(remote: NamedFetcher, object_id: str, hints: Hints, options
     options.report(Notice("warning", f"{object_id}: no digest is known, the bytes are not verified"))
 
     verifier = Verifier(None, hints.size)
-    # Without a digest nothing tells whether a second answer is the same object: no resume.
-    once = replace(options.retry, attempts=1)
-    source = ResumingReader(
-        lambda _: as_body(remote.open_name(object_id, hints), 0),
-        verifier,
-        once,
-        report=options.report,
-        limit=options.limit,
-    )
+    retry = options.retry
+    if not isinstance(remote, NamedResumer):
+        # Nothing tells whether a second answer is the same object: no resume.
+        retry = replace(retry, attempts=1)
+    reopen = _Name(remote, object_id, hints)
+    source = ResumingReader(reopen, verifier, retry, report=options.report, limit=options.limit)
     source.open()
     return Opened(None, source, verifier)
+
+
+class _Name:
+    """Opens a name; after a cut again, with what the first answer said of itself."""
+
+    def __init__(self, remote: NamedFetcher, object_id: str, hints: Hints) -> None:
+        self._remote = remote
+        self._object_id = object_id
+        self._hints = hints
+        self._validator: str | None = None
+
+    def __call__(self, offset: int) -> Body:
+        if self._validator is None or not isinstance(self._remote, NamedResumer):
+            body = as_body(self._remote.open_name(self._object_id, self._hints), 0)
+        else:
+            cut = Cut(offset, self._validator)
+            body = as_body(self._remote.reopen_name(self._object_id, self._hints, cut), offset)
+        if not self._validator or body.offset == 0:
+            self._validator = body.validator
+        return body
 
 
 def _compare_types(desc: Descriptor, hints: Hints, source: ResumingReader, report: Report) -> None:

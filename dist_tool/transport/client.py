@@ -38,14 +38,16 @@ _MOST_CHALLENGES = 3
 
 
 class Client:
-    """Talks to one registry-like server whose API lives below `home`.
+    """Talks to one server, `home`.
 
-    `account` is the host name that credentials are kept under. Thread-safe for concurrent
+    `account` is the host name that credentials are kept under; `probe` a path where the server
+    is asked for a challenge when a 401 held none, "" for nowhere. Thread-safe for concurrent
     requests; `close` ends all connections.
     """
 
-    def __init__(self, home: Origin, account: str, context: Context) -> None:
+    def __init__(self, home: Origin, account: str, context: Context, *, probe: str = "") -> None:
         self.home = home
+        self._probe = f"{home}{probe}" if probe else ""
         self._context = context
         self._session = Session(home, context)
         self._warned: set[str] = set()
@@ -100,11 +102,10 @@ class Client:
 
     def _answer(self, reply: Reply, scopes: tuple[str, ...], sent: str) -> str:
         challenge = reply.headers.get("WWW-Authenticate")
-        top = f"{self.home}{self._context.remote.api_path}/"
-        if challenge is None and reply.url != top:
+        if challenge is None and reply.url != self._probe and self._probe:
             # Some servers challenge at the root of the API only (behaviours C1).
             reply.drain()
-            root = self._session.send(Request("GET", top))
+            root = self._session.send(Request("GET", self._probe))
             challenge = root.headers.get("WWW-Authenticate") if root.status == 401 else None
             root.drain()
         if challenge is None:
@@ -123,17 +124,7 @@ class Client:
         raise self._error(reply)
 
     def _error(self, reply: Reply) -> DistError:
-        try:
-            body = reply.read(_SMALL_BODY) if reply.request.method != "HEAD" else b""
-        except DistError:
-            body = b""  # the status says enough
-        reply.close()
-        if 300 <= reply.status < 400 or reply.status < 200:
-            return ProtocolError(f"{reply.origin.netloc}: unexpected status {reply.status} ({reply})")
-        error = from_status(reply.status, reply.headers, body, host=reply.origin.netloc, request=str(reply))
-        if isinstance(error, ResourceExhausted):
-            error.hint = _rate_limit(reply.headers)
-        return error
+        return failure_of(reply, error_body(reply))
 
     def _show_warnings(self, reply: Reply) -> None:
         for text in warning_texts(reply.headers.get("Warning", "")):
@@ -211,6 +202,26 @@ def _for_realm(context: Context) -> Context:
         redirect=replace(mine.redirect, to_private=False),
     )
     return replace(context, remote=theirs)
+
+
+def error_body(reply: Reply) -> bytes:
+    """What a failed answer says, bounded; closes it."""
+    try:
+        return reply.read(_SMALL_BODY) if reply.request.method != "HEAD" else b""
+    except DistError:
+        return b""  # the status says enough
+    finally:
+        reply.close()
+
+
+def failure_of(reply: Reply, body: bytes) -> DistError:
+    """The error for an answer with a status that was not hoped for; `body` is its `error_body`."""
+    if 300 <= reply.status < 400 or reply.status < 200:
+        return ProtocolError(f"{reply.origin.netloc}: unexpected status {reply.status} ({reply})")
+    error = from_status(reply.status, reply.headers, body, host=reply.origin.netloc, request=str(reply))
+    if isinstance(error, ResourceExhausted):
+        error.hint = _rate_limit(reply.headers)
+    return error
 
 
 class HttpBody(Body):

@@ -80,7 +80,7 @@ LOCATORS = [
     _locator("of no directory", "./missing", "./missing v1: ./missing: no such file or directory", 3),
     _locator("of no directory, by kind", "layout::./missing", "./missing: no such directory", 3),
     _locator("of a directory that is no layout", ".", ". is not an image layout: there is no oci-layout in it"),
-    _locator("of a file", "./file", "./file is a file; archives are not supported by this version", 8),
+    _locator("of a file that is no archive", "./file", "./file: the archive ends in the middle of a header", 5),
     _locator("of a broken layout", "./broken", "not valid JSON", 5),
     _locator("that is an option", "-x", "No such option"),
 ]

@@ -13,9 +13,11 @@ from typing import Any
 
 import click
 import pytest
+from support import fetching
 from support.content import blob, image, index, write_layout
 from support.invoked import Invoke
 from support.processes import ROOT
+from support.programs import install
 
 from dist_tool import errors
 from dist_tool.api import Remote
@@ -273,3 +275,67 @@ def test_the_whole_remote_knows_tags_and_what_it_has_not(shelf: Remote) -> None:
             fetch(shelf, object_id)
     with pytest.raises(NotFound):
         shelf.open(Descriptor(Digest.of(b"absent")))
+
+
+# The program of the page.
+
+
+@pytest.fixture
+def helper(tmp_path: Path) -> dict[str, str]:
+    """The documented helper, word by word, and a way to "another machine" that is this one."""
+    (source,) = blocks("writing-a-remote", "sh")
+    assert len(source.splitlines()) <= 40
+    environ = install(tmp_path / "bin", "shelf", source.partition("\n")[2], interpreter="/bin/sh")
+    way = tmp_path / "bin" / "way"
+    way.write_text('#!/bin/sh\n[ "$1" = there ] || exit 255\necho "$2" >> "$LOG"\nexec sh -c "$2"\n')
+    way.chmod(0o755)
+    for content in (CONTENT, blob("empty", 0), blob("long", 3000, "sha512")):
+        file = tmp_path / "some blobs" / content.digest.algorithm / content.digest.encoded
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.data)
+    return {**environ, "RSH": "way", "LOG": str(tmp_path / "log")}
+
+
+def _from_shelf(helper: dict[str, str], tmp_path: Path, object_id: object, host: str = "there") -> fetching.Outcome:
+    return fetching.fetch(
+        f"shelf::{host}:{tmp_path}/some blobs", object_id, settings=Settings(environ=helper), attempts=2
+    )
+
+
+@pytest.mark.parametrize("content", [CONTENT, blob("empty", 0), blob("long", 3000, "sha512")])
+def test_the_documented_program_serves_a_digest(helper: dict[str, str], tmp_path: Path, content: Any) -> None:
+    outcome = _from_shelf(helper, tmp_path, content.digest)
+    assert (outcome.data, outcome.error) == (content.data, None)
+
+
+@pytest.mark.parametrize(
+    ("object_id", "host", "code"),
+    [(blob("absent", 1).digest, "there", 3), ("latest", "there", 3), (CONTENT.digest, "nowhere", 6)],
+)
+def test_the_documented_program_says_what_is_wrong(
+    helper: dict[str, str], tmp_path: Path, object_id: object, host: str, code: int
+) -> None:
+    assert _from_shelf(helper, tmp_path, object_id, host).code == code
+
+
+def test_the_documented_program_begins_where_it_is_asked_to(helper: dict[str, str], tmp_path: Path) -> None:
+    locator = Locator("shelf", f"there:{tmp_path}/some blobs")
+    remote: Any = table.open_remote(locator, Settings(environ=helper))
+    for offset in (0, 1, 4999, 5000, 6000):
+        body = remote.open(CONTENT.descriptor, offset)
+        assert (body.offset, body.total) == (min(offset, 5000), 5000)
+        out, view = bytearray(), memoryview(bytearray(1 << 16))
+        while got := body.readinto(view):
+            out += view[:got]
+        assert bytes(out) == CONTENT.data[offset:]
+        body.close()
+    remote.close()
+
+
+def test_the_documented_program_goes_on_after_a_cut(helper: dict[str, str], tmp_path: Path) -> None:
+    way = tmp_path / "bin" / "way"
+    cut = 'case "$2" in "tail -c +1 "*) sh -c "$2" | head -c 1000; exit 255 ;; esac\nexec sh'
+    way.write_text(way.read_text().replace("exec sh", cut))
+    outcome = _from_shelf(helper, tmp_path, CONTENT.digest)
+    assert (outcome.data, outcome.error) == (CONTENT.data, None)
+    assert "tail -c +1001" in (tmp_path / "log").read_text()

@@ -56,7 +56,8 @@ def fetch(
     outcome = Outcome()
     retry = Retry(attempts=attempts, sleep=outcome.waits.append, random=lambda: 0.0)
     parsed = parse_locator(locator)
-    table = replace(remote or RemoteSettings(), prefix=parsed.host, retry=retry)
+    table = remote or RemoteSettings()
+    table = replace(table, prefix=parsed.host, kind=table.kind or parsed.kind, retry=retry)
     settings = replace(settings or Settings(), remotes=(table,))
     pieces: list[bytes] = []
     try:

@@ -18,7 +18,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import pytest
 
@@ -123,6 +123,7 @@ class FaultServer:
         self.closing = threading.Event()
         self.body_bytes = 0
         self.connections = 0
+        self.bucket = ""  # S3 clients put one before every path, and quote what need not be
         self._tls = tls
         self._once: defaultdict[tuple[str, str], deque[Step]] = defaultdict(deque)
         self._always: dict[tuple[str, str], Step] = {}
@@ -234,6 +235,8 @@ class FaultServer:
                 self._live.pop(threading.current_thread(), None)
 
     def _take(self, request: Request) -> Step:
+        if self.bucket and request.target.startswith(f"/{self.bucket}/"):
+            request = request._replace(target=unquote(request.target.removeprefix(f"/{self.bucket}")))
         with self._lock:
             self.log.append(request)
             for path in (request.target, request.path):

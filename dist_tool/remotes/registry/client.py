@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from dist_tool.api import Notice
 from dist_tool.errors import (
     DigestMismatch,
-    DistError,
     InvalidArgument,
     NotFound,
     PermissionDenied,
     ProtocolError,
     Unsupported,
 )
-from dist_tool.remotes.registry.endpoint import Endpoint, decoded
-from dist_tool.retry import Attempts
+from dist_tool.remotes.registry.endpoint import Endpoint
 from dist_tool.settings import Context
 from dist_tool.spec import mediatypes
 from dist_tool.spec.descriptor import Descriptor
@@ -25,6 +24,7 @@ from dist_tool.spec.manifest import MANIFEST_LIMIT, document_type, parse_json
 from dist_tool.spec.reference import Hints, Locator, parse_object
 from dist_tool.stream import Body
 from dist_tool.transport.client import HttpBody
+from dist_tool.transport.objects import Wanted, content_type, open_object
 from dist_tool.transport.ranges import content_length, extent
 from dist_tool.transport.session import Reply
 
@@ -137,29 +137,10 @@ class RegistryRemote:
         return self._open_foreign(desc, failure or NotFound(f"{desc.digest} is gone"))
 
     def _open_at(self, place: str, desc: Descriptor, offset: int) -> Body:
-        headers = self._headers(place, desc)
-        tail = f"{place}/{desc.digest}"
-        if offset:
-            reply = self._endpoint.ask("GET", tail, {**headers, "Range": f"bytes={offset}-"}, (200, 206, 416))
-            where = extent(reply.status, reply.headers, offset)
-            if where is not None and (reply.status == 200 or "Content-Encoding" not in reply.headers):
-                return self._body(reply, HttpBody(reply, where, _content_type(reply)), desc, place)
-            reply.close()  # an unusable range: read from the beginning, what was there is compared
-        attempts = Attempts(self._context.retry, self._context.report)
-        while True:
-            reply = self._endpoint.ask("GET", tail, headers, (200,))
-            where = extent(200, reply.headers, 0)
-            assert where is not None
-            try:
-                return self._body(reply, HttpBody(reply, where, _content_type(reply)), desc, place)
-            except DistError as error:  # an encoded body is read whole in here, and may be cut
-                reply.close()
-                attempts.failed(error)
-
-    def _body(self, reply: Reply, body: Body, desc: Descriptor, place: str) -> Body:
         limit = self._limit if place == "manifests" else None
         most = limit if limit is not None else self._context.settings.max_size
-        body = decoded(reply, body, desc.digest, desc.size if desc.size is not None else most)
+        wanted = Wanted(self._headers(place, desc), desc.digest, desc.size if desc.size is not None else most)
+        body = open_object(partial(self._endpoint.ask, "GET", f"{place}/{desc.digest}"), wanted, offset, self._context)
         body.limit = limit
         return body
 
@@ -204,10 +185,6 @@ def _header_digest(reply: Reply) -> Digest | None:
     return digest if digest.algorithm in VERIFIABLE else None
 
 
-def _content_type(reply: Reply) -> str:
-    return mediatypes.essence(reply.headers.get("Content-Type", ""))
-
-
 def _refuse_schema1(media_type: str) -> None:
     if media_type in mediatypes.SCHEMA1_TYPES:
         document_type({}, media_type)
@@ -215,7 +192,7 @@ def _refuse_schema1(media_type: str) -> None:
 
 def _document_type(reply: Reply, data: bytes) -> str:
     """What a tag's content is: a JSON document that agrees with its Content-Type (B7-B9)."""
-    declared = _content_type(reply)
+    declared = content_type(reply)
     if declared in ("text/html", "application/xhtml+xml"):
         raise ProtocolError(f"{reply.origin.netloc} answered with a web page ({reply})", hint="is it a registry?")
     value = parse_json(data)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.archives import tar_layout
 from support.content import image, write_layout
 from support.plugins import install
 
@@ -14,6 +15,7 @@ from dist_tool.errors import InvalidArgument, NotFound, PolicyRefused, Unsupport
 from dist_tool.remotes import table
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.remotes.layout import LayoutRemote
+from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.registry import RegistryRemote
 from dist_tool.settings import RemoteSettings, Settings
 from dist_tool.spec.reference import Hints, Locator, parse_locator
@@ -48,11 +50,17 @@ def test_home_is_the_environments(layout: Path) -> None:
     assert list(opened.tags()) == ["v1"]
 
 
-def test_a_directory_that_is_no_layout_a_file_and_nothing_at_all(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
+def test_a_file_is_an_archive(layout: Path) -> None:
+    file = tar_layout(layout.parent / "img.tar", layout)
+    opened = open_remote(str(file))
+    assert isinstance(opened, ArchiveRemote)
+    assert list(opened.tags()) == ["v1"]
+    opened.close()
+
+
+def test_a_directory_that_is_no_layout_and_nothing_at_all(tmp_path: Path) -> None:
     for name, error, message in [
         ("", InvalidArgument, "is not an image layout: there is no oci-layout in it"),
-        ("file", Unsupported, "is a file; archives are not supported"),
         ("missing", NotFound, "no such file or directory"),
     ]:
         with pytest.raises(error, match=message):

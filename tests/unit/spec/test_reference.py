@@ -9,6 +9,7 @@ from dist_tool.spec.reference import (
     Locator,
     ObjectName,
     Reference,
+    digest_in,
     expects_config,
     expects_manifest,
     parse_hints,
@@ -195,6 +196,12 @@ def test_a_bare_hash_is_asked_for_its_algorithm() -> None:
         ("http::host.io:8080/x:y", "http::host.io:8080/x", "y"),
         ("http::host.io:8080/x", "http::host.io:8080/x", ""),
         ("registry::redis:7", "registry::docker.io/library/redis", "7"),
+        ("archive::-:v1", "archive::-", "v1"),
+        ("store:::docker.io/library/redis:7", "store::", "docker.io/library/redis:7"),
+        (f"store::@{SHA}", "store::", SHA),
+        ("layout::http::host.io:8080/x:y", "layout::http::host.io:8080/x", "y"),
+        ("layout::s3::bucket@host.io:9000/x:y", "layout::s3::bucket@host.io:9000/x", "y"),
+        (f"layout::http::host.io/x@{SHA}", "layout::http::host.io/x", SHA),
     ],
 )
 def test_a_reference_is_a_locator_and_an_object(text: str, locator: str, object_id: str) -> None:
@@ -267,3 +274,32 @@ def test_the_first_media_type_leads_and_else_the_kind_tells_one() -> None:
 
 def test_sizes_are_plain_numbers() -> None:
     assert [parse_size(text) for text in ("0", "007", str(2**63 - 1))] == [0, 7, 2**63 - 1]
+
+
+@pytest.mark.parametrize(
+    "text", ["redis:7", "docker.io/library/redis:7", "localhost:latest", "latest", "a/b", "@0x", ""]
+)
+def test_where_names_are_free_text_a_colon_makes_no_digest(text: str) -> None:
+    if text.startswith("@"):
+        with pytest.raises(InvalidArgument):
+            digest_in(text)
+    else:
+        assert digest_in(text) is None
+
+
+@pytest.mark.parametrize("text", [SHA, f"@{SHA}", f"v1@{SHA}", f"blake3:{HEX}", "sha1:abc", "md5:abc"])
+def test_where_names_are_free_text_a_digest_is_one_even_if_it_cannot_be_verified(text: str) -> None:
+    assert digest_in(text) is not None
+
+
+@pytest.mark.parametrize("text", ["sha256:short", "@sha256:x", f"v1@{SHA[:-1]}"])
+def test_where_names_are_free_text_a_broken_digest_is_no_name(text: str) -> None:
+    with pytest.raises(InvalidArgument):
+        digest_in(text)
+
+
+def test_kinds_with_a_place_of_their_own_need_no_other() -> None:
+    assert [str(parse_locator(text)) for text in ("store::", "containerd::")] == ["store::", "containerd::"]
+    for text in ("layout::", "archive::", "http::", "s3::"):
+        with pytest.raises(InvalidArgument, match="nothing follows"):
+            parse_locator(text)

@@ -1,0 +1,23 @@
+"""Image layouts: in a directory, in an archive, in the local store, or behind another remote."""
+
+from __future__ import annotations
+
+import re
+
+from dist_tool.remotes.layout.directory import LayoutRemote
+from dist_tool.remotes.layout.images import Images
+from dist_tool.settings import Context
+from dist_tool.spec.reference import Locator
+
+__all__ = ["LayoutRemote", "open_remote"]
+
+_NESTED = re.compile(r"[a-z][a-z0-9+.-]*::.")
+
+
+def open_remote(locator: Locator, context: Context) -> Images:
+    """`layout::DIRECTORY`, or `layout::KIND::REST` for a layout that another remote serves."""
+    if not _NESTED.match(locator.rest):
+        return LayoutRemote(locator, context)
+    from dist_tool.remotes.layout.distant import DistantLayout
+
+    return DistantLayout(locator, context)

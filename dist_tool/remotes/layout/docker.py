@@ -1,0 +1,150 @@
+"""What `docker save` writes, as the layout that it amounts to (behaviours E20).
+
+Such an archive has no manifests, only lists of files. One is made for each image here, always the
+same for the same files: the config and the layers as they lie there, by the digests that they
+turn out to have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from io import BytesIO
+from threading import RLock
+from typing import Any, NamedTuple
+
+from dist_tool.errors import BadManifest, InvalidArgument, LimitExceeded, NotFound
+from dist_tool.layers.compression import sniff
+from dist_tool.remotes.layout.images import IMAGE_NAME, REF_NAME
+from dist_tool.remotes.layout.members import Member, Members, read_member
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest, new_hasher
+from dist_tool.spec.manifest import CHILDREN_LIMIT, MANIFEST_LIMIT, parse_json
+from dist_tool.spec.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from dist_tool.spec.reference import parse_reference
+from dist_tool.stream import CHUNK, Body
+
+_LIST_LIMIT = 1 << 20  # bytes of manifest.json
+_SUFFIX = {"gzip": "+gzip", "zstd": "+zstd", "plain": ""}
+
+
+class _Image(NamedTuple):
+    """One entry of manifest.json: names of members, and references."""
+
+    config: str
+    layers: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+class DockerArchive:
+    """The files of the layout. Everything that the archive lists is hashed once, when first asked for."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._lock = RLock()
+        self._digests: dict[Member, Digest] = {}
+        self._files: dict[Digest, Member] = {}
+        self._documents: dict[Digest, bytes] = {}
+
+    def document(self, name: str) -> bytes:
+        """`oci-layout` or `index.json`, as they would be."""
+        if name == "oci-layout":
+            return _json({"imageLayoutVersion": "1.0.0"})
+        with self._lock:
+            return self._index
+
+    def open(self, digest: Digest, offset: int) -> Body:
+        """A config, a layer or one of the manifests. Raises NotFound."""
+        with self._lock:
+            document = self._documents.get(digest) if self._index else None
+            member = self._files.get(digest)
+        if document is not None:
+            start = min(offset, len(document))
+            return Body(BytesIO(document[start:]), offset=start, total=len(document), source=self._members.where)
+        if member is None:
+            raise NotFound(f"no blob {digest} in {self._members.where}")
+        return self._members.open(member, offset)
+
+    @cached_property
+    def _index(self) -> bytes:
+        entries = [entry for image in self._images() for entry in self._entries(image)]
+        return _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+
+    def _entries(self, image: _Image) -> Iterator[dict[str, Any]]:
+        """An entry for each name of the image, or one without a name."""
+        manifest = _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_MANIFEST,
+                "config": self._described(image.config, OCI_CONFIG),
+                "layers": [self._described(layer) for layer in image.layers],
+            }
+        )
+        digest = Digest.of(manifest)
+        self._documents[digest] = manifest
+        desc = Descriptor(digest, len(manifest), OCI_MANIFEST).to_json()
+        for name in image.names or ("",):
+            yield {**desc, "annotations": _annotations(name)} if name else desc
+
+    def _described(self, name: str, media_type: str = "") -> dict[str, Any]:
+        try:
+            member = self._members.find(name)
+        except NotFound as error:
+            raise BadManifest(f"manifest.json: {error.what}") from error
+        digest = self._digest(member)
+        if media_type and member.size > MANIFEST_LIMIT:
+            raise LimitExceeded(f"{self._members.where}: a config of {member.size} bytes")
+        kind = media_type or OCI_LAYER + _SUFFIX[sniff(read_member(self._members, member, 6))]
+        return Descriptor(digest, member.size, kind).to_json()
+
+    def _digest(self, member: Member) -> Digest:
+        known = self._digests.get(member)
+        if known is not None:
+            return known
+        hasher = new_hasher("sha256")
+        view = memoryview(bytearray(CHUNK))
+        body = self._members.open(member)
+        while got := body.readinto(view):
+            hasher.update(view[:got])
+        digest = self._digests[member] = Digest("sha256", hasher.hexdigest())
+        self._files[digest] = member
+        return digest
+
+    def _images(self) -> Iterator[_Image]:
+        """The entries of manifest.json. Raises BadManifest, LimitExceeded."""
+        where = f"{self._members.where}: manifest.json"
+        data = read_member(self._members, self._members.find("manifest.json"), _LIST_LIMIT + 1)
+        if len(data) > _LIST_LIMIT:
+            raise LimitExceeded(f"{where} is over the limit of {_LIST_LIMIT} bytes")
+        value = parse_json(data)
+        if not isinstance(value, list):
+            raise BadManifest(f"{where} is not a list")
+        for entry in value:
+            config = entry.get("Config") if isinstance(entry, dict) else None
+            if not isinstance(config, str):
+                raise BadManifest(f"{where}: an image without a Config")
+            yield _Image(config, _texts(entry.get("Layers"), where), _texts(entry.get("RepoTags"), where))
+
+
+def _texts(value: object, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise BadManifest(f"{where}: a list of names that holds other things")
+    if len(value) > CHILDREN_LIMIT:
+        raise LimitExceeded(f"{where}: more than {CHILDREN_LIMIT} names")
+    return tuple(value)
+
+
+def _annotations(name: str) -> dict[str, str]:
+    """The name as docker has it (`redis:7`), and the whole reference that it is short for."""
+    try:
+        full = str(parse_reference(name))
+    except InvalidArgument:
+        full = name
+    return {IMAGE_NAME: full, REF_NAME: name}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

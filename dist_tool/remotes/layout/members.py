@@ -1,0 +1,187 @@
+"""The members of a tar archive, indexed once and read where they lie: nothing is ever extracted.
+
+A name in an archive is a key of a dictionary and nothing else (behaviours R8, E20; CVE-2007-4559).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from io import FileIO
+from posixpath import dirname, normpath
+from typing import NamedTuple
+
+from dist_tool.errors import DistError, InvalidContent, LocalFailure, NotFound, UnsafePath, printable
+from dist_tool.layers.compression import decompress, sniff
+from dist_tool.layers.limits import Limits
+from dist_tool.layers.tarstream import FILE, LINK, SYMLINK, Entry, TarReader
+from dist_tool.stream import CHUNK, Body
+
+_PIECE = 16 << 10  # bytes read at a time while headers are looked for
+
+
+class Member(NamedTuple):
+    """Where a file's bytes lie. `link` is what it links to, a cleaned name, "" for a file."""
+
+    offset: int
+    size: int
+    link: str = ""
+
+
+class Members:
+    """An open archive: its members by cleaned name, the last of those with the same name."""
+
+    def __init__(self, path: str) -> None:
+        self.where = "standard input" if path == "-" else path
+        with _about(self.where):
+            self._file = _opened(path)
+            try:
+                self._members = dict(self._index())
+            except BaseException:
+                self._file.close()
+                raise
+
+    def _index(self) -> Iterator[tuple[str, Member]]:
+        size = os.fstat(self._file.fileno()).st_size
+        self._file.seek(0)
+
+        def seek_past(count: int) -> None:
+            if self._file.seek(count, os.SEEK_CUR) > size:
+                raise InvalidContent("the layer ends in the middle of an entry")
+
+        # Of a file only its own size is the limit: nothing in it expands any more.
+        reader = TarReader(lambda: self._file.read(_PIECE) or b"", Limits(size=1 << 62), seek_past=seek_past)
+        for entry in reader:
+            name = _cleaned(entry.name)
+            if entry.kind == FILE and entry.sparse is None:
+                yield name, Member(reader.offset, entry.size)
+            elif entry.kind in (LINK, SYMLINK):
+                yield name, Member(0, 0, _target(name, entry))
+        if not reader.entries:
+            raise InvalidContent("the layer has no entries")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    def find(self, name: str) -> Member:
+        """A file, through one link at the most. Raises NotFound; UnsafePath for a link to a link (ggcr #2232)."""
+        member = self._members.get(_cleaned(os.fsencode(name)))
+        if member is None:
+            raise NotFound(f"no {printable(name, 200)!r} in {self.where}")
+        if not member.link:
+            return member
+        target = self._members.get(member.link)
+        if target is None:
+            raise NotFound(f"{printable(name, 200)!r} in {self.where} links to what is not there")
+        if target.link:
+            raise UnsafePath(f"{printable(name, 200)!r} in {self.where} is a link to a link")
+        return target
+
+    def open(self, member: Member, offset: int = 0) -> Body:
+        """A file's bytes from `offset`."""
+        return _MemberBody(self._file, member, min(offset, member.size), self.where)
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._file.close()
+
+
+class _MemberBody(Body):
+    """Reads at its own position: bodies of one archive know nothing of each other."""
+
+    def __init__(self, file: FileIO, member: Member, offset: int, where: str) -> None:
+        super().__init__(offset=offset, total=member.size, source=where)
+        self._archive = file
+        self._position = member.offset + offset
+        self._end = member.offset + member.size
+
+    def readinto(self, view: memoryview) -> int:
+        try:
+            got = os.preadv(self._archive.fileno(), [view[: self._end - self._position]], self._position)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "the archive is closed"
+            raise LocalFailure(f"{self.source}: {reason}") from error
+        self._position += got
+        return got
+
+
+def _cleaned(name: bytes) -> str:
+    """A name without `./`, `//` and a slash at either end; one that leads out keeps its `..` and matches nothing."""
+    return normpath(os.fsdecode(name).lstrip("/") or ".")
+
+
+def _target(name: str, entry: Entry) -> str:
+    """What a link means: symbolic ones are relative to their directory, hard ones to the archive."""
+    link = os.fsdecode(entry.link)
+    if entry.kind == SYMLINK and not link.startswith("/"):
+        link = f"{dirname(name)}/{link}"
+    return _cleaned(os.fsencode(link)) if link else ".."
+
+
+class _about:  # noqa: N801  reads as a statement
+    """Errors about tar and its compressions, told of the archive that they are about."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise LocalFailure(f"{self._where}: {error.strerror}") from error
+        if isinstance(error, DistError) and self._where not in error.what:
+            error.what = (
+                f"{self._where}: {error.what.replace('the layer', 'the archive').replace('a layer', 'an archive')}"
+            )
+            error.hint = error.hint.replace("layers are", "archives are")
+
+
+def _opened(path: str) -> FileIO:
+    """The archive as a seekable file of plain tar: standard input and compressed ones are spooled."""
+    if path == "-":
+        with FileIO(sys.__stdin__.fileno() if sys.__stdin__ else 0, closefd=False) as source:
+            return _spooled(source)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise NotFound(f"{path}: no such file") from error
+    file = FileIO(descriptor)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnsafePath(f"{path} is not a regular file", hint="archive::- reads standard input")
+        if sniff(os.pread(descriptor, 6, 0)) == "plain":
+            return file
+        with file:
+            return _spooled(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _spooled(source: FileIO) -> FileIO:
+    """What `source` holds, uncompressed, in a temporary file without a name."""
+    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  `close` closes it
+    try:
+        for piece in decompress(lambda size: source.read(size) or b""):
+            view = memoryview(piece)
+            while view:
+                view = view[file.write(view) :]
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_member(members: Members, member: Member, limit: int) -> bytes:
+    """The bytes of a small file, `limit` of them at the most."""
+    body = members.open(member)
+    data = bytearray(min(limit, member.size))
+    view = memoryview(data)
+    filled = 0
+    while filled < len(data) and (got := body.readinto(view[filled : filled + CHUNK])):
+        filled += got
+    return bytes(data[:filled])

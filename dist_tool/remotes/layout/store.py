@@ -1,0 +1,30 @@
+"""The local store as a remote, for reading: `store::`, or `store::PATH` for another one."""
+
+from __future__ import annotations
+
+from dist_tool.remotes.layout.directory import Directory, at_home
+from dist_tool.remotes.layout.images import Images, digest_of, repository_of
+from dist_tool.settings import Context
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.reference import Hints, Locator
+from dist_tool.store import default_path, open_store
+
+
+class StoreRemote(Images):
+    """A store. Nothing is created, locked or marked as used by reading."""
+
+    def __init__(self, locator: Locator, context: Context) -> None:
+        path = at_home(locator.rest, context) or default_path(context.settings.environ)
+        self._store = open_store(path, context.report)
+        super().__init__(Directory(self._store.root), repository_of(context))
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """As of any layout, the media type of a blob that no entry names being found from its bytes."""
+        digest = digest_of(object_id)
+        if digest is None:
+            return self._named(object_id)
+        digest.hasher()
+        return self._store.resolve(str(digest), hints)
+
+
+open_remote = StoreRemote

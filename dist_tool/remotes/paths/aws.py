@@ -1,0 +1,116 @@
+"""Keys, region and endpoint as the AWS tools keep them: the environment, then the two shared files.
+
+Asking an identity service, running a `credential_process` or an SSO login is left to those tools:
+`aws configure export-credentials --format env` writes what is read here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+
+from dist_tool.errors import InvalidArgument
+from dist_tool.transport.sigv4 import Keys
+
+_LARGEST = 1 << 20  # bytes of a file
+_ELSEWHERE = ("credential_process", "sso_session", "sso_start_url", "role_arn", "web_identity_token_file")
+
+
+class Profile:
+    """What the environment and the chosen profile say. Files are read when something is asked that they know."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+        self._sections: dict[str, Mapping[str, str]] = {}
+
+    def keys(self) -> Keys | None:
+        """The access key, None for anonymous requests. Raises InvalidArgument for half a key and broken files."""
+        environ = self._environ
+        if environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_SECRET_ACCESS_KEY"):
+            return _keys(
+                environ.get("AWS_ACCESS_KEY_ID"),
+                environ.get("AWS_SECRET_ACCESS_KEY"),
+                environ.get("AWS_SESSION_TOKEN"),
+                "the environment",
+            )
+        for path, section in self._places():
+            values = self._section(path, section)
+            if values.get("aws_access_key_id") or values.get("aws_secret_access_key"):
+                return _keys(
+                    values.get("aws_access_key_id"),
+                    values.get("aws_secret_access_key"),
+                    values.get("aws_session_token"),
+                    f"{path} [{section}]",
+                )
+            found = next((key for key in _ELSEWHERE if key in values), None)
+            if found is not None:
+                raise InvalidArgument(
+                    f"{path} [{section}] has {found}, which is not supported here",
+                    hint="eval $(aws configure export-credentials --format env) puts the keys into the environment",
+                )
+        if environ.get("AWS_PROFILE") and not any(self._section(*place) for place in self._places()):
+            raise InvalidArgument(f"AWS_PROFILE names {self.name!r}, which is in none of the files of AWS")
+        return None
+
+    def region(self) -> str:
+        """The region, "" where nothing says."""
+        for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+            if found := self._environ.get(name):
+                return found
+        return self._setting("region")
+
+    def endpoint(self) -> str:
+        """The URL of an S3-compatible service, "" for AWS itself."""
+        for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+            if found := self._environ.get(name):
+                return found
+        return self._setting("endpoint_url")
+
+    def _setting(self, name: str) -> str:
+        places = self._places()
+        return next((value for place in reversed(places) if (value := self._section(*place).get(name))), "")
+
+    def _places(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Files and sections, secrets first. In the second file all but the default are called `profile NAME`."""
+        environ = self._environ
+        directory = os.path.join(environ.get("HOME", ""), ".aws")
+        credentials = environ.get("AWS_SHARED_CREDENTIALS_FILE") or os.path.join(directory, "credentials")
+        config = environ.get("AWS_CONFIG_FILE") or os.path.join(directory, "config")
+        section = self.name if self.name == "default" else f"profile {self.name}"
+        return (credentials, self.name), (config, section)
+
+    def _section(self, path: str, section: str) -> Mapping[str, str]:
+        if path not in self._sections:
+            self._sections[path] = _read(path, section)
+        return self._sections[path]
+
+
+def _keys(access_key: str | None, secret_key: str | None, token: str | None, source: str) -> Keys:
+    if not access_key or not secret_key:
+        missing = "the secret" if access_key else "the id"
+        raise InvalidArgument(f"{missing} of the AWS access key in {source} is missing")
+    return Keys(access_key.strip(), secret_key.strip(), (token or "").strip(), source)
+
+
+def _read(path: str, section: str) -> Mapping[str, str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(_LARGEST)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from error
+    parser = ConfigParser(interpolation=None, default_section="\0", strict=False)
+    try:
+        parser.read_string(text)
+    except ConfigError as error:  # its own text quotes the line, which may be a secret
+        raise InvalidArgument(f"{path} is not a file of AWS settings", hint=f"line {_line(error)}") from None
+    return dict(parser[section]) if section in parser else {}
+
+
+def _line(error: ConfigError) -> str:
+    number = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", ())), None)
+    return str(number or "unknown")

@@ -1,0 +1,16 @@
+"""Remotes that are programs, `dist-remote-KIND` (docs/writing-a-remote.md, "A program")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dist_tool.remotes.program.remote import ProgramRemote
+from dist_tool.settings import Context
+from dist_tool.spec.reference import Locator
+
+__all__ = ["ProgramRemote", "opener_of"]
+
+
+def opener_of(program: str) -> Callable[[Locator, Context], ProgramRemote]:
+    """How remotes of the kind that the program at this path serves are opened."""
+    return lambda locator, context: ProgramRemote(program, locator.rest, context)

@@ -1,0 +1,190 @@
+"""One helper process: lines to its standard input, lines and framed bytes from its standard output.
+
+It is started without a shell and killed with whatever it started. Its standard error is ours.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from dist_tool.errors import (
+    DeadlineExceeded,
+    DistError,
+    InvalidArgument,
+    LocalFailure,
+    NotFound,
+    PermissionDenied,
+    ProtocolError,
+    RemoteFailed,
+    Truncated,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+    printable,
+)
+from dist_tool.settings import Timeouts
+
+VERSION = "1"
+_LONGEST_LINE = 4096  # bytes, of a question or an answer
+_BUFFER = 64 << 10
+_GRACE_S = 1.0  # between the end of its input and its own
+_CLASSES: Mapping[str, type[DistError]] = {
+    "notfound": NotFound,
+    "denied": PermissionDenied,
+    "unauthenticated": Unauthenticated,
+    "unavailable": Unavailable,
+    "unsupported": Unsupported,
+    "invalid": InvalidArgument,
+    "failed": RemoteFailed,
+}
+
+
+class Limits(NamedTuple):
+    """How long a helper may be silent, and when everything must end, on `time.monotonic`."""
+
+    timeouts: Timeouts
+    deadline: float | None = None
+
+
+class Refused(Exception):
+    """The helper answered, and the answer is `error`. It is fit for the next question."""
+
+    def __init__(self, error: DistError) -> None:
+        super().__init__(error.what)
+        self.error = error
+
+
+class Helper:
+    """A running helper. Raises Unavailable for silence, Truncated where it ends, ProtocolError for nonsense."""
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], limits: Limits) -> None:
+        self.name = os.path.basename(argv[0])
+        self._limits = limits
+        self._buffer = b""
+        try:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(environ), bufsize=0, process_group=0
+            )
+        except OSError as error:
+            raise LocalFailure(f"{argv[0]} cannot be run: {(error.strerror or 'unknown error').lower()}") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+
+    def greet(self) -> frozenset[str]:
+        """Say hello; returns the powers that the helper has beside `open`. Raises Unsupported for another version."""
+        try:
+            words = self.ask(f"hello {VERSION}")
+        except Truncated as error:
+            raise RemoteFailed(f"{error.what}, without an answer to hello", hint="is it a remote helper?") from error
+        except Refused as refused:
+            raise refused.error from None
+        if words[:1] != [VERSION]:
+            raise Unsupported(f"{self.name} speaks another version of the protocol than {VERSION}")
+        return frozenset(words[1:])
+
+    def ask(self, question: str) -> list[str]:
+        """Ask; returns the words after `ok`. Raises Refused for an `error`."""
+        line = question.encode("utf-8", "surrogateescape")
+        if not question.isprintable() or len(line) >= _LONGEST_LINE:
+            raise InvalidArgument(f"{printable(question, 80)!r} does not go into a line for {self.name}")
+        try:
+            self._input.write(line + b"\n")
+        except OSError as error:
+            raise self._ended() from error
+        words = self._line(self._limits.timeouts.headers_s).split()
+        if words[:1] == ["ok"]:
+            return words[1:]
+        raise self._refusal(words)
+
+    def frame(self) -> int:
+        """The length of the next frame, 0 at the end. Raises Refused where the helper gives up."""
+        words = self._line(self._limits.timeouts.idle_s).split()
+        if words == ["end"]:
+            return 0
+        if len(words) == 2 and words[0] == "data":
+            return number(words[1], self.name, least=1)
+        raise self._refusal(words)
+
+    def _refusal(self, words: Sequence[str]) -> Exception:
+        make = _CLASSES.get(words[1]) if words[:1] == ["error"] and len(words) > 1 else None
+        if make is None:
+            return ProtocolError(f"{self.name} answered {printable(' '.join(words), 80)!r}")
+        return Refused(make(f"{self.name}: {printable(' '.join(words[2:]), 300) or words[1]}"))
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill a part of `view` with bytes of a frame. Never 0."""
+        if self._buffer:
+            got = min(len(view), len(self._buffer))
+            view[:got] = self._buffer[:got]
+            self._buffer = self._buffer[got:]
+            return got
+        self._wait(time.monotonic() + self._limits.timeouts.idle_s, self._limits.timeouts.idle_s)
+        got = os.readv(self._output.fileno(), [view])
+        if not got:
+            raise self._ended()
+        return got
+
+    def _line(self, allowed_s: float) -> str:
+        due = time.monotonic() + allowed_s
+        while b"\n" not in self._buffer:
+            if len(self._buffer) > _LONGEST_LINE:
+                raise ProtocolError(f"{self.name} answered a line of more than {_LONGEST_LINE} bytes")
+            self._wait(due, allowed_s)
+            data = os.read(self._output.fileno(), _BUFFER)
+            if not data:
+                raise self._ended()
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            raise ProtocolError(f"{self.name} answered something that is not text") from error
+
+    def _wait(self, due: float, allowed_s: float) -> None:
+        """Wait for output. Raises Unavailable after `due`, DeadlineExceeded at the user's own."""
+        deadline = self._limits.deadline
+        until = due if deadline is None else min(due, deadline)
+        poll = select.poll()
+        poll.register(self._output.fileno(), select.POLLIN)
+        if poll.poll(max(0, int((until - time.monotonic()) * 1000) + 1)):
+            return
+        if deadline is not None and deadline <= due:
+            raise DeadlineExceeded("the time given by --timeout is over")
+        raise Unavailable(f"{self.name}: nothing came for {allowed_s:g} s")
+
+    def _ended(self) -> Truncated:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        status = self._process.returncode
+        return Truncated(f"{self.name} ended" + (f" with status {status}" if status else ""))
+
+    def kill(self) -> None:
+        """End it and what it started, now. Idempotent."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._input.close()
+        self._output.close()
+        self._process.wait()
+
+    def finish(self) -> None:
+        """End it: the end of its input says so, and a helper that does not listen is killed."""
+        self._input.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_S)
+        self.kill()
+
+
+def number(text: str, name: str, least: int = 0) -> int:
+    """A number in an answer. Raises ProtocolError: what only `int` reads is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= least):
+        raise ProtocolError(f"{name} answered {printable(text, 40)!r} where a number belongs")
+    return int(text)

@@ -1,0 +1,196 @@
+"""A remote behind a helper: questions and answers of the protocol as what remotes give."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from dist_tool.api import Cut
+from dist_tool.errors import DistError, InvalidArgument, NoDigest, NotFound, ProtocolError, Unsupported
+from dist_tool.remotes.program.process import Helper, Limits, Refused, number
+from dist_tool.retry import Attempts
+from dist_tool.settings import Context
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
+from dist_tool.spec.mediatypes import OCTET_STREAM
+from dist_tool.spec.reference import Hints, digest_in
+from dist_tool.stream import Body
+
+
+class ProgramRemote:
+    """Helpers are started when they are needed, one for each transfer under way, and used again."""
+
+    def __init__(self, program: str, rest: str, context: Context) -> None:
+        if rest.startswith("-"):  # it would be an option of somebody's
+            raise InvalidArgument(f"{rest!r} cannot be the argument of a remote helper")
+        self._argv = (program, rest)
+        self._context = context
+        self._lock = Lock()
+        self._idle: list[Helper] = []
+        self._closed = False
+        self._powers: frozenset[str] | None = None
+
+    # Helpers
+
+    def _take(self) -> Helper:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        limits = Limits(self._context.remote.timeout, self._context.retry.deadline)
+        helper = Helper(self._argv, self._context.settings.environ, limits)
+        try:
+            self._powers = helper.greet()
+        except BaseException:
+            helper.kill()
+            raise
+        return helper
+
+    def give_back(self, helper: Helper) -> None:
+        """Keep a helper that has said all that it had to say, for the next question."""
+        with self._lock:
+            if not self._closed:
+                self._idle.append(helper)
+                return
+        helper.finish()
+
+    def _power(self, name: str) -> bool:
+        if self._powers is None:
+            self.give_back(self._take())
+        assert self._powers is not None
+        return name in self._powers
+
+    def _ask(self, question: str) -> tuple[Helper, list[str]]:
+        """The answer, with the helper that gave it. What may pass is tried again, with another one."""
+        attempts = Attempts(self._context.retry, self._context.report)
+        while True:
+            try:
+                return self._ask_once(question)
+            except DistError as error:
+                attempts.failed(error)
+
+    def _ask_once(self, question: str) -> tuple[Helper, list[str]]:
+        helper = self._take()
+        try:
+            return helper, helper.ask(question)
+        except Refused as refused:
+            self.give_back(helper)
+            raise refused.error from None
+        except BaseException:
+            helper.kill()
+            raise
+
+    # What remotes give
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """A digest, or what the helper says that a name means. Raises NoDigest where it could only open the name."""
+        digest = digest_in(object_id)
+        if digest is not None:
+            digest.hasher()
+            size = hints.size if hints.content else self._size(digest)
+            return Descriptor(digest, size, hints.media_type() or OCTET_STREAM)
+        if not self._power("resolve"):
+            if self._power("name"):
+                raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
+            raise NotFound(f"{object_id!r}: {self._argv[0]} knows digests only")
+        helper, words = self._ask(f"resolve {object_id}")
+        self.give_back(helper)
+        return _described(words, helper.name, hints)
+
+    def _size(self, digest: Digest) -> int | None:
+        body = self._open(f"open {digest} 0", 0)
+        body.close()
+        return body.total
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        """The bytes of a digest from `offset`, or from where the helper says."""
+        desc.digest.hasher()
+        return self._open(f"open {desc.digest} {offset}", offset)
+
+    def open_name(self, object_id: str, hints: Hints) -> Body:  # noqa: ARG002
+        """The bytes of a name."""
+        return self._open_name(object_id, 0)
+
+    def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> Body:  # noqa: ARG002
+        """From the beginning: helpers know no validators, so what was there is compared."""
+        return self._open_name(object_id, 0)
+
+    def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> Body:
+        """The bytes of a path; see `api.PathFetcher`."""
+        return self._open_name(path, offset if desc else 0)
+
+    def _open_name(self, name: str, offset: int) -> Body:
+        if not self._power("name"):
+            raise Unsupported(f"{self._argv[0]} does not open names")
+        return self._open(f"name {offset} {name}", offset)
+
+    def _open(self, question: str, asked: int) -> Body:
+        helper, words = self._ask(question)
+        try:
+            if len(words) < 2:
+                raise ProtocolError(f"{helper.name} answered without START and SIZE")
+            start = number(words[0], helper.name)
+            total = None if words[1] == "-" else number(words[1], helper.name)
+            if start > asked:
+                raise ProtocolError(f"{helper.name} answered from byte {start} on, asked from {asked}")
+        except BaseException:
+            helper.kill()
+            raise
+        return _HelperBody(self, helper, start, total)
+
+    def close(self) -> None:
+        """End every helper."""
+        with self._lock:
+            idle, self._idle, self._closed = self._idle, [], True
+        for helper in idle:
+            helper.finish()
+
+
+class _HelperBody(Body):
+    """The frames of one answer. Closed before their end, the helper is killed: it may be in the middle."""
+
+    def __init__(self, remote: ProgramRemote, helper: Helper, start: int, total: int | None) -> None:
+        super().__init__(offset=start, total=total, source=helper.name)
+        self._remote = remote
+        self._helper: Helper | None = helper
+        self._left = 0
+
+    def readinto(self, view: memoryview) -> int:
+        if self._helper is None or not len(view):
+            return 0
+        try:
+            if not self._left:
+                self._left = self._helper.frame()
+            if not self._left:
+                self._let_go()
+                return 0
+            got = self._helper.readinto(view[: self._left])
+        except Refused as refused:
+            self._let_go()
+            raise refused.error from None
+        except BaseException:
+            self.close()
+            raise
+        self._left -= got
+        return got
+
+    def _let_go(self) -> None:
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            self._remote.give_back(helper)
+
+    def close(self) -> None:
+        """Let go of the helper. Idempotent."""
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            helper.kill()
+
+
+def _described(words: list[str], name: str, hints: Hints) -> Descriptor:
+    if not words:
+        raise ProtocolError(f"{name} resolved a name to nothing")
+    try:
+        digest = Digest.parse(words[0])
+    except InvalidArgument as error:
+        raise ProtocolError(f"{name}: {error.what}") from error
+    digest.hasher()
+    size = None if words[1:2] in ([], ["-"]) else number(words[1], name)
+    return Descriptor(digest, size, words[2] if len(words) > 2 else hints.media_type() or OCTET_STREAM)

@@ -1,0 +1,220 @@
+"""Files of a web server by name: resumed while they are the same, and never a mixture of two (B28-B30)."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import pytest
+from support import faults
+from support.content import blob, flip
+from support.faults import Answer, content, cut, partial, range_ignored, redirect
+from support.fetching import docker_config, fetch, with_environment
+from support.processes import Authority, run_dist
+from support.server import FaultServer, OpenServer
+
+from dist_tool import errors
+from dist_tool.settings import RemoteSettings, Tls
+
+BLOB = blob("file", 5000)
+OTHER = flip(BLOB.data, 8 * 100)
+SIZE, AT = len(BLOB.data), 1234
+PATH = "/files/disk.img"
+TAG = '"v1"'
+OLD, NOW = formatdate(1_600_000_000, usegmt=True), formatdate(1_600_000_100, usegmt=True)
+
+
+def _locator(server: FaultServer, name: str = "127.0.0.1") -> str:
+    return f"http::{name}:{server.port}/files"
+
+
+def _tagged(answer: Answer, tag: str = TAG) -> Answer:
+    return answer.with_header("ETag", tag)
+
+
+def _asked(server: FaultServer) -> list[tuple[str, str]]:
+    return [(request.header("range"), request.header("if-range")) for request in server.requests("GET", PATH)]
+
+
+def test_b28_a_cut_file_is_continued_under_its_strong_tag(server: FaultServer) -> None:
+    server.script("GET", PATH, _tagged(cut(BLOB.data, AT)), _tagged(content(BLOB.data)))
+    outcome = fetch(_locator(server), "disk.img")
+    assert (outcome.data, outcome.error) == (BLOB.data, None)
+    assert _asked(server) == [("", ""), (f"bytes={AT}-", TAG)]
+    assert [notice.text for notice in outcome.notices if notice.level == "warning"] == [
+        "disk.img: no digest is known, the bytes are not verified"
+    ]
+
+
+def test_b28_a_cut_file_is_continued_under_a_date_that_had_settled(server: FaultServer) -> None:
+    dated = [("Last-Modified", OLD), ("Date", NOW)]
+    server.script(
+        "GET", PATH, *(answer.but(headers=tuple(dated)) for answer in (cut(BLOB.data, AT), content(BLOB.data)))
+    )
+    assert fetch(_locator(server), "disk.img").data == BLOB.data
+    assert _asked(server)[1] == (f"bytes={AT}-", OLD)
+
+
+WEAK = {
+    "nothing": (),
+    "a weak tag": (("ETag", 'W/"v1"'),),
+    "a weak tag and a date": (("ETag", 'W/"v1"'), ("Last-Modified", OLD), ("Date", NOW)),
+    "a tag without quotes": (("ETag", "v1"),),
+    "a date of this second": (("Last-Modified", NOW), ("Date", NOW)),
+    "a date without a clock": (("Last-Modified", OLD),),
+    "no date at all": (("Last-Modified", "yesterday"), ("Date", NOW)),
+}
+
+
+@pytest.mark.parametrize("headers", WEAK.values(), ids=WEAK)
+def test_b28_without_a_strong_validator_it_is_read_again_and_compared(
+    server: FaultServer, headers: tuple[tuple[str, str], ...]
+) -> None:
+    server.script("GET", PATH, *(answer.but(headers=headers) for answer in (cut(BLOB.data, AT), content(BLOB.data))))
+    outcome = fetch(_locator(server), "disk.img")
+    assert (outcome.data, outcome.error) == (BLOB.data, None)
+    assert _asked(server) == [("", ""), ("", "")]
+
+
+@pytest.mark.parametrize("tag", ["", TAG], ids=["no tag", "tag"])
+def test_b28_a_file_that_has_changed_is_no_continuation(server: FaultServer, tag: str) -> None:
+    """What If-Range answers then: 200 and the new file."""
+    changed = range_ignored(OTHER)
+    server.script("GET", PATH, _tagged(cut(BLOB.data, AT), tag), _tagged(changed, '"v2"'))
+    outcome = fetch(_locator(server), "disk.img")
+    assert isinstance(outcome.error, errors.DigestMismatch)
+    assert outcome.data == b""
+
+
+def test_b28_a_new_file_with_the_same_beginning_comes_out_whole(server: FaultServer) -> None:
+    new = BLOB.data[:AT] + bytes(SIZE - AT)
+    server.script("GET", PATH, _tagged(cut(BLOB.data, AT)), _tagged(range_ignored(new), '"v2"'))
+    assert fetch(_locator(server), "disk.img").data == new
+
+
+def test_b28_a_part_under_another_tag_is_not_appended(server: FaultServer) -> None:
+    """A server that ignores If-Range and says so, by the tag of what it sends."""
+    part = partial(OTHER, AT, f"bytes {AT}-{SIZE - 1}/{SIZE}")
+    server.script("GET", PATH, _tagged(cut(BLOB.data, AT)), _tagged(part, '"v2"'), _tagged(content(BLOB.data)))
+    assert fetch(_locator(server), "disk.img").data == BLOB.data
+    assert _asked(server)[2] == ("", "")
+
+
+def test_b29_a_tag_belongs_to_the_host_that_gave_it(servers: OpenServer) -> None:
+    """Two caches behind one redirect may both call something else "v1"."""
+    front, one, other = servers(), servers(), servers()
+    front.script("GET", PATH, *(redirect(where.url("/x")) for where in (one, other, one)))
+    one.script("GET", "/x", _tagged(cut(BLOB.data, AT)), _tagged(content(BLOB.data)))
+    other.script("GET", "/x", _tagged(content(OTHER)))
+    outcome = fetch(_locator(front), "disk.img")
+    assert (outcome.data, outcome.error) == (BLOB.data, None)
+
+
+def test_b29_the_cut_tag_is_that_of_the_latest_whole_answer(server: FaultServer) -> None:
+    cut_again = _tagged(cut(BLOB.data, 3000).but(ranges=False), '"v2"')
+    server.script("GET", PATH, _tagged(cut(BLOB.data, AT)), cut_again, _tagged(content(BLOB.data), '"v2"'))
+    assert fetch(_locator(server), "disk.img").data == BLOB.data
+    assert _asked(server)[2] == ("bytes=3000-", '"v2"')
+
+
+@pytest.mark.parametrize("framing", ["close", "http10"])
+def test_b30_a_file_without_a_size_comes_with_a_second_warning(server: FaultServer, framing: str) -> None:
+    server.script("GET", PATH, content(BLOB.data).but(framing=framing))
+    outcome = fetch(_locator(server), "disk.img")
+    assert outcome.data == BLOB.data
+    assert [n for n in outcome.notices if "an end that comes too early would not be noticed" in n.text]
+
+
+def test_b30_a_size_hint_finds_a_silent_cut(server: FaultServer) -> None:
+    server.script("GET", PATH, cut(BLOB.data, AT, "close").but(ranges=False), content(BLOB.data))
+    outcome = fetch(_locator(server), "disk.img", f"size:{SIZE}")
+    assert outcome.data == BLOB.data
+
+
+def test_b33_a_coded_file_is_decoded_and_never_continued(server: FaultServer) -> None:
+    whole = _tagged(faults.coded(BLOB.data, "gzip"))
+    server.script("GET", PATH, whole.but(cut=AT), whole)
+    assert fetch(_locator(server), "disk.img").data == BLOB.data
+    assert _asked(server) == [("", ""), ("", "")]
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_failure_that_may_pass_is_tried_again(server: FaultServer, status: int) -> None:
+    server.script("GET", PATH, faults.status(status), content(BLOB.data))
+    assert fetch(_locator(server), "disk.img").data == BLOB.data
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 3), (410, 3), (403, 4), (401, 4), (405, 8), (400, 7), (500, 7)])
+def test_statuses_are_the_exit_codes_of_every_remote(server: FaultServer, status: int, code: int) -> None:
+    server.always("GET", PATH, faults.status(status, body=b"<html>no</html>"))
+    assert fetch(_locator(server), "disk.img").code == code
+
+
+NAMES = ["../x", "a/../../x", "/etc/passwd", "a//b", "a/./b", "a/", "", "a\nb", "a\x00b", "x" * 1025]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_could_lead_elsewhere_is_never_asked_for(server: FaultServer, name: str) -> None:
+    assert isinstance(fetch(_locator(server), name).error, errors.InvalidArgument)
+    assert server.log == []
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [("a b", "a%20b"), ("a?b=c", "a%3Fb=c"), ("a#b", "a%23b"), ("a%2e", "a%252e"), ("ü", "%C3%BC"), ("x@y+z", "x@y+z")],
+)
+def test_names_are_paths_and_nothing_in_them_is_syntax(server: FaultServer, name: str, sent: str) -> None:
+    server.script("GET", f"/files/{sent}", content(BLOB.data))
+    assert fetch(_locator(server), name).data == BLOB.data
+
+
+def test_a_password_is_sent_when_asked_for_and_stays_with_the_origin(servers: OpenServer) -> None:
+    front, cdn = servers(), servers()
+    wants = faults.status(401, headers=[("WWW-Authenticate", 'Basic realm="files"')])
+    front.script("GET", PATH, wants, redirect(cdn.url("/x")))
+    cdn.script("GET", "/x", content(BLOB.data))
+    environ = with_environment(DOCKER_AUTH_CONFIG=docker_config({front.host: "me:secret-word"}))
+    outcome = fetch(_locator(front), "disk.img", settings=environ)
+    assert outcome.data == BLOB.data
+    assert front.log[1].header("authorization").startswith("Basic ")
+    assert cdn.log[0].header("authorization") == ""
+    assert "secret-word" not in outcome.said
+
+
+def test_a_401_without_a_challenge_is_final_and_no_api_is_looked_for(server: FaultServer) -> None:
+    server.script("GET", PATH, faults.status(401))
+    assert fetch(_locator(server), "disk.img").code == 4
+    assert [request.path for request in server.log] == [PATH]
+
+
+def test_no_redirect_leaves_tls(servers: OpenServer, authority: Authority) -> None:
+    front, plain = servers(tls=authority.server_context()), servers()
+    front.script("GET", PATH, redirect(plain.url("/x", name="cdn.test")))
+    outcome = fetch(_locator(front, "registry.test"), "disk.img", remote=RemoteSettings(tls=Tls(ca=(authority.ca,))))
+    assert isinstance(outcome.error, errors.PolicyRefused)
+    assert plain.connections == 0
+
+
+def test_another_host_than_loopback_is_asked_by_https(server: FaultServer) -> None:
+    outcome = fetch(_locator(server, "files.test"), "disk.img", attempts=1)
+    assert (outcome.code, server.log) == (6, [])
+
+
+def test_plain_http_is_a_setting(server: FaultServer) -> None:
+    server.script("GET", PATH, content(BLOB.data))
+    remote = RemoteSettings(plain_http=True)
+    assert fetch(_locator(server, "files.test"), "disk.img", remote=remote).data == BLOB.data
+
+
+def test_a_name_may_be_served_by_a_template(server: FaultServer) -> None:
+    """Nothing is put after a template."""
+    server.script("GET", f"/cas/{BLOB.digest.encoded[:2]}/{BLOB.digest.encoded}", content(BLOB.data))
+    location = f"{server.host}/cas/{{prefix}}/{{encoded}}"
+    remote = RemoteSettings(kind="http", location=location)
+    assert fetch("registry.test/team/app", BLOB.digest, remote=remote).data == BLOB.data
+
+
+def test_the_command_warns_and_delivers(server: FaultServer) -> None:
+    server.script("GET", PATH, content(BLOB.data))
+    result = run_dist(["fetch", _locator(server), "disk.img"])
+    assert (result.stdout, result.code) == (BLOB.data, 0)
+    assert "the bytes are not verified" in result.stderr
