@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.layers import apply
-from support.mutate import LIMITS, is_clean, mutated_blobs, mutated_tars, peak_memory, seeds
+from support.mutate import LIMITS, MemoryUse, is_clean, mutated_blobs, mutated_tars, seeds
 from support.trees import snapshot
 
 from dist_tool.errors import DistError
@@ -34,21 +34,19 @@ def apply_all(streams: Iterable[bytes], here: Path) -> tuple[int, int]:
     (here / "canary").write_text("as it was")
     before = snapshot(here, without="roots").keys()
     refused = applied = 0
-    for number, stream in enumerate(streams):
-        root = here / "roots" / str(number // BATCH)
-        start = time.monotonic()
-        error = outcome(root, stream)
-        assert error is None or is_clean(error), repr(error)
-        refused += error is not None
-        applied += error is None
-        assert time.monotonic() - start < SLOWEST_S, stream
+    with MemoryUse() as memory:
+        for number, stream in enumerate(streams):
+            root = here / "roots" / str(number // BATCH)
+            start = time.monotonic()
+            error = outcome(root, stream)
+            assert error is None or is_clean(error), repr(error)
+            refused += error is not None
+            applied += error is None
+            assert time.monotonic() - start < SLOWEST_S, stream
     assert snapshot(here, without="roots").keys() == before
     assert (here / "canary").read_text() == "as it was"
-    assert peak_memory() < MOST_MEMORY + _ALREADY
+    assert memory.most < MOST_MEMORY
     return refused, applied
-
-
-_ALREADY = peak_memory()
 
 
 def test_the_undamaged_are_applied(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import random
-import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 from dist_tool.errors import DistError
 from dist_tool.layers import compression
@@ -162,9 +162,27 @@ def mutated_blobs(seed: int, count: int) -> Iterator[bytes]:
         yield bytes(data)
 
 
-def peak_memory() -> int:
-    """The most memory that this process ever had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+class MemoryUse:
+    """How much memory was needed beyond what was in use when the block began, at its most.
+
+    The peak is forgotten first, so that what other tests once needed does not count.
+    """
+
+    def __enter__(self) -> MemoryUse:
+        Path("/proc/self/clear_refs").write_text("5")
+        self._before = _status("VmRSS")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.most = max(_status("VmHWM") - self._before, 0)
+
+
+def _status(field: str) -> int:
+    """A size of this process in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) << 10
+    raise KeyError(field)
 
 
 def is_clean(error: DistError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Iterator
@@ -121,3 +122,19 @@ def test_a_line_is_an_object_and_hints() -> None:
 def test_a_line_with_a_bad_hint_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="not a hint"):
         Line(1, "latest nonsense").parse()
+
+
+def test_a_signal_that_comes_as_the_wait_begins_is_heard_all_the_same() -> None:
+    """`interrupt_main` notes a signal without waking anybody: as if it had come a moment before the wait."""
+    ended, overslept = threading.Event(), []
+
+    def work(line: Line) -> None:
+        time.sleep(0.05)  # until the wait has begun
+        _thread.interrupt_main()
+        overslept.append(not ended.wait(20))
+
+    outcomes = in_order(lines(1), work, 1)
+    with pytest.raises(KeyboardInterrupt):
+        next(outcomes)
+    ended.set()
+    assert overslept != [True]
