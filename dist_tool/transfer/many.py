@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
 from dist_tool.errors import DistError, InvalidArgument
 from dist_tool.spec.reference import Hints, parse_hints
 
 _T = TypeVar("_T")
+# Python hears of a signal that comes as a wait begins only when the wait ends: none of ours is longer.
+_LOOK_S = 1.0
 
 
 class Line(NamedTuple):
@@ -76,15 +78,24 @@ def in_order(lines: Iterable[Line], work: Callable[[Line], _T], jobs: int) -> It
 
     for target in (read, *[serve] * jobs):
         threading.Thread(target=target, name="dist-many", daemon=True).start()
-    while (job := ordered.get()) is not None:
+    while (job := _taken(ordered)) is not None:
         if isinstance(job, BaseException):
             raise job
-        job.done.wait()
+        while not job.done.wait(_LOOK_S):
+            pass
         if job.bug is not None:
             raise job.bug
         assert job.outcome is not None
         yield job.outcome
         window.release()
+
+
+def _taken(queue: SimpleQueue[_T]) -> _T:
+    while True:
+        try:
+            return queue.get(timeout=_LOOK_S)
+        except Empty:
+            pass
 
 
 def _run(job: _Job[_T], work: Callable[[Line], _T]) -> None:
