@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from threading import Lock
 
-from dist_tool.errors import DistError, NotHttp, NotTls, RemoteFailed, Unavailable, Unreachable
+from dist_tool.errors import DistError, NotHttp, NotTls, Unavailable, Unreachable
 from dist_tool.settings import Context
 from dist_tool.transport.client import Client
 from dist_tool.transport.origin import Origin, is_loopback
 from dist_tool.transport.session import Reply, Request
 
+_OTHER = {"http": "https", "https": "http"}
+
 
 class Site:
-    """A host, asked with `scopes` on tokens. `account` is the name that its credentials are kept under.
+    """A host, asked with `scopes` on tokens. Thread-safe. `account` is the name that its credentials are kept under.
 
     `probe` is where it is asked for a challenge when an answer held none, "" for nowhere.
     """
@@ -29,6 +32,9 @@ class Site:
         # Plain http for loopback, as every registry client has it; others must be named (B51).
         self._guessed = plain is None and is_loopback(host) and not context.remote.tls.ca
         self._insecure = plain is None and context.remote.insecure and not self._guessed
+        self._settled = not self._guessed and not self._insecure
+        self._switching = Lock()
+        self._left: list[Client] = []  # other threads may be using them still
         self._client = self._connect("http" if plain or self._guessed else "https")
 
     def _connect(self, scheme: str) -> Client:
@@ -47,46 +53,54 @@ class Site:
         """Send a request; see `Client.request`.
 
         On loopback, where http was only a guess, a server that turns out to want TLS gets it. One
-        that is `insecure` by registries.conf gets http where it cannot be reached by https.
+        that is `insecure` by registries.conf gets http where it cannot be reached by https. What is
+        answered once is kept, for all threads.
         """
-        if self._insecure:
-            return self._ask_either_way(Request(method, path, headers), ok)
+        request, client = Request(method, path, headers), self._client
         try:
-            reply = self._client.request(Request(method, self.url(path), headers), self._scopes, ok)
-        except RemoteFailed as error:
-            # A TLS server says so in bytes of its own, or in a 400 that a registry would explain.
-            said_nothing = isinstance(error, NotHttp) or (error.status == 400 and not error.registry_errors)
-            if not self._guessed or not said_nothing or error.host != self.home.netloc:
+            reply = self._send(client, request, ok, once=self._insecure and not self._settled)
+        except DistError as error:
+            settled = self._settled and client is self._client
+            if settled or not self._may_speak_otherwise(client, error):
                 raise
-            reply = self._ask_securely(Request(method, path, headers), ok, error)
-        self._guessed = False
+            return self._ask_otherwise(client, request, ok, error)
+        self._settled = True
         return reply
 
-    def _ask_either_way(self, request: Request, ok: Container[int]) -> Reply:
-        """https, then http; whichever is answered is kept. The first error counts where neither is."""
-        first = self._client
-        try:
-            reply = first.request(request._replace(url=self.url(request.url)), self._scopes, ok, once=True)
-        except Unavailable as error:
-            self._client = self._connect("http")
-            try:
-                reply = self._client.request(request._replace(url=self.url(request.url)), self._scopes, ok)
-            except (Unavailable, NotHttp):
-                self._client.close()
-                self._client = first
-                raise error from None
-            first.close()
-        self._insecure = False
-        return reply
+    def _send(self, client: Client, request: Request, ok: Container[int], *, once: bool = False) -> Reply:
+        return client.request(request._replace(url=f"{client.home}{request.url}"), self._scopes, ok, once=once)
 
-    def _ask_securely(self, request: Request, ok: Container[int], first: DistError) -> Reply:
-        plain, self._client = self._client, self._connect("https")
-        plain.close()
+    def _may_speak_otherwise(self, client: Client, error: DistError) -> bool:
+        if client.home.scheme == "https":
+            return self._insecure and isinstance(error, Unavailable)
+        # A TLS server says so in bytes of its own, or in a 400 that a registry would explain.
+        said_nothing = isinstance(error, NotHttp) or (error.status == 400 and not error.registry_errors)
+        return self._guessed and said_nothing and error.host == client.home.netloc
+
+    def _ask_otherwise(self, client: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
+        """Ask by the other scheme, unless a thread did so by now. The first error counts where neither is right."""
+        with self._switching:
+            if self._client is client:
+                return self._ask_by(self._connect(_OTHER[client.home.scheme]), request, ok, first)
+        return self._send(self._client, request, ok)
+
+    def _ask_by(self, other: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
         try:
-            return self._client.request(request._replace(url=self.url(request.url)), self._scopes, ok, once=True)
-        except Unavailable as error:
+            reply = self._send(other, request, ok, once=self._guessed)
+        except (Unavailable, NotHttp) as error:
+            other.close()
             untrusted = isinstance(error, Unreachable) and not isinstance(error, NotTls)
             raise (error if untrusted else first) from error
+        except DistError:  # an answer all the same
+            self._keep(other)
+            raise
+        self._keep(other)
+        return reply
+
+    def _keep(self, client: Client) -> None:
+        self._left.append(self._client)
+        self._client = client
+        self._settled = True
 
     def foreign(self, url: str) -> Reply:
         """GET what a descriptor's `urls` names; see `Client.fetch_url`."""
@@ -94,4 +108,5 @@ class Site:
 
     def close(self) -> None:
         """Close every connection."""
-        self._client.close()
+        for client in (*self._left, self._client):
+            client.close()
