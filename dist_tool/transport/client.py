@@ -102,15 +102,14 @@ class Client:
 
     def _answer(self, reply: Reply, scopes: tuple[str, ...], sent: str) -> str:
         challenge = reply.headers.get("WWW-Authenticate")
+        problem = self._error(reply)
         if challenge is None and reply.url != self._probe and self._probe:
             # Some servers challenge at the root of the API only (behaviours C1).
-            reply.drain()
             root = self._session.send(Request("GET", self._probe))
             challenge = root.headers.get("WWW-Authenticate") if root.status == 401 else None
             root.drain()
         if challenge is None:
-            raise self._error(reply)
-        problem = self._error(reply)
+            raise problem
         try:
             return self._auth.answer([challenge], scopes, sent)
         except (Unauthenticated, PermissionDenied) as error:

@@ -13,7 +13,7 @@ from support.config_files import load
 from support.processes import Authority
 from support.server import FaultServer, OpenServer, closed_port
 
-from dist_tool.errors import DistError, NotFound, PolicyRefused, Unavailable
+from dist_tool.errors import DistError, NotFound, PolicyRefused, Unauthenticated, Unavailable
 from dist_tool.remotes.registry import RegistryRemote
 from dist_tool.retry import Retry
 from dist_tool.settings import Context, Policy, RemoteSettings, Settings, Tls
@@ -91,6 +91,16 @@ def test_a_challenge_is_looked_for_at_the_root_of_the_same_api(mocked: responses
     remote = opened(RemoteSettings(prefix="a.test", location="m.test", api_path="/api", retry=QUICK), name="a.test/x")
     with pytest.raises(DistError):
         remote.resolve("v1", Hints())
+    remote.close()
+
+
+def test_what_a_401_without_a_challenge_said_is_told(mocked: responses.RequestsMock) -> None:
+    body = {"errors": [{"code": "UNAUTHORIZED", "message": "the trial is over"}]}
+    mocked.add("GET", f"https://a.test/v2/x/blobs/{DIGEST}", status=401, json=body)
+    mocked.add("GET", "https://a.test/v2/", status=200)
+    remote = opened(RemoteSettings(prefix="a.test", retry=QUICK), name="a.test/x")
+    with pytest.raises(Unauthenticated, match="the trial is over"):
+        remote.open(Descriptor(DIGEST, len(DATA), "application/octet-stream"))
     remote.close()
 
 
