@@ -80,10 +80,11 @@ class TestWhereCredentialsGo:
     def test_a_foreign_layer_is_fetched_where_it_is_public(self, servers: OpenServer) -> None:
         """So that the refusals beside this are about more than doing nothing."""
         registry, foreign = servers(), servers()
+        foreign.script("GET", "/gone", faults.status(404))
         foreign.script("GET", "/layer", content(BLOB.data))
         for place in ("blobs", "manifests"):
             registry.script("GET", f"/v2/{REPOSITORY}/{place}/{BLOB.digest}", faults.status(404))
-        desc = Descriptor(BLOB.digest, len(BLOB.data), urls=(foreign.url("/layer"),))
+        desc = Descriptor(BLOB.digest, len(BLOB.data), urls=(foreign.url("/gone"), foreign.url("/layer")))
         with open_remote(_place(registry), Settings()) as remote:
             body = remote.open(desc)
             view = memoryview(bytearray(10_000))

@@ -9,6 +9,7 @@ from functools import partial
 from dist_tool.api import Notice
 from dist_tool.errors import (
     DigestMismatch,
+    DistError,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -25,7 +26,7 @@ from dist_tool.spec.reference import Hints, Locator, parse_object
 from dist_tool.stream import Body
 from dist_tool.transport.client import HttpBody
 from dist_tool.transport.objects import Wanted, content_type, open_object
-from dist_tool.transport.ranges import content_length, extent
+from dist_tool.transport.ranges import Extent, content_length
 from dist_tool.transport.session import Reply
 
 
@@ -145,14 +146,17 @@ class RegistryRemote:
         return body
 
     def _open_foreign(self, desc: Descriptor, failure: NotFound) -> Body:
-        for url in desc.urls:
-            reply = self._endpoint.foreign(url)
-            where = extent(200, reply.headers, 0)
-            assert where is not None
-            return HttpBody(reply, where)
         what = f"no blob or manifest {desc.digest.algorithm}:{desc.digest.encoded[:12]}… in {self._endpoint.path}"
         failure.what = f"{what} ({failure.what})"
-        raise failure
+        last: DistError = failure
+        for url in desc.urls:
+            try:
+                reply = self._endpoint.foreign(url)
+            except DistError as error:
+                last = error
+                continue
+            return HttpBody(reply, Extent(0, content_length(reply.headers)))
+        raise last
 
     def tags(self) -> Iterator[str]:
         """Every tag, page by page (behaviours B44)."""
