@@ -13,6 +13,8 @@ from dist_tool.spec.digest import VERIFIABLE, Digest
 from dist_tool.spec.reference import Locator, ObjectName, Reference, is_path, parse_locator, parse_reference
 
 _DEFAULT_KIND = "registry"
+# Kinds that have a place of their own where no location is given.
+_OWN_PLACE = frozenset({"containerd", "store"})
 # One place for every name: what follows the prefix in a name means nothing there.
 _FLAT_KINDS = frozenset({"archive", "containerd", "store"})
 CAPABILITIES = ("pull", "resolve", "push", "referrers")
@@ -154,7 +156,7 @@ class RemoteSettings:
         # A mirror may be of another kind than the name that it serves.
         kind = self.kind or (_DEFAULT_KIND if locator.kind in ("", _DEFAULT_KIND) else locator.kind)
         if not self.location:
-            return Locator(kind, locator.rest)
+            return Locator(kind, "" if kind in _OWN_PLACE else locator.rest)
         path = self.prefix.partition("/")[2]
         rest = locator.path.removeprefix(path).removeprefix("/")
         place = self._placed(kind, rest)

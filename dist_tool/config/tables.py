@@ -17,6 +17,8 @@ from dist_tool.settings import CAPABILITIES, AuthSettings, Pin, Policy, Redirect
 from dist_tool.spec.digest import VERIFIABLE
 
 _PATH_KINDS = frozenset({"archive", "layout", "store"})
+# These have a place of their own where none is given.
+_PLACED_KINDS = frozenset({"containerd", "store"})
 _HOSTS_EXAMPLE = '["*.example.com"]'
 
 
@@ -146,7 +148,7 @@ def _mirrors(value: Value) -> tuple[RemoteSettings, ...]:
 
 def _mirror(value: Value) -> RemoteSettings:
     parameters = MIRROR.parameters(value)
-    if "location" not in parameters:
+    if "location" not in parameters and parameters.get("kind") not in _PLACED_KINDS:
         raise value.error("a [[remote.mirror]] has no location", 'as in location = "mirror.example/hub"')
     return _endpoint(value, parameters, "[[remote.mirror]]")
 
@@ -226,7 +228,7 @@ def _endpoint(value: Value, parameters: dict[str, Any], table: str) -> RemoteSet
     kind = parameters.get("kind", "")
     if "location" in parameters:
         parameters["location"] = _location(value.child("location"), kind)
-    elif kind in _PATH_KINDS and not parameters.get("blocked"):
+    elif kind in _PATH_KINDS - _PLACED_KINDS and not parameters.get("blocked"):
         raise value.error(f"a {table} of kind {kind} has no location", 'as in location = "/srv/images"')
     return RemoteSettings(**parameters, where=value.where)
 

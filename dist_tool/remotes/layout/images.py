@@ -12,7 +12,7 @@ from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
 from dist_tool.spec.mediatypes import OCTET_STREAM, is_manifest_like
-from dist_tool.spec.reference import Hints, digest_in
+from dist_tool.spec.reference import Hints, digest_in, parse_reference
 from dist_tool.stream import CHUNK, Body
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -77,7 +77,14 @@ class Images:
     def _matching(self, entries: tuple[Descriptor, ...], name: str) -> list[Descriptor]:
         """The entries of a name: as it is written, as a whole reference, as this repository's tag; or by position."""
         whole = f"{self._name}:{name}"
-        for key, wanted in ((REF_NAME, name), (IMAGE_NAME, name), (REF_NAME, whole), (IMAGE_NAME, whole)):
+        # Docker and its kin write names in full: x/y:1 as docker.io/x/y:1.
+        for key, wanted in (
+            (REF_NAME, name),
+            (IMAGE_NAME, name),
+            (REF_NAME, whole),
+            (IMAGE_NAME, whole),
+            *_in_full(name),
+        ):
             if found := [entry for entry in entries if entry.annotations.get(key) == wanted]:
                 return found
         position = _POSITION.fullmatch(name)
@@ -141,6 +148,15 @@ class Images:
             return parse_json(data)
         except BadManifest as error:
             raise BadManifest(f"{self._tree.where}/{name}: {error.what}") from error
+
+
+def _in_full(name: str) -> list[tuple[str, str]]:
+    """What to look for where a name is short for one of docker.io."""
+    try:
+        full = str(parse_reference(name))
+    except InvalidArgument:
+        return []
+    return [(REF_NAME, full), (IMAGE_NAME, full)] if ":" in name else []
 
 
 def read_whole(body: Body, limit: int) -> bytes:

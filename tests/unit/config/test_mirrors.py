@@ -145,3 +145,12 @@ algorithms = ["md5"]
         DOCUMENT(value)
     lines = [str(error).partition(": ")[0].removeprefix("f.toml:") for error in value.source.faults]
     assert lines == ["2", "3", "6", "6", "7", "8", "11", "13"]
+
+
+@pytest.mark.parametrize("kind", ["store", "containerd"])
+def test_a_kind_with_a_place_of_its_own_needs_no_location(kind: str, tmp_path: Path) -> None:
+    settings = load(tmp_path, f'[[remote]]\nprefix = "docker.io"\n[[remote.mirror]]\nkind = "{kind}"\n')
+    locator = parse_locator("docker.io/library/redis")
+    table = settings.remote_for(locator)
+    assert table is not None
+    assert str(table.endpoints[0].rewrite(locator)) == f"{kind}::"

@@ -315,3 +315,11 @@ def test_an_entry_that_is_no_manifest_does_not_spoil_the_list(path: Path) -> Non
     write_blob(path, odd)
     rewrite_index(path, [odd.descriptor.to_json(), absent.descriptor.to_json()])
     assert list(remote(path).referrers(IMAGE.manifest.digest)) == []
+
+
+@pytest.mark.parametrize("name", ["x/y:1", "docker.io/x/y:1", "index.docker.io/x/y:1"])
+def test_a_short_name_is_found_as_docker_writes_it_in_full(tmp_path: Path, name: str) -> None:
+    only = image("in full")
+    layout = write_layout(tmp_path / "docker", {"docker.io/x/y:1": only, "other": image("other")})
+    remote = LayoutRemote(Locator("layout", str(layout)), Context())
+    assert remote.resolve(name, Hints()).digest == only.manifest.digest
