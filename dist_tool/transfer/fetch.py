@@ -157,7 +157,7 @@ class _InlineBody(Body):
     """The `data` of a descriptor: verified like everything else (behaviours B19)."""
 
     def __init__(self, desc: Descriptor, offset: int) -> None:
-        super().__init__(offset=offset, total=desc.size, media_type=desc.media_type)
+        super().__init__(offset=offset, total=desc.size, source="the remote", media_type=desc.media_type)
         self._rest = memoryview(desc.data or b"")[offset:]
 
     def readinto(self, view: memoryview) -> int:
