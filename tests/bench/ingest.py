@@ -27,4 +27,4 @@ def bench(directory: Path) -> None:
             Command("openssl dgst, and cp", copy, prepare=empty),
             Command("openssl dgst, and cp, synced", f"{copy} && sync {directory}/copy", prepare=empty),
         ]
-    compare("1 GiB into the store, synced", commands, rounds=3)
+    compare("1 GiB into the store, synced", commands)
