@@ -66,9 +66,8 @@ class Attempts:
         wait = self._wait(error)
         left = self._retry.remaining()
         if left is not None and wait >= left:
-            raise DeadlineExceeded(
-                f"the time given by --timeout ends before another try; last: {error.what}"
-            ) from error
+            late = f"the time given by --timeout ends before another try; last: {error.what}"
+            raise DeadlineExceeded(late, host=error.host, attempts=error.attempts) from error
         self._report(
             Notice("info", f"{error.what}; trying again in {wait:.1f} s ({self._failures}/{self._retry.attempts})")
         )

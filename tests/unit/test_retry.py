@@ -97,6 +97,16 @@ def test_a_wait_that_outlasts_the_deadline_is_not_begun() -> None:
     assert waits.slept == [0.3]
 
 
+def test_running_out_of_time_still_tells_of_every_attempt_and_of_the_host() -> None:
+    waits = Waits(deadline=time.monotonic() + 30)
+    waits.attempts.failed(ServerError("503"))
+    last = _limited(59)
+    last.host = "registry.example"
+    with pytest.raises(DeadlineExceeded) as caught:
+        waits.attempts.failed(last)
+    assert (caught.value.attempts, caught.value.host) == (("503", "429"), "registry.example")
+
+
 def test_time_is_up_when_it_is_up() -> None:
     assert Retry().remaining() is None
     left = Retry(deadline=time.monotonic() + 100).remaining()
