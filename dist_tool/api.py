@@ -44,7 +44,7 @@ def unheard(notice: Notice) -> None:
 class Event(NamedTuple):
     """Progress of one object: `offset` of `total` bytes (None: not known).
 
-    `resumed` counts bytes that were there before this session, so that rates stay true.
+    `resumed` counts bytes that were there before this run, so that rates stay true.
     `state`: `started`, `moving`, `waiting`, `done`, `exists` or `failed`.
     """
 

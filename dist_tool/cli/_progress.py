@@ -31,7 +31,7 @@ progress_option = click.option(
 
 
 class Tally:
-    """What is known of all objects: bytes of this session, and those that were there before apart."""
+    """What is known of all objects: bytes of this run, and those that were there before apart."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Event] = {}
