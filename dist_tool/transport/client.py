@@ -138,8 +138,9 @@ class Client:
     def fetch_url(self, url: str) -> Reply:
         """GET an absolute URL that content names (a foreign layer), with nothing of ours.
 
-        CVE-2020-15157: such a host gets no credentials, whatever it answers. Raises
-        PolicyRefused where the registry could not have redirected there either.
+        CVE-2020-15157: such a host gets no credentials, whatever it answers, and what it names
+        by a redirect gets none either, the registry itself included. Raises PolicyRefused where
+        the registry could not have redirected there.
         """
         origin = Origin.of(url)
         if origin == self.home:
@@ -150,7 +151,7 @@ class Client:
         attempts = Attempts(self._context.retry, self._context.report)
         while True:
             try:
-                return self._judged(self._session.follow(Request("GET", url)), (200,))
+                return self._judged(self._session.follow(Request("GET", url), foreign=True), (200,))
             except DistError as error:
                 attempts.failed(error)
 

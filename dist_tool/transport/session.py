@@ -190,8 +190,8 @@ class Session:
             session.mount(scheme, adapter)
         return session
 
-    def _session_for(self, origin: Origin) -> _Session:
-        if origin == self.home:
+    def _session_for(self, at_home: bool) -> _Session:
+        if at_home:
             return self._at_home
         with self._guard:
             if self._away is None:  # trust in a CA is no secret; certificates and skip_verify stay at home
@@ -203,15 +203,17 @@ class Session:
         limits, left = self._remote.timeout, self._retry.remaining()
         return limits.connect_s if left is None else min(limits.connect_s, left), limits.idle_s
 
-    def send(self, request: Request) -> Reply:
+    def send(self, request: Request, *, foreign: bool = False) -> Reply:
         """Send one request and return the answer's head.
 
-        Raises as `from_exception` maps, DeadlineExceeded where no time is left.
+        What is `foreign` has nothing of ours, not even where it leads home. Raises as
+        `from_exception` maps, DeadlineExceeded where no time is left.
         """
         origin = Origin.of(request.url)
-        session = self._session_for(origin)
+        at_home = origin == self.home and not foreign
+        session = self._session_for(at_home)
         headers = {"User-Agent": f"dist/{__version__}", "Accept-Encoding": "identity", **request.headers}
-        if origin == self.home:
+        if at_home:
             headers |= self._remote.header
         self._report(Notice("debug", f"> {request.method} {redact(request.url)}"))
         try:
@@ -228,14 +230,14 @@ class Session:
         self._report(Notice("debug", f"< {response.status_code} {redact(request.url)}"))
         return Reply(response, origin, request)
 
-    def follow(self, request: Request) -> Reply:
+    def follow(self, request: Request, *, foreign: bool = False) -> Reply:
         """Send, and follow redirects (behaviours B21, B22). GET and HEAD only.
 
-        Raises PolicyRefused for a redirect that must not be followed, ProtocolError for one
-        that cannot be.
+        `foreign` holds for every hop; see `send`. Raises PolicyRefused for a redirect that must
+        not be followed, ProtocolError for one that cannot be.
         """
         for _ in range(self._remote.redirect.max_hops + 1):
-            reply = self.send(request)
+            reply = self.send(request, foreign=foreign)
             if reply.status not in _REDIRECTS or "Location" not in reply.headers:
                 return reply
             reply.drain() if _is_short(reply) else reply.close()

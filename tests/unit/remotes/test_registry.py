@@ -387,6 +387,19 @@ def test_b48_a_foreign_layer_is_looked_for_at_the_registry_and_then_at_its_url(m
     assert mocked_registry.mock.calls[2].request.headers.keys() == {"User-Agent", "Accept-Encoding"}
 
 
+def test_b48_a_foreign_host_that_redirects_to_the_registry_brings_nothing_of_ours_there(
+    mocked_registry: MockedRegistry,
+) -> None:
+    _missing(mocked_registry, f"blobs/{LAYER.digest}")
+    _missing(mocked_registry, f"manifests/{LAYER.digest}")
+    back = f"https://{HOST}/v2/other/blobs/{LAYER.digest}"
+    mocked_registry.answer("GET", FOREIGN, 307, Location=back)
+    mocked_registry.answer("GET", back, body=LAYER.data)
+    remote = mocked_registry.remote(header={"x-tenant": "blue"})
+    assert _read(mocked_registry, remote, _foreign(FOREIGN)) == LAYER.data
+    assert mocked_registry.headers("x-tenant") == ["blue", "blue", None, None]
+
+
 def test_b48_a_foreign_host_that_asks_for_a_password_gets_none(mocked_registry: MockedRegistry) -> None:
     _missing(mocked_registry, f"blobs/{LAYER.digest}")
     _missing(mocked_registry, f"manifests/{LAYER.digest}")

@@ -399,6 +399,13 @@ def test_a_client_certificate_and_skipped_verification_end_at_the_remotes_own_or
     one.close()
     assert [r.certificate for r in (*home.log, *cdn.log)] == ["client of the tests", ""]
 
+    home.script("GET", "/c", faults.content(b"y"))
+    cdn.script("GET", "/b", faults.redirect(home.url("/c")))
+    one = _home(home, tls=own, redirect=Redirects(allow_private=True))
+    assert one.follow(Request("GET", cdn.url("/b", name="cdn.test")), foreign=True).read(9) == b"y"
+    one.close()
+    assert home.log[-1].certificate == ""
+
     home.script("GET", "/a", faults.redirect(cdn.url("/b", name="cdn.test")))
     one = _home(home, tls=replace(own, ca=(), skip_verify=True))
     with pytest.raises(DistError, match=r"cdn\.test:[0-9]+: the TLS certificate is not trusted"):
