@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dist_tool.config.options import Fetch, from_environ, imports_from_environ
 from dist_tool.config.others import OtherFiles
-from dist_tool.config.quantity import parse_bytes, parse_duration
+from dist_tool.config.quantity import parse_age, parse_bytes, parse_duration
 from dist_tool.config.reading import read_file
 from dist_tool.errors import InvalidArgument
 from dist_tool.settings import Pin, Policy, RemoteSettings, Settings
@@ -21,7 +21,7 @@ from dist_tool.settings import Pin, Policy, RemoteSettings, Settings
 if TYPE_CHECKING:
     from dist_tool.config.tables import Contents
 
-__all__ = ["candidates", "load", "parse_bytes", "parse_duration", "user_file"]
+__all__ = ["candidates", "load", "parse_age", "parse_bytes", "parse_duration", "user_file"]
 
 SYSTEM_DIRECTORY = "/etc/dist"
 

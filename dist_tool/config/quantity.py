@@ -17,22 +17,34 @@ _POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def parse_duration(text: str) -> float:
-    """Read `10s`, `1m30s`, `500ms`, `1.5h` or a plain number, which is seconds. The result is in seconds.
+    """A time to wait: `10s`, `1m30s`, `500ms`, `1.5h` or a plain number, which is seconds. The result is in seconds.
 
     Raises InvalidArgument for anything else, and for more than a week.
     """
+    return checked_seconds(_parse_seconds(text))
+
+
+def parse_age(text: str) -> float:
+    """A time that is over, written as a duration; the result is in seconds. Nobody waits for it: it may be long.
+
+    Raises InvalidArgument for what is no duration.
+    """
+    return _parse_seconds(text)
+
+
+def _parse_seconds(text: str) -> float:
     if _SECONDS.fullmatch(text):
-        return checked_seconds(float(text))
+        return float(text)
     match = _UNITS.fullmatch(text) if text else None
     if match is None:
         raise InvalidArgument(
             f"{printable(text, 80)!r} is not a duration", hint="expected seconds, or a form like 10s, 1m30s or 500ms"
         )
-    return checked_seconds(sum(float(part) * unit for part, unit in zip(match.groups("0"), _IN_SECONDS, strict=True)))
+    return sum(float(part) * unit for part, unit in zip(match.groups("0"), _IN_SECONDS, strict=True))
 
 
 def checked_seconds(seconds: float) -> float:
-    """`seconds` within the limits of a duration. Raises InvalidArgument, for `nan` too."""
+    """`seconds` within the limits of a time to wait. Raises InvalidArgument, for `nan` too."""
     if not 0 <= seconds <= LONGEST_S:
         raise InvalidArgument("a duration is between 0 and a week")
     return float(seconds)

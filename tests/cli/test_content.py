@@ -304,6 +304,22 @@ def test_ls_chooses(content, store, conditions, expected):
     assert out.split() == sorted(str(blobs[name].digest) for name in expected.split())
 
 
+def test_the_example_of_the_page_finds_what_nobody_used_for_a_month(content, store):
+    example = "ls -q --unnamed --older 720h"
+    assert f"dist content {example} |" in (ROOT / "docs" / "content.md").read_text(encoding="utf-8")
+    old, recent = put(store, b"old"), put(store, b"recent")
+    age(store, old, 31 * 86_400)
+    age(store, recent, 29 * 86_400)
+    assert content(*example.split()) == (0, f"{old.digest}\n", "")
+
+
+def test_gc_spares_what_was_used_within_a_grace_of_a_month(content, store):
+    old, recent = put(store, b"old"), put(store, b"recent")
+    age(store, old, 31 * 86_400)
+    age(store, recent, 29 * 86_400)
+    assert content("gc", "--grace", "720h")[:2] == (0, f"{old.digest}\n")
+
+
 def test_ls_of_given_blobs_goes_on_after_one_that_is_missing(content, store):
     desc = put(store, b"a", "name")
     code, out, err = content("ls", "-q", HELLO, "-", stdin=f"name\n\n{desc.digest}\n".encode())

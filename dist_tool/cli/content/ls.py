@@ -73,10 +73,10 @@ class _Conditions:
             numbers: dict[str, Any] = dict.fromkeys(("larger", "smaller", "older", "newer"))
         else:
             from dist_tool.cli._options import value_of
-            from dist_tool.config import parse_bytes, parse_duration
+            from dist_tool.config import parse_age, parse_bytes
 
             numbers = {name: value_of(f"--{name}", parse_bytes, texts[name]) for name in ("larger", "smaller")}
-            numbers |= {name: value_of(f"--{name}", parse_duration, texts[name]) for name in ("older", "newer")}
+            numbers |= {name: value_of(f"--{name}", parse_age, texts[name]) for name in ("older", "newer")}
         pairs = tuple((key, value if found else None) for key, found, value in (text.partition("=") for text in labels))
         return cls(numbers["larger"], numbers["smaller"], numbers["older"], numbers["newer"], pairs, named)
 

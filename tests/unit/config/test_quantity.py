@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dist_tool.config import parse_bytes, parse_duration
+from dist_tool.config import parse_age, parse_bytes, parse_duration
 from dist_tool.errors import InvalidArgument
 
 
@@ -62,6 +62,19 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_durations_of_more_than_a_week_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="between 0 and a week"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0.0), ("1m30s", 90.0), ("720h", 2_592_000.0), ("876000h", 3.1536e9)]
+)
+def test_an_age_may_be_of_more_than_a_week(text: str, seconds: float) -> None:
+    assert parse_age(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "30d", "inf", "nan"])
+def test_what_is_no_duration_is_no_age(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="is not a duration"):
+        parse_age(text)
 
 
 @pytest.mark.parametrize(
