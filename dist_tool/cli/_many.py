@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dist_tool.cli._errors import write_error
+from dist_tool.cli._input import stdin_lines
 from dist_tool.cli._output import file_sink, write_stdout
 from dist_tool.errors import DistError, LocalFailure
 from dist_tool.spec.descriptor import Descriptor
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from dist_tool.cli._delivery import Delivery
     from dist_tool.cli._fetching import Fetching
     from dist_tool.cli._options import Common
-
-_LONGEST_LINE = 64 << 10
-_READ = 64 << 10
 
 
 class _Incomplete(Exception):
@@ -71,25 +69,10 @@ def _reported(fetching: Fetching, line: Line, error: DistError, *, as_json: bool
 def read_lines(separator: bytes) -> Iterator[Line]:
     """The lines of standard input as they come; empty ones are passed over.
 
-    Raises LocalFailure for a line without end: nothing here grows with the input.
+    Raises LocalFailure, for a line that is too long as well.
     """
-    rest = b""
-    number = 0
-    while data := _read_stdin():
-        *lines, rest = (rest + data).split(separator)
-        if len(rest) > _LONGEST_LINE:
-            raise LocalFailure(f"standard input: a line of more than {_LONGEST_LINE} bytes")
-        for line in lines:
-            number += 1
-            yield from _line(number, line)
-    yield from _line(number + 1, rest)
-
-
-def _read_stdin() -> bytes:
-    try:
-        return os.read(0, _READ)
-    except OSError as error:
-        raise LocalFailure(f"standard input: {error.strerror}") from error
+    for number, line in enumerate(stdin_lines(separator), 1):
+        yield from _line(number, line)
 
 
 def _line(number: int, data: bytes) -> Iterator[Line]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,7 @@ def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions]
     whatever the layer holds. What was applied before an error stays: see `dist unpack` for all
     or nothing.
     """
+    from dist_tool.cli._input import read_stdin
     from dist_tool.cli._output import print_line
     from dist_tool.layers.apply import apply_layer
     from dist_tool.spec.digest import Digest
@@ -43,7 +43,7 @@ def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions]
     common.settings()
     root = _open(directory)
     try:
-        applied = apply_layer(_read, root, options, diff_id=expected, report=common.report)
+        applied = apply_layer(read_stdin, root, options, diff_id=expected, report=common.report)
     finally:
         os.close(root)
     print_line(str(applied.diff_id))
@@ -55,10 +55,3 @@ def _open(directory: str) -> int:
         return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise LocalFailure(f"{directory}: {error.strerror}") from error
-
-
-def _read(size: int) -> bytes:
-    try:
-        return os.read(sys.stdin.fileno(), size)
-    except OSError as error:
-        raise LocalFailure(f"standard input: {error.strerror}") from error

@@ -44,13 +44,15 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
 
 
 def _credentials(username: str | None, password_stdin: bool) -> Credentials:
+    from dist_tool.cli._input import input_failures
     from dist_tool.errors import InvalidArgument
     from dist_tool.transport.auth_file import Credentials
 
     if password_stdin:
         if not username:
             raise InvalidArgument("--password-stdin needs --username")
-        data = sys.stdin.buffer.read(_LONGEST + 1)
+        with input_failures():
+            data = sys.stdin.buffer.read(_LONGEST + 1)
         # One line end is that of the command that printed it; more may be meant.
         password = data.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
         if not password or len(data) > _LONGEST:

@@ -179,7 +179,17 @@ def test_9_standard_output_that_is_closed(command: str) -> None:
     assert result.stderr.startswith("dist: ")
 
 
-@pytest.mark.parametrize("command", ["fetch ./img --stdin", "apply target", "content ingest nothing"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fetch ./img --stdin",
+        "apply target",
+        "content ingest nothing",
+        "content rm -",
+        "content ls -",
+        "login registry.invalid -u me --password-stdin",
+    ],
+)
 def test_9_standard_input_that_is_closed_is_not_an_empty_one(command: str) -> None:
     fails(shell(f"dist {command} <&-"), 9, "standard input: Bad file descriptor")
 

@@ -83,7 +83,9 @@ def words(arguments: Sequence[str]) -> Iterator[str]:
         if argument != "-":
             yield argument
             continue
-        for line in sys.stdin.buffer if sys.stdin else ():
+        from dist_tool.cli._input import stdin_lines
+
+        for line in stdin_lines():
             if word := line.decode("utf-8", "surrogateescape").strip():
                 yield word
 

@@ -134,15 +134,12 @@ def _read(writer: DiskWriter) -> None:
     import io
     from contextlib import suppress
 
-    from dist_tool.errors import LocalFailure
+    from dist_tool.cli._input import input_failures
 
     with suppress(AttributeError, OSError):  # Linux, and a pipe: fewer turns between the two processes
         fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _PIPE)
-    with io.FileIO(0, closefd=False) as source:
-        try:
-            writer.fill(source)
-        except OSError as error:
-            raise LocalFailure(f"standard input: {error.strerror}") from error
+    with input_failures(), io.FileIO(0, closefd=False) as source:
+        writer.fill(source)
 
 
 def _name(store: DiskStore, name: str, digest: Digest, media_type: str | None) -> None:
