@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -274,7 +274,7 @@ def fetch_known(
 
 def _deliver(opened: Opened, ref: str, sink: Sink, options: Options) -> Descriptor:
     """Write an opened object to `sink` and close it; `ref` is its name for those who watch."""
-    with closing(watched(opened.source, ref, options.progress)) as source:
+    with watched(opened.source, ref, options.progress) as source:
         size = pump(source, opened.verifier, sink, small=options.small)
     options.progress(Event(ref, size, size, "done"))
     desc = opened.desc or Descriptor(opened.verifier.actual())

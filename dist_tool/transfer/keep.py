@@ -96,12 +96,12 @@ def _rejected(remote: Remote, desc: Descriptor, error: DataLoss) -> bool:
 def _fill(remote: Remote, writer: DiskWriter, desc: Descriptor, options: Options) -> Descriptor:
     source = open_source(remote, desc, _WriterJudge(writer, desc), options)
     source.start_at(writer.offset)
-    with closing(watched(source, str(desc.digest), options.progress)) as watching:
+    with watched(source, str(desc.digest), options.progress) as watching:
         if writer.digest() != desc.digest:  # an earlier session may have ended just before its commit
             writer.fill(watching)
             while writer.digest() != desc.digest and source.reopen_past_end():
                 writer.fill(watching)
-    committed = writer.commit(replace(desc, data=None))
+        committed = writer.commit(replace(desc, data=None))
     options.progress(Event(str(desc.digest), writer.offset, writer.offset, "done", writer.resumed))
     return replace(committed, media_type=source.media_type or desc.media_type)
 

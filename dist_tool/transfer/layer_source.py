@@ -19,7 +19,7 @@ from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Locator
 from dist_tool.stream import CHUNK, VerifiedReader
 from dist_tool.transfer.fetch import Options, open_descriptor
-from dist_tool.transfer.watch import watched
+from dist_tool.transfer.watch import watching
 
 _STOP_S = 2.0  # a worker that waits for a silent source is left behind (it is a daemon)
 AHEAD = 4  # layers fetched at the same time
@@ -38,7 +38,7 @@ def layer_opener(remote: Remote, options: Options) -> OpenLayer:
 
     def open_layer(desc: Descriptor) -> VerifiedReader:
         opened = open_descriptor(remote, replace(desc, data=None, annotations={}), options=options)
-        return VerifiedReader(watched(opened.source, str(desc.digest), options.progress), opened.verifier)
+        return VerifiedReader(watching(opened.source, str(desc.digest), options.progress), opened.verifier)
 
     return open_layer
 

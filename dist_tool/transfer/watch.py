@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
 from dist_tool.api import Event, Progress, unseen
+from dist_tool.errors import AlreadyExists
 from dist_tool.stream import Readable, ResumingReader
 
 
@@ -10,6 +14,7 @@ class Watched:
     """A source whose every read becomes an `Event`; `ref` names the object there."""
 
     def __init__(self, source: ResumingReader, ref: str, progress: Progress) -> None:
+        self._over = False
         self._source = source
         self._ref = ref
         self._progress = progress
@@ -21,7 +26,11 @@ class Watched:
 
     def readinto(self, view: memoryview, /) -> int:
         """Fill a part of `view`; 0 at the end."""
-        got = self._source.readinto(view)
+        try:
+            got = self._source.readinto(view)
+        except BaseException:
+            self.failed()
+            raise
         self._tell("moving")
         return got
 
@@ -29,11 +38,34 @@ class Watched:
         """See `ResumingReader`."""
         return self._source.reopen_past_end()
 
+    def failed(self) -> None:
+        """Tell, once, that there will be no more."""
+        if not self._over:
+            self._over = True
+            self._tell("failed")
+
     def close(self) -> None:
         """Let go of the source. Idempotent."""
         self._source.close()
 
 
-def watched(source: ResumingReader, ref: str, progress: Progress) -> Readable:
-    """`source`, watched where anybody watches."""
+@contextmanager
+def watched(source: ResumingReader, ref: str, progress: Progress) -> Iterator[Readable]:
+    """`source`, watched where anybody watches, and closed at the end.
+
+    Where the block ends by an exception, that is the end of the object for those who watch too.
+    """
+    with closing(watching(source, ref, progress)) as seen:
+        try:
+            yield seen
+        except AlreadyExists:  # no failure: another had it first
+            raise
+        except BaseException:
+            if isinstance(seen, Watched):
+                seen.failed()
+            raise
+
+
+def watching(source: ResumingReader, ref: str, progress: Progress) -> Readable:
+    """`source`, watched where anybody watches, for whoever closes it."""
     return source if progress is unseen else Watched(source, ref, progress)

@@ -133,3 +133,11 @@ def test_an_empty_object_is_kept_like_any_other(store: DiskStore) -> None:
     fetch_kept(Source(b""), store, Descriptor(empty.digest), out.extend, ONCE)
     assert not out
     assert store.size(empty.digest) == 0
+
+
+@pytest.mark.parametrize("source", [Source(cut_at=5), Source(random_bytes("lie", 3 << 20))], ids=["cut", "wrong"])
+def test_an_object_that_fails_ends_once_for_those_who_watch(store: DiskStore, source: Source) -> None:
+    events: list[Event] = []
+    with pytest.raises((Truncated, DigestMismatch)):
+        taken(source, store, ONCE._replace(progress=events.append))
+    assert [event.state for event in events if event.state not in ("started", "moving")] == ["failed"]
