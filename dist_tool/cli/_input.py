@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dist_tool.errors import LocalFailure
+from dist_tool.errors import InvalidArgument, LocalFailure
 
 _STDIN = 0
 _READ = 64 << 10
@@ -31,12 +31,12 @@ def read_stdin(size: int = _READ) -> bytes:
 def stdin_lines(separator: bytes = b"\n") -> Iterator[bytes]:
     """The lines as they come, without their ends.
 
-    Raises LocalFailure, for a line without end too: nothing here grows with the input.
+    Raises LocalFailure, and InvalidArgument for a line without end: nothing here grows with the input.
     """
     rest = b""
     while data := read_stdin():
         *lines, rest = (rest + data).split(separator)
         yield from lines
         if len(rest) > _LONGEST_LINE:
-            raise LocalFailure(f"standard input: a line of more than {_LONGEST_LINE} bytes")
+            raise InvalidArgument(f"standard input: a line of more than {_LONGEST_LINE} bytes")
     yield rest

@@ -69,7 +69,7 @@ def _reported(fetching: Fetching, line: Line, error: DistError, *, as_json: bool
 def read_lines(separator: bytes) -> Iterator[Line]:
     """The lines of standard input as they come; empty ones are passed over.
 
-    Raises LocalFailure, for a line that is too long as well.
+    Raises LocalFailure, InvalidArgument for a line that is too long.
     """
     for number, line in enumerate(stdin_lines(separator), 1):
         yield from _line(number, line)

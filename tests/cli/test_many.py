@@ -210,6 +210,13 @@ def test_options_that_do_not_go_together_are_refused_before_anything_is_done(arg
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("ending", [[], ["-0"]])
+def test_a_line_without_end_is_a_usage_error(locator: str, ending: list[str]) -> None:
+    done = run_dist(["fetch", locator, "-", *ending], stdin=b"x" * 200_000)
+    assert (done.stdout, done.code) == (b"", 2)
+    assert "standard input: a line of more than 65536 bytes" in done.stderr
+
+
 def test_progress_as_json_counts_every_object(locator: str) -> None:
     done = run_dist(["fetch", locator, "-", "--progress", "json"], stdin=LINES)
     events = [json.loads(line)["progress"] for line in done.stderr.splitlines()]
