@@ -85,7 +85,7 @@ class Client:
         """
         authorization = self._auth.authorization(scopes)
         moved = False
-        for _ in range(_MOST_CHALLENGES):
+        for left in reversed(range(_MOST_CHALLENGES)):
             headers = {**request.headers, "Authorization": authorization} if authorization else request.headers
             reply = self._session.follow(request._replace(headers=headers))
             self._show_warnings(reply)
@@ -97,7 +97,8 @@ class Client:
             if reply.status != 401 or reply.origin != self.home:
                 self._auth.accepted(scopes, authorization)
                 return reply
-            authorization = self._answer(reply, scopes, authorization)
+            if left:  # for the last nobody would use the answer
+                authorization = self._answer(reply, scopes, authorization)
         return reply
 
     def _answer(self, reply: Reply, scopes: tuple[str, ...], sent: str) -> str:

@@ -99,3 +99,20 @@ def test_the_objects_of_a_session_do_not_show_secrets(server: FaultServer, setti
     remote = RemoteSettings(header={"x-tenant": HEADER}, proxy=f"http://me:{PASSWORD}@proxy.test:1")
     _no_secrets(repr(remote))
     _no_secrets(repr(Settings(environ={"TOKEN": TOKEN}, remotes=(remote,))))
+
+
+def test_no_token_is_asked_for_that_no_request_would_carry(
+    servers: OpenServer, server: FaultServer, settings: Settings
+) -> None:
+    """The third 401 is the last, even where it demands a further scope."""
+    cdn = servers()
+    cdn.always("GET", "/blob", faults.status(403))
+    tokens = _registry(server, faults.status(404))
+    first, further = (
+        faults.challenge(server.url("/token"), f"repository:{name}:pull") for name in (REPOSITORY, "team/base")
+    )
+    server.script("GET", PATH, first, redirect(cdn.url("/blob")), further)
+    outcome = fetch(f"{server.host}/{REPOSITORY}", BLOB.digest, settings=settings, attempts=1)
+    assert outcome.error is not None
+    assert len(server.requests("GET", PATH)) == 3
+    assert len(tokens.issued) == 1
