@@ -156,7 +156,8 @@ class RemoteSettings:
         # A mirror may be of another kind than the name that it serves.
         kind = self.kind or (_DEFAULT_KIND if locator.kind in ("", _DEFAULT_KIND) else locator.kind)
         if not self.location:
-            return Locator(kind, "" if kind in _OWN_PLACE else locator.rest)
+            # A name says nothing about such a place; `KIND::REST` itself does.
+            return Locator(kind, "" if kind in _OWN_PLACE and locator.kind != kind else locator.rest)
         path = self.prefix.partition("/")[2]
         rest = locator.path.removeprefix(path).removeprefix("/")
         place = self._placed(kind, rest)

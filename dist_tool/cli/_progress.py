@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _BARS_AFTER_S = 0.5  # nothing is drawn, and rich not loaded, for what is done sooner
 _PLAIN_EVERY_S = 5.0
 _JSON_EVERY_S = 0.25
+_WIDE = 70  # columns of a terminal that has room for speed and time
 _ENDED = frozenset({"done", "exists", "failed"})
 
 progress_option = click.option(
@@ -139,15 +140,15 @@ class Bars:
         from rich import progress as rich_progress
         from rich.console import Console
 
-        self._progress = rich_progress.Progress(
+        console = Console(stderr=True)
+        columns: list[rich_progress.ProgressColumn] = [
             rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(),
             rich_progress.DownloadColumn(binary_units=True),
-            rich_progress.TransferSpeedColumn(),
-            rich_progress.TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        ]
+        if console.width >= _WIDE:  # on a narrow terminal a bar would take two lines
+            columns += [rich_progress.TextColumn("{task.fields[rate]}"), rich_progress.TimeRemainingColumn()]
+        self._progress = rich_progress.Progress(*columns, console=console, transient=True)
         self._progress.start()
 
     def _show(self, event: Event) -> None:
@@ -158,8 +159,10 @@ class Bars:
             return
         if task is None:
             name = printable(event.ref.partition(":")[2][:12] or event.ref, 40)
-            task = self._tasks[event.ref] = self._progress.add_task(name, total=event.total)
+            task = self._tasks[event.ref] = self._progress.add_task(name, total=event.total, rate="")
         self._progress.update(task, completed=event.offset, total=event.total)
+        speed = next((each.speed for each in self._progress.tasks if each.id == task), None)
+        self._progress.update(task, rate=f"{_size(speed)}/s" if speed else "")
 
     def close(self) -> None:
         """Take the bars away."""

@@ -154,3 +154,9 @@ def test_a_kind_with_a_place_of_its_own_needs_no_location(kind: str, tmp_path: P
     table = settings.remote_for(locator)
     assert table is not None
     assert str(table.endpoints[0].rewrite(locator)) == f"{kind}::"
+
+
+@pytest.mark.parametrize("kind", ["store", "containerd"])
+def test_a_place_that_is_named_outright_stays_what_was_named(kind: str) -> None:
+    locator = Locator(kind, "/srv/content")
+    assert RemoteSettings().rewrite(locator) == locator
