@@ -22,7 +22,7 @@ from dist_tool.api import (
     unheard,
     unseen,
 )
-from dist_tool.errors import DataLoss, DistError, InvalidArgument, NoDigest, SizeMismatch
+from dist_tool.errors import DataLoss, DistError, InvalidArgument, LimitExceeded, NoDigest, SizeMismatch
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints, Locator, parse_locator, parse_object
@@ -265,7 +265,9 @@ def fetch_known(
                 opened = open_descriptor(remote, desc, hints, options)
                 done = _deliver(opened, ref, spool.write, options._replace(small=0))
             except DataLoss as error:
-                if not remote.reject(desc.digest, error):
+                # The user's own limit and size are final: no place is wrong for that.
+                own = isinstance(error, LimitExceeded) or (isinstance(error, SizeMismatch) and hints.size is not None)
+                if own or not remote.reject(desc.digest, error):
                     raise
                 continue
             spool.copy_to(sink)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dist_tool.api import Alternatives, Event, Listeners, Notice, Remote
-from dist_tool.errors import AlreadyExists, DataLoss, SizeMismatch
+from dist_tool.errors import AlreadyExists, DataLoss, LimitExceeded, SizeMismatch
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints
@@ -90,6 +90,8 @@ def keep(remote: Remote, store: DiskStore, desc: Descriptor, options: Options = 
 
 
 def _rejected(remote: Remote, desc: Descriptor, error: DataLoss) -> bool:
+    if isinstance(error, LimitExceeded):  # the user's own, and final
+        return False
     return isinstance(remote, Alternatives) and remote.reject(desc.digest, error)
 
 

@@ -12,13 +12,23 @@ import pytest
 from support.content import blob, random_bytes
 
 from dist_tool.api import Notice
-from dist_tool.errors import DigestMismatch, DistError, NotFound, PermissionDenied, Truncated, Unavailable, Unsupported
+from dist_tool.errors import (
+    DigestMismatch,
+    DistError,
+    LimitExceeded,
+    NotFound,
+    PermissionDenied,
+    SizeMismatch,
+    Truncated,
+    Unavailable,
+    Unsupported,
+)
 from dist_tool.remotes.mirrored import MirroredRemote, Place
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints
 from dist_tool.stream import Body
-from dist_tool.transfer.fetch import Options, fetch_to
+from dist_tool.transfer.fetch import Options, fetch_known, fetch_to
 
 _T = TypeVar("_T")
 
@@ -137,8 +147,22 @@ def test_a_lying_place_delivers_nothing_and_the_next_is_asked(content: object) -
 def test_a_place_that_declares_another_size_than_expected_is_passed_over() -> None:
     out = bytearray()
     remote = mirrored(Source(SMALL.data + b"x"), Source(SMALL.data))
-    fetch_to(remote, str(SMALL.digest), out.extend, Hints(size=len(SMALL.data)), PATIENT)
+    fetch_known(remote, SMALL.descriptor, out.extend, options=PATIENT)
     assert out == SMALL.data
+
+
+@pytest.mark.parametrize(
+    ("hints", "limit", "error"), [(Hints(size=10), None, SizeMismatch), (Hints(), 10, LimitExceeded)]
+)
+def test_a_size_or_limit_of_the_users_own_is_final_and_no_place_is_blamed(
+    hints: Hints, limit: int | None, error: type[DistError]
+) -> None:
+    first, second = Source(SMALL.data), Source(SMALL.data)
+    notices: list[Notice] = []
+    remote = mirrored(first, second, notices=notices)
+    with pytest.raises(error):
+        fetch_to(remote, str(SMALL.digest), bytearray().extend, hints, PATIENT._replace(limit=limit))
+    assert (len(first.asked), second.asked, notices) == (1, [], [])
 
 
 def test_five_dead_or_lying_places_and_a_sound_one_end_with_the_right_bytes() -> None:

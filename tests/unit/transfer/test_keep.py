@@ -9,9 +9,10 @@ import pytest
 from support.content import blob, random_bytes
 
 from dist_tool.api import Event
-from dist_tool.errors import DigestMismatch, NotFound, SizeMismatch, Truncated
+from dist_tool.errors import DigestMismatch, DistError, LimitExceeded, NotFound, SizeMismatch, Truncated
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints, parse_object
 from dist_tool.store.disk import DiskStore
 from dist_tool.stream import Body
@@ -141,3 +142,17 @@ def test_an_object_that_fails_ends_once_for_those_who_watch(store: DiskStore, so
     with pytest.raises((Truncated, DigestMismatch)):
         taken(source, store, ONCE._replace(progress=events.append))
     assert [event.state for event in events if event.state not in ("started", "moving")] == ["failed"]
+
+
+def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed_for_it(store: DiskStore) -> None:
+    class Two(Source):
+        rejected = 0
+
+        def reject(self, digest: Digest, error: DistError) -> bool:
+            self.rejected += 1
+            return self.rejected < 3
+
+    remote = Two()
+    with pytest.raises(LimitExceeded):
+        taken(remote, store, ONCE._replace(limit=10))
+    assert remote.rejected == 0
