@@ -265,9 +265,8 @@ def fetch_known(
                 opened = open_descriptor(remote, desc, hints, options)
                 done = _deliver(opened, ref, spool.write, options._replace(small=0))
             except DataLoss as error:
-                # The user's own limit and size are final: no place is wrong for that.
-                own = isinstance(error, LimitExceeded) or (isinstance(error, SizeMismatch) and hints.size is not None)
-                if own or not remote.reject(desc.digest, error):
+                # The user's own limit is final: no place is wrong for that. A size may be the place's lie.
+                if isinstance(error, LimitExceeded) or not remote.reject(desc.digest, error):
                     raise
                 continue
             spool.copy_to(sink)

@@ -151,18 +151,28 @@ def test_a_place_that_declares_another_size_than_expected_is_passed_over() -> No
     assert out == SMALL.data
 
 
-@pytest.mark.parametrize(
-    ("hints", "limit", "error"), [(Hints(size=10), None, SizeMismatch), (Hints(), 10, LimitExceeded)]
-)
-def test_a_size_or_limit_of_the_users_own_is_final_and_no_place_is_blamed(
-    hints: Hints, limit: int | None, error: type[DistError]
-) -> None:
-    first, second = Source(SMALL.data), Source(SMALL.data)
+def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed() -> None:
+    sources = Source(SMALL.data), Source(SMALL.data)
     notices: list[Notice] = []
-    remote = mirrored(first, second, notices=notices)
-    with pytest.raises(error):
-        fetch_to(remote, str(SMALL.digest), bytearray().extend, hints, PATIENT._replace(limit=limit))
-    assert (len(first.asked), second.asked, notices) == (1, [], [])
+    options = PATIENT._replace(limit=10)
+    with pytest.raises(LimitExceeded):
+        fetch_to(mirrored(*sources, notices=notices), str(SMALL.digest), lambda _: None, Hints(), options)
+    assert [source.asked for source in sources] == [[0], []]
+    assert not [notice for notice in notices if notice.level == "warning"]
+
+
+def test_with_a_size_hint_a_place_that_declares_another_size_is_passed_over_too() -> None:
+    out = bytearray()
+    remote = mirrored(Source(SMALL.data + b"x"), Source(SMALL.data))
+    fetch_to(remote, str(SMALL.digest), out.extend, Hints(size=len(SMALL.data)), PATIENT)
+    assert out == SMALL.data
+
+
+def test_a_wrong_size_hint_is_exit_5_once_every_place_has_contradicted_it() -> None:
+    with pytest.raises(SizeMismatch):
+        fetch_to(
+            mirrored(Source(SMALL.data), Source(SMALL.data)), str(SMALL.digest), lambda _: None, Hints(size=10), PATIENT
+        )
 
 
 def test_five_dead_or_lying_places_and_a_sound_one_end_with_the_right_bytes() -> None:
