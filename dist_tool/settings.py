@@ -297,6 +297,12 @@ class Settings:
     pins: Mapping[str, Pin] = field(default_factory=dict)
     others: Others = field(default_factory=Nobody, repr=False, compare=False)
 
+    def at_home(self, path: str) -> str:
+        """A path, its `~` being the environment's home directory."""
+        if path == "~" or path.startswith("~/"):
+            return self.environ.get("HOME", "~") + path[1:]
+        return path
+
     def remote_for(self, locator: Locator, name: ObjectName | None = None) -> RemoteSettings | None:
         """The table for a locator: of those that match, the longest prefix, a wildcard's last of all.
 

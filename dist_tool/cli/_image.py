@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from dist_tool.cli._options import Common, fetch_options
+from dist_tool.cli._options import Common, fetch_options, gathered
 from dist_tool.cli._progress import as_progress, choose, progress_option
 from dist_tool.errors import DistError
 
@@ -71,16 +71,7 @@ class Wanted(NamedTuple):
 
 def image_options(function: _F) -> _F:
     """--platform, --store and --progress; the command gets `wanted`."""
-
-    def invoke(*args: Any, platform: str | None, store: bool | None, progress: str, **kwargs: Any) -> Any:
-        return function(*args, wanted=Wanted(platform, store, progress), **kwargs)
-
-    invoke.__doc__, invoke.__name__ = function.__doc__, function.__name__
-    vars(invoke).update(vars(function))  # click keeps earlier options there
-    wrapped: Any = invoke
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[no-any-return]
+    return gathered(function, "wanted", Wanted, _OPTIONS)
 
 
 _OPTIONS = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from dist_tool.cli._options import decorated, value_of
 from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def limit_options(function: _F) -> _F:
         given = {name: kwargs.pop(name) for name in _LIMITS}
         return function(*args, limits=lambda: _limits(given), **kwargs)
 
-    return _decorated(invoke, function, _LIMIT_OPTIONS)
+    return decorated(invoke, function, _LIMIT_OPTIONS)
 
 
 def apply_options(function: _F) -> _F:
@@ -35,15 +36,7 @@ def apply_options(function: _F) -> _F:
         given = {name: kwargs.pop(name) for name in (*_LIMITS, *_WAYS)}
         return function(*args, how=lambda: _apply_options(given), **kwargs)
 
-    return _decorated(invoke, function, (*_APPLY_OPTIONS, *_LIMIT_OPTIONS))
-
-
-def _decorated(invoke: Any, function: _F, options: tuple[Any, ...]) -> _F:
-    invoke.__doc__, invoke.__name__ = function.__doc__, function.__name__
-    vars(invoke).update(vars(function))  # click keeps earlier options there
-    for option in reversed(options):
-        invoke = option(invoke)
-    return invoke  # type: ignore[no-any-return]
+    return decorated(invoke, function, (*_APPLY_OPTIONS, *_LIMIT_OPTIONS))
 
 
 def _limits(given: dict[str, Any]) -> Limits:
@@ -51,10 +44,8 @@ def _limits(given: dict[str, Any]) -> Limits:
     from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
 
     def size(name: str, default: int) -> int:
-        try:
-            return default if given[name] is None else parse_bytes(given[name])
-        except InvalidArgument as error:
-            raise InvalidArgument(f"--{name.replace('_', '-')}: {error.what}", hint=error.hint) from error
+        parsed = value_of(f"--{name.replace('_', '-')}", parse_bytes, given[name])
+        return default if parsed is None else parsed
 
     default = DEFAULT_LIMITS
     return Limits(

@@ -23,6 +23,20 @@ _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+def show_notice(notice: Notice, *, verbose: bool = False) -> None:
+    """Show a notice on standard error; those of level `debug` only if `verbose`."""
+    if notice.level == "debug" and not verbose:
+        return
+    from dist_tool.errors import printable
+
+    prefix = "warning: " if notice.level == "warning" else ""
+    try:
+        sys.stderr.write(f"dist: {prefix}{printable(notice.text)}\n")
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody listens: no reason to stop the transfer
+
+
 class Common(NamedTuple):
     """The values of `common_options`."""
 
@@ -35,16 +49,8 @@ class Common(NamedTuple):
 
     def report(self, notice: Notice) -> None:
         """Show a notice on standard error, if it is wanted."""
-        if self.quiet or (notice.level == "debug" and not self.verbose):
-            return
-        from dist_tool.errors import printable
-
-        prefix = "warning: " if notice.level == "warning" else ""
-        try:
-            sys.stderr.write(f"dist: {prefix}{printable(notice.text)}\n")
-            sys.stderr.flush()
-        except OSError:
-            pass  # nobody listens: no reason to stop the transfer
+        if not self.quiet:
+            show_notice(notice, verbose=self.verbose)
 
     def settings(
         self, *, max_size: str | None = None, lenient: bool | None = None, store: bool | None = None
@@ -68,9 +74,9 @@ class Common(NamedTuple):
         """The local store, where one is to be used."""
         if not settings.store:
             return None
-        from dist_tool.store import default_path, open_store
+        from dist_tool.store import open_store, place
 
-        return open_store(settings.store_path or default_path(settings.environ), self.report)
+        return open_store(place(settings), self.report)
 
 
 def value_of(option: str, parse: Callable[[str], _T], text: str | None) -> _T | None:
@@ -104,8 +110,12 @@ def gathered(function: _F, name: str, kind: Any, options: Sequence[Callable[[Any
         values = {field: kwargs.pop(field) for field in kind._fields}
         return function(*args, **kwargs, **{name: kind(**values)})
 
-    invoke.__doc__ = function.__doc__
-    invoke.__name__ = function.__name__
+    return decorated(invoke, function, options)
+
+
+def decorated(invoke: Callable[..., Any], function: _F, options: Sequence[Callable[[Any], Any]]) -> _F:
+    """`invoke` in the place of the command `function`, with further options before the ones it has."""
+    invoke.__doc__, invoke.__name__ = function.__doc__, function.__name__
     vars(invoke).update(vars(function))  # click keeps earlier options there
     wrapped: Any = invoke
     for option in reversed(options):

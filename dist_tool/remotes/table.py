@@ -97,9 +97,7 @@ def _governed(remote: Remote, locator: Locator, settings: Settings) -> Remote:
 
 
 def _local(locator: Locator, settings: Settings) -> Locator:
-    path = locator.rest
-    if path == "~" or path.startswith("~/"):
-        path = settings.environ.get("HOME", "~") + path[1:]
+    path = settings.at_home(locator.rest)
     if os.path.isdir(path):
         if not os.path.exists(os.path.join(path, "oci-layout")):
             raise InvalidArgument(f"{locator} is not an image layout", hint="there is no oci-layout in it")

@@ -13,6 +13,7 @@ from dist_tool.api import Report, unheard
 from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from dist_tool.settings import Settings
     from dist_tool.store.disk import DiskStore
 
 
@@ -30,6 +31,11 @@ def default_path(environ: Mapping[str, str]) -> str:
     if not home:
         raise InvalidArgument("there is no place for a store", hint="set DIST_STORE, XDG_DATA_HOME or HOME")
     return f"{home}/.local/share/dist/store"
+
+
+def place(settings: Settings) -> str:
+    """Where the user's store is: as configured, else `default_path`. Raises as that does."""
+    return settings.store_path or default_path(settings.environ)
 
 
 def open_store(path: str, report: Report = unheard) -> DiskStore:

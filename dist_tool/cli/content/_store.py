@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from dist_tool.cli._options import decorated, show_notice
+
 if TYPE_CHECKING:
-    from dist_tool.api import Notice
     from dist_tool.spec.digest import Digest
     from dist_tool.store.disk import DiskStore
 
@@ -37,44 +37,24 @@ def store_options(function: _F) -> _F:
             kwargs.pop(name)  # for main and for `Failures`
         return function(*args, store=_open(root), **kwargs)
 
-    invoke.__doc__ = function.__doc__
-    invoke.__name__ = function.__name__
-    vars(invoke).update(vars(function))  # click keeps earlier options there
-    wrapped: Any = invoke
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped  # type: ignore[no-any-return]
+    return decorated(invoke, function, _OPTIONS)
 
 
 def _open(root: str | None) -> DiskStore:
     from dist_tool.store import open_store
 
-    return open_store(os.path.expanduser(_usual_place() if root is None else root), say)
+    return open_store(os.path.expanduser(_usual_place() if root is None else root), show_notice)
 
 
 def _usual_place() -> str:
     """Where `dist fetch --store` keeps things: the environment's place, the configured one, the default."""
-    from dist_tool.store import default_path
+    from dist_tool.store import default_path, place
 
     if os.environ.get("DIST_STORE"):
         return default_path(os.environ)
     from dist_tool.config import load
 
-    return load(os.environ).store_path or default_path(os.environ)
-
-
-def say(notice: Notice) -> None:
-    """Show a notice on standard error."""
-    from dist_tool.errors import printable
-
-    if notice.level == "debug":
-        return
-    prefix = "warning: " if notice.level == "warning" else ""
-    try:
-        sys.stderr.write(f"dist: {prefix}{printable(notice.text)}\n")
-        sys.stderr.flush()
-    except OSError:
-        pass  # nobody listens: no reason to stop
+    return place(load(os.environ))
 
 
 def words(arguments: Sequence[str]) -> Iterator[str]:

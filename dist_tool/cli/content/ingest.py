@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from dist_tool.cli.content._store import labels_of, say, store_options
+from dist_tool.cli._options import show_notice
+from dist_tool.cli.content._store import labels_of, store_options
 
 if TYPE_CHECKING:
     from dist_tool.spec.descriptor import Descriptor
@@ -119,7 +120,7 @@ def _writer(store: DiskStore, wanted: _Wanted, desc: Descriptor | None) -> DiskW
 
     if desc is None or wanted.appends:
         return store.writer(wanted.ref, desc)
-    return wait_for_writer(store, wanted.ref, desc, Retry(), Listeners(say))
+    return wait_for_writer(store, wanted.ref, desc, Retry(), Listeners(show_notice))
 
 
 def _sized(writer: DiskWriter, size: int | None) -> Descriptor | None:

@@ -7,7 +7,6 @@ from threading import Lock
 from typing import Protocol
 
 from dist_tool.errors import InvalidArgument, NotFound
-from dist_tool.remotes.layout.directory import at_home
 from dist_tool.remotes.layout.images import Images, repository_of
 from dist_tool.remotes.layout.members import Members, read_member
 from dist_tool.settings import Context
@@ -21,7 +20,7 @@ class ArchiveRemote(Images):
     """`archive::FILE`, `archive::-` for standard input. Opened and indexed on first use, and held open then."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
-        self._archive = _Archive(at_home(locator.rest, context))
+        self._archive = _Archive(context.settings.at_home(locator.rest))
         super().__init__(self._archive, repository_of(context))
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from dist_tool.errors import NotFound
-from dist_tool.remotes.layout.directory import Directory, at_home
+from dist_tool.remotes.layout.directory import Directory
 from dist_tool.settings import Context
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.mediatypes import OCTET_STREAM
@@ -23,7 +23,7 @@ class ContainerdRemote:
     """`containerd::ROOT`; without ROOT that of a usual installation. Its blobs lie as those of a layout do."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
-        root = at_home(locator.rest, context) or _ROOT
+        root = context.settings.at_home(locator.rest) or _ROOT
         inner = os.path.join(root, _CONTENT)
         self._blobs = Directory(inner if os.path.isdir(inner) else root)
 

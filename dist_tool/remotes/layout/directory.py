@@ -19,14 +19,7 @@ class LayoutRemote(Images):
     """One layout on disk. Nothing is kept open between calls."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
-        super().__init__(Directory(at_home(locator.rest, context)), repository_of(context))
-
-
-def at_home(path: str, context: Context) -> str:
-    """A path, its `~` being the home directory of the environment."""
-    if path == "~" or path.startswith("~/"):
-        return context.settings.environ.get("HOME", "~") + path[1:]
-    return path
+        super().__init__(Directory(context.settings.at_home(locator.rest)), repository_of(context))
 
 
 class Directory:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dist_tool.remotes.layout.directory import Directory, at_home
+from dist_tool.remotes.layout.directory import Directory
 from dist_tool.remotes.layout.images import Images, digest_of, repository_of
 from dist_tool.settings import Context
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints, Locator
-from dist_tool.store import default_path, open_store
+from dist_tool.store import open_store, place
 
 
 class StoreRemote(Images):
     """A store. Nothing is created, locked or marked as used by reading."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
-        path = at_home(locator.rest, context) or default_path(context.settings.environ)
+        path = context.settings.at_home(locator.rest) or place(context.settings)
         self._store = open_store(path, context.report)
         super().__init__(Directory(self._store.root), repository_of(context))
 

@@ -1,0 +1,24 @@
+"""The local store as a remote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.content import blob
+
+from dist_tool.remotes.layout.store import StoreRemote
+from dist_tool.settings import Context, Settings
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.reference import Hints, Locator
+from dist_tool.store import open_store
+
+BLOB = blob("configured place", 100)
+
+
+def test_without_a_path_it_is_the_store_that_is_configured(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "elsewhere")).writer("x", Descriptor(BLOB.digest)) as writer:
+        writer.write(BLOB.data)
+        writer.commit()
+    settings = Settings(store_path=str(tmp_path / "elsewhere"), environ={"HOME": str(tmp_path)})
+    remote = StoreRemote(Locator("store", ""), Context(settings=settings))
+    assert remote.resolve(str(BLOB.digest), Hints()).size == len(BLOB.data)
