@@ -18,7 +18,7 @@ class Failures:
     """What went wrong so far."""
 
     def __init__(self) -> None:
-        self._codes: set[int] = set()
+        self._by_code: dict[int, DistError] = {}  # one of each: memory does not grow with their number
 
     @contextmanager
     def noted(self, object_id: str = "") -> Iterator[None]:
@@ -38,8 +38,10 @@ class Failures:
 
             traceback.print_exception(error)
         write_error(error, as_json=params.get("error_format") == "json")
-        self._codes.add(error.exit_code)
+        self._by_code.setdefault(error.exit_code, error)
 
     def exit_code(self) -> int:
         """0 without failures, the code that all of them share, else 1."""
-        return self._codes.copy().pop() if len(self._codes) == 1 else int(bool(self._codes))
+        from dist_tool.transfer.many import shared_exit_code
+
+        return shared_exit_code(self._by_code.values())

@@ -7,35 +7,33 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dist_tool.cli._errors import write_error
+from dist_tool.cli._failures import Failures
 from dist_tool.cli._input import stdin_lines
 from dist_tool.cli._output import file_sink, write_stdout
 from dist_tool.errors import DistError, LocalFailure
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints
 from dist_tool.stream import Body, Sink, pump
-from dist_tool.transfer.many import Line, Outcome, in_order, shared_exit_code
+from dist_tool.transfer.many import Line, Outcome, in_order
 from dist_tool.transfer.spool import Spool
 from dist_tool.verifier import Verifier
 
 if TYPE_CHECKING:
     from dist_tool.cli._delivery import Delivery
     from dist_tool.cli._fetching import Fetching
-    from dist_tool.cli._options import Common
 
 
 class _Incomplete(Exception):
     """Some objects failed: a file that should hold all of them does not appear."""
 
 
-def fetch_lines(fetching: Fetching, delivery: Delivery, common: Common) -> int:
+def fetch_lines(fetching: Fetching, delivery: Delivery) -> int:
     """Fetch every object that standard input names; returns the exit code.
 
     A failed one is reported with its line and does not stop the others. The exit code is the
     one that all failures share, else 1.
     """
-    errors: list[DistError] = []
-    as_json = common.error_format == "json"
+    failures = Failures()
     try:
         with ExitStack() as stack:
             target: Concatenate | IntoDirectory
@@ -47,12 +45,12 @@ def fetch_lines(fetching: Fetching, delivery: Delivery, common: Common) -> int:
             for outcome in in_order(read_lines(b"\0" if delivery.null else b"\n"), work, delivery.jobs):
                 target.deliver(outcome)
                 if outcome.error is not None:
-                    errors.append(_reported(fetching, outcome.line, outcome.error, as_json=as_json))
-            if errors:
+                    failures.note(_of_line(outcome.line, outcome.error, fetching))
+            if failures.exit_code():
                 raise _Incomplete
     except _Incomplete:
         pass
-    return shared_exit_code(errors)
+    return failures.exit_code()
 
 
 def unheld(fetching: Fetching) -> Fetching:
@@ -60,10 +58,8 @@ def unheld(fetching: Fetching) -> Fetching:
     return fetching._replace(options=fetching.options._replace(small=0))
 
 
-def _reported(fetching: Fetching, line: Line, error: DistError, *, as_json: bool) -> DistError:
-    error.with_facts(locator=str(fetching.locator), object_id=f"{line.text.split()[0]} (line {line.number})")
-    write_error(error, as_json=as_json)
-    return error
+def _of_line(line: Line, error: DistError, fetching: Fetching) -> DistError:
+    return error.with_facts(locator=str(fetching.locator), object_id=f"{line.text.split()[0]} (line {line.number})")
 
 
 def read_lines(separator: bytes) -> Iterator[Line]:

@@ -70,7 +70,7 @@ def command(
             if delivery.many:
                 from dist_tool.cli._many import fetch_lines
 
-                return fetch_lines(fetching, delivery, common)
+                return fetch_lines(fetching, delivery)
             _fetch_one(fetching, object_id or "", hints, delivery)
             return 0
     except DistError as error:
