@@ -12,9 +12,6 @@ from typing import NamedTuple
 from dist_tool.errors import InvalidArgument
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.mediatypes import (
-    CONFIG_TYPES,
-    INDEX_TYPES,
-    MANIFEST_TYPES,
     OCI_CONFIG,
     OCI_INDEX,
     OCI_LAYER,
@@ -382,13 +379,3 @@ def _kind(text: str) -> str:
     if text not in _KIND_TYPES:
         raise InvalidArgument(f"hint type:{text} is not known", hint=f"one of {', '.join(KNOWN_KINDS)}")
     return text
-
-
-def expects_manifest(media_type: str) -> bool:
-    """True where a media type says that a registry keeps the object under `manifests/`."""
-    return media_type in MANIFEST_TYPES or media_type in INDEX_TYPES
-
-
-def expects_config(media_type: str) -> bool:
-    """True for image configs, whose size is bounded like a manifest's."""
-    return media_type in CONFIG_TYPES

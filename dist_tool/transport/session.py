@@ -6,7 +6,7 @@ The only place that touches requests' Session. Nothing is retried here, no statu
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -304,10 +304,3 @@ def _no_cookies() -> Any:
     from http.cookiejar import DefaultCookiePolicy  # requests has loaded it
 
     return DefaultCookiePolicy(allowed_domains=[])
-
-
-def header_values(reply: Reply, name: str) -> Iterator[str]:
-    """Every line of a header; the library joins repeated ones with a comma (trap T6)."""
-    value = reply.headers.get(name)
-    if value is not None:
-        yield value

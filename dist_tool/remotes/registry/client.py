@@ -34,7 +34,6 @@ class RegistryRemote:
     """One repository of a registry."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
-        self._locator = locator
         self._context = context
         self._endpoint = Endpoint(locator.host, locator.path, context)
         self._found: dict[Digest, str] = {}

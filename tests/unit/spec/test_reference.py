@@ -4,14 +4,13 @@ import pytest
 
 from dist_tool.errors import InvalidArgument
 from dist_tool.spec.digest import Digest
+from dist_tool.spec.mediatypes import kind
 from dist_tool.spec.reference import (
     Hints,
     Locator,
     ObjectName,
     Reference,
     digest_in,
-    expects_config,
-    expects_manifest,
     parse_hints,
     parse_locator,
     parse_object,
@@ -266,9 +265,9 @@ def test_two_sizes_must_agree() -> None:
 
 def test_the_first_media_type_leads_and_else_the_kind_tells_one() -> None:
     assert parse_hints(["type:index", "mediatype:a/b"]).media_type() == "a/b"
-    assert expects_manifest(parse_hints(["type:index"]).media_type())
-    assert expects_manifest(parse_hints(["type:manifest"]).media_type())
-    assert expects_config(parse_hints(["type:config"]).media_type())
+    assert kind(parse_hints(["type:index"]).media_type()) == "index"
+    assert kind(parse_hints(["type:manifest"]).media_type()) == "manifest"
+    assert kind(parse_hints(["type:config"]).media_type()) == "config"
     assert Hints().media_type() == ""
 
 
