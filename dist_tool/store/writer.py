@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from dist_tool.api import Status
@@ -12,6 +12,7 @@ from dist_tool.errors import AlreadyExists, DigestMismatch, DistError, LocalFail
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest, new_hasher
 from dist_tool.store import files
+from dist_tool.store.uncached import BLOCK, PIECE, UncachedFile
 from dist_tool.verifier import BackgroundHash
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class DiskWriter:
         self._algorithm = desc.digest.algorithm if desc else "sha256"
         self._hasher = new_hasher(self._algorithm)
         self._background: BackgroundHash | None = None
+        self._uncached: UncachedFile | None = None
         self._offset = 0
         self._written_back = 0
         self._limit = 0
@@ -147,19 +149,32 @@ class DiskWriter:
             self._background.drain()
         return len(view)
 
-    def fill(self, source: Source) -> int:
+    def fill(self, source: Source, *, uncached: bool = False) -> int:
         """Append all that `source` gives; returns how many bytes that were.
 
         The fast way for large content: while one piece is hashed, the next is read and written.
-        Raises what `source` raises.
+        `uncached` is for what nobody reads back soon. Raises what `source` raises.
         """
+        from mmap import mmap  # its memory begins at a page, as writes past the cache ask
+
         before = self._offset
-        buffers = [memoryview(bytearray(_PIECE)) for _ in range(2)]
-        while self._fill_piece(source, buffers[0]):
-            buffers.reverse()
+        buffers = [memoryview(mmap(-1, PIECE if uncached else _PIECE)) for _ in range(2)]
+        with self._uncaching() if uncached else nullcontext():
+            while self._fill_piece(source, buffers[0][: len(buffers[0]) - self._offset % BLOCK]):
+                buffers.reverse()
         if self._background is not None:
             self._background.drain()
         return self._offset - before
+
+    @contextmanager
+    def _uncaching(self) -> Iterator[None]:
+        self._uncached = UncachedFile(self._data)
+        try:
+            yield
+        finally:
+            uncached, self._uncached = self._uncached, None
+            with files.failing("cannot write to the store"):
+                uncached.end()
 
     def _fill_piece(self, source: Source, buffer: memoryview) -> bool:
         """Append the next piece, False at the end.
@@ -167,10 +182,9 @@ class DiskWriter:
         A source that gives little at a time is written as it comes, so that others see progress
         and a kill costs little; what was read when it fails or is interrupted is kept.
         """
-        filled = 0
-        got = _PIECE
+        filled, got = 0, _SLOW
         try:
-            while filled < _PIECE and got >= _SLOW:
+            while filled < len(buffer) and got >= _SLOW:
                 got = source.readinto(buffer[filled:]) or 0
                 filled += got
         finally:
@@ -194,7 +208,10 @@ class DiskWriter:
             self._hasher.update(view)
         try:
             with files.failing(f"cannot write to the store after {self._offset} bytes"):
-                files.write_all(self._data, view)
+                if self._uncached is not None:
+                    self._uncached.write(view, self._offset)
+                else:
+                    files.write_all(self._data, view)
         except BaseException:  # also an interrupt: hash and file may have parted
             self._broken = True
             raise

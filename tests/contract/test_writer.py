@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
+import os
 import random
 import time
+from io import BytesIO
 
 import pytest
 
@@ -22,6 +26,7 @@ from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.store import open_store
 from dist_tool.store.disk import DiskStore
+from dist_tool.store.uncached import BLOCK, PIECE
 from dist_tool.stream import CHUNK
 
 
@@ -282,6 +287,84 @@ def test_fill_takes_all_that_a_source_gives(store, tmp_path, size):
     with source.open("rb", buffering=0) as file, store.writer("ref") as writer:
         assert writer.fill(file) == size
         assert writer.commit().digest == Digest.of(data)
+
+
+@pytest.fixture
+def direct_writes(monkeypatch):
+    """Offset and size of every write past the cache; content over two blocks is large here."""
+    seen = []
+    real = os.write
+
+    def write(fd, data):
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & getattr(os, "O_DIRECT", 0):
+            seen.append((os.lseek(fd, 0, os.SEEK_CUR), len(data)))
+        return real(fd, data)
+
+    monkeypatch.setattr("dist_tool.store.uncached._WORTH_IT", 2 * BLOCK)
+    monkeypatch.setattr(os, "write", write)
+    return seen
+
+
+@pytest.mark.parametrize("before", [0, 1, BLOCK, 3 * BLOCK - 1])
+@pytest.mark.parametrize("size", [0, BLOCK, 2 * PIECE, 3 * PIECE + BLOCK, 3 * PIECE + 5])
+def test_fill_past_the_cache_takes_all_that_a_source_gives(store, direct_writes, size, before):
+    data = content(before + size)
+    with store.writer("ref") as writer:
+        writer.write(data[:before])
+    with store.writer("ref") as writer:
+        assert writer.fill(BytesIO(data[before:]), uncached=True) == size
+        assert writer.commit().digest == Digest.of(data)
+    assert store.read(describe(data), len(data)) == data
+    assert all(offset % BLOCK == 0 and count % BLOCK == 0 for offset, count in direct_writes)
+
+
+def test_fill_past_the_cache_is_what_it_says(store, tmp_path, direct_writes):
+    try:
+        os.close(os.open(tmp_path / "probe", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+    except (AttributeError, OSError):
+        pytest.skip("the system or its file system has no such writes")
+    with store.writer("ref") as writer:
+        writer.write(b"x" * 5000)
+        writer.fill(BytesIO(content(3 * PIECE)), uncached=True)
+        assert sum(count for _, count in direct_writes) == 2 * PIECE
+        direct_writes.clear()
+        writer.write(b"x" * BLOCK)
+        assert direct_writes == []
+
+
+def test_fill_past_the_cache_can_be_read_with_another_algorithm(store, direct_writes):
+    data = content(3 * PIECE + 5)
+    with store.writer("ref") as writer:
+        writer.fill(BytesIO(data), uncached=True)
+        assert writer.commit(describe(data, "sha512")).digest == Digest.of(data, "sha512")
+
+
+@pytest.mark.parametrize("refused", ["flag", "write", "second write"])
+def test_fill_uses_the_cache_where_the_file_system_has_nothing_else(store, monkeypatch, refused):
+    monkeypatch.setattr("dist_tool.store.uncached._WORTH_IT", 0)
+    direct = getattr(os, "O_DIRECT", 0)
+    real_write, real_fcntl, refusals = os.write, fcntl.fcntl, []
+
+    def write(fd, data):
+        if refused != "flag" and real_fcntl(fd, fcntl.F_GETFL) & direct and os.lseek(fd, 0, 1) >= start:
+            refusals.append(fd)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real_write(fd, data)
+
+    def set_flags(fd, command, argument=0):
+        if refused == "flag" and command == fcntl.F_SETFL and argument & direct:
+            refusals.append(fd)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real_fcntl(fd, command, argument)
+
+    start = PIECE if refused == "second write" else 0
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(fcntl, "fcntl", set_flags)
+    data = content(3 * PIECE)
+    with store.writer("ref", describe(data)) as writer:
+        assert writer.fill(BytesIO(data), uncached=True) == len(data)
+        writer.commit()
+    assert len(refusals) == (1 if direct else 0)  # it is asked once
 
 
 class Slow:

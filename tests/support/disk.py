@@ -54,7 +54,7 @@ def intercepted(hook: Hook) -> Iterator[None]:
     A `close` that fails has closed all the same, as on Linux.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in [(os, name) for name in CALLS] + [(fcntl, "flock")]:
+        for module, name in [(os, name) for name in CALLS] + [(fcntl, "flock"), (fcntl, "fcntl")]:
             patch.setattr(module, name, _with_hook(getattr(module, name), name, hook))
         yield
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+
+import pytest
 
 from dist_tool.errors import AlreadyExists
 from dist_tool.spec.descriptor import Descriptor
@@ -15,10 +18,11 @@ from dist_tool.store import open_store
 from dist_tool.store.disk import DiskStore
 from dist_tool.store.gc import Policy, collect
 from dist_tool.store.ingest import ref_for
+from dist_tool.store.uncached import BLOCK
 from dist_tool.store.verify import verify_all
 
-CONTENTS = tuple(random.Random(seed).randbytes(size) for seed, size in enumerate((0, 10, 3000, 9000)))
-ALGORITHMS = ("sha256", "sha256", "sha512", "sha256")
+CONTENTS = tuple(random.Random(seed).randbytes(size) for seed, size in enumerate((0, 10, 3000, 9000, 12288)))
+ALGORITHMS = ("sha256", "sha256", "sha512", "sha256", "sha256")
 NAMES = ("docker.io/library/redis:latest", "other")
 _PIECE = 1000
 
@@ -36,6 +40,8 @@ def ingest(store: DiskStore, data: bytes, desc: Descriptor) -> None:
     try:
         with store.writer(ref_for(desc.digest), desc) as writer:
             assert data.startswith(data[: writer.offset])
+            if len(data) % BLOCK == 0:
+                writer.fill(BytesIO(data[writer.offset :]), uncached=True)
             while writer.offset < len(data):
                 writer.write(data[writer.offset : writer.offset + _PIECE])
             writer.commit()
@@ -45,7 +51,12 @@ def ingest(store: DiskStore, data: bytes, desc: Descriptor) -> None:
 
 def live(root: Path, ack: Callable[[str], None]) -> None:
     """Ingest, interrupt, resume, name and collect. `ack` hears of everything that must last from then on."""
-    store = open_store(str(root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dist_tool.store.uncached._WORTH_IT", 0)
+        _live(open_store(str(root)), ack)
+
+
+def _live(store: DiskStore, ack: Callable[[str], None]) -> None:
     with store.writer("abandoned") as writer:
         writer.write(b"never finished")
     for data, desc in zip(CONTENTS, DESCRIPTORS, strict=True):

@@ -140,7 +140,7 @@ def _read(writer: DiskWriter) -> None:
     with suppress(AttributeError, OSError):  # Linux, and a pipe: fewer turns between the two processes
         fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _PIPE)
     with input_failures(), io.FileIO(0, closefd=False) as source:
-        writer.fill(source)
+        writer.fill(source, uncached=True)
 
 
 def _name(store: DiskStore, name: str, digest: Digest, media_type: str | None) -> None:
