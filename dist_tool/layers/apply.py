@@ -17,7 +17,8 @@ from dist_tool.layers.names import WHITEOUT, check_parents, clean, is_metadata, 
 from dist_tool.layers.omissions import Omissions
 from dist_tool.layers.options import ApplyOptions
 from dist_tool.layers.pipeline import LayerStream
-from dist_tool.layers.root import Directory, Root
+from dist_tool.layers.root import Attributes, Directory, Root
+from dist_tool.layers.shelf import Shelf
 from dist_tool.layers.tarstream import Entry, TarReader
 from dist_tool.spec.digest import Digest
 
@@ -67,9 +68,11 @@ def apply_entries(reader: TarReader, root: int, options: ApplyOptions, report: R
         tree = Root(root, owner=options.parent_owner(), use_openat2=options.use_openat2)
     except OSError as error:
         raise failure(error, b"") from error
+    changes = Changeset(reader, tree, options, Omissions(report))
     try:
-        Changeset(reader, tree, options, Omissions(report)).apply()
+        changes.apply()
     finally:
+        changes.close()
         tree.close()
 
 
@@ -82,7 +85,7 @@ class Changeset:
         self._options = options
         self._omissions = omissions
         self._metadata = Metadata(options, omissions)
-        self._skipped: set[bytes] = set()
+        self._skipped = Shelf()
         self._path = b""
         self._creators = {
             tarstream.FILE: self._file,
@@ -103,6 +106,10 @@ class Changeset:
             self._finish()
         except OSError as error:
             raise failure(error, self._path) from error
+
+    def close(self) -> None:
+        """Forget what was skipped. Idempotent."""
+        self._skipped.close()
 
     def _entry(self, entry: Entry) -> None:
         path = self._path = clean(entry.name, self._options.limits.depth)
@@ -154,18 +161,16 @@ class Changeset:
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode):
                 self._root.remove(parent, name)
                 os.mkdir(name, 0o700, dir_fd=parent.fd)
-        self._later(entry, parent.path + b"/" + name if parent.path else name)
+        self._later(entry, parent.below(name))
 
     def _later(self, entry: Entry, path: bytes) -> None:
         """Attributes of a directory are set when nothing is going to change it any more."""
         owner, xattrs = self._metadata.owner(entry, path), self._metadata.xattrs(entry, path)
-        self._root.attributes.put(path, entry.mode, owner, (entry.atime, entry.mtime), xattrs)
+        self._root.later(path, Attributes(entry.mode, owner, (entry.atime, entry.mtime), xattrs))
 
     def _finish(self) -> None:
-        attributes = self._root.attributes
-        for path in attributes.deepest_first():
+        for path, (mode, owner, times, xattrs) in self._root.deepest_first():
             self._path = path
-            mode, owner, times, xattrs = attributes.get(path)
             fd = self._root.open_real(path)
             try:
                 if owner is not None:
@@ -308,7 +313,7 @@ class Changeset:
                 self._skip(self._path)
 
     def _skip(self, path: bytes) -> None:
-        self._skipped.add(path)
+        self._skipped.put(path)
         self._omissions.note("device", path)
 
     def _placeholder(self, entry: Entry, parent: Directory, name: bytes) -> None:

@@ -8,10 +8,18 @@ through another layer's symlink, and is not `plain`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from dist_tool.layers.names import OPAQUE, WHITEOUT, check_parents, clean, is_metadata, whiteout_target
+from dist_tool.layers.scratch import Scratch
 from dist_tool.layers.tarstream import DIRECTORY, LINK, SYMLINK, Entry
+
+# What is hidden: a name, with all below it; or all below a name, which is written with a slash at its end.
+SCHEMA = """
+CREATE TABLE listed (
+    layer INTEGER, path BLOB, number INTEGER, kind BLOB, link BLOB, PRIMARY KEY (layer, path)) WITHOUT ROWID;
+CREATE TABLE hidden (layer INTEGER, path BLOB, PRIMARY KEY (layer, path)) WITHOUT ROWID;
+"""
 
 
 class Found(NamedTuple):
@@ -22,14 +30,20 @@ class Found(NamedTuple):
     link: bytes
 
 
-class Listing:
-    """The names of one layer. Reading the entries raises as `apply_layer` does for bad names."""
+_ROOT = Found(-1, DIRECTORY, b"")
 
-    def __init__(self, entries: Iterator[Entry], depth: int) -> None:
+
+class Listing:
+    """The names of one layer, kept in a scratch that has `SCHEMA`.
+
+    Reading the entries raises as `apply_layer` does for bad names.
+    """
+
+    def __init__(self, db: Scratch, layer: int, entries: Iterator[Entry], depth: int) -> None:
         self.plain = True
-        self.found: dict[bytes, Found] = {b"": Found(-1, DIRECTORY, b"")}
-        self._hidden: set[bytes] = set()
-        self._opaque: set[bytes] = set()
+        self._db = db
+        self._layer = layer
+        self._parent = b""  # the last one that was seen to be a directory
         for number, entry in enumerate(entries):
             self._add(number, entry, clean(entry.name, depth))
 
@@ -38,30 +52,43 @@ class Listing:
         if is_metadata(path):
             return
         check_parents(path, parent)
-        above = self.found.get(parent)
-        if above is None or above.kind != DIRECTORY:
-            self.plain = False
-        if name == OPAQUE:
-            self._opaque.add(parent)
-        elif name.startswith(WHITEOUT):
+        if not self.plain:  # nobody will ask
+            return
+        if parent != self._parent:
+            above = self.find(parent)
+            self.plain = above is not None and above.kind == DIRECTORY
+            self._parent = parent
+        if name.startswith(WHITEOUT):
             target = whiteout_target(path, name)
-            self._hidden.add(parent + b"/" + target if parent else target)
+            hidden = parent + b"/" if name == OPAQUE else parent + b"/" + target if parent else target
+            self._db.run("INSERT OR IGNORE INTO hidden VALUES (?, ?)", self._layer, hidden)
         elif path:
-            if path in self.found:
-                self.plain = False
             link = entry.link if entry.kind in (LINK, SYMLINK) else b""
-            self.found[path] = Found(number, entry.kind, link)
+            added = self._db.run(
+                "INSERT OR IGNORE INTO listed VALUES (?, ?, ?, ?, ?)", self._layer, path, number, entry.kind, link
+            )
+            self.plain = self.plain and added == 1
+
+    def find(self, path: bytes) -> Found | None:
+        """The entry of that very name."""
+        if not path:
+            return _ROOT
+        found = self._db.row("SELECT number, kind, link FROM listed WHERE layer = ? AND path = ?", self._layer, path)
+        return Found(*cast("tuple[int, bytes, bytes]", found)) if found else None
 
     def hides(self, path: bytes) -> bool:
         """True where nothing that lower layers have at `path` shows."""
-        if path in self._hidden:
+        if self._hidden(path):
             return True
         parent = path
         while parent:
             parent = parent.rpartition(b"/")[0]
-            if parent in self._hidden or parent in self._opaque:
+            if (parent and self._hidden(parent)) or self._hidden(parent + b"/"):
                 return True
-            above = self.found.get(parent)
+            above = self.find(parent)
             if above is not None and above.kind != DIRECTORY:
                 return True
         return False
+
+    def _hidden(self, path: bytes) -> bool:
+        return self._db.row("SELECT 1 FROM hidden WHERE layer = ? AND path = ?", self._layer, path) is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from dist_tool.errors import LocalFailure
+from dist_tool.layers.shelf import Shelf
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RWX = stat.S_IRWXU
@@ -83,8 +84,7 @@ class Removal:
         try:
             info = os.fstat(child)
             here = path + b"/" + name if path else name
-            names = iter(_names(child))
-            frames.append(_Frame(name, here, (info.st_dev, info.st_ino), names, self._keep(path, name)))
+            frames.append(_Frame(name, here, (info.st_dev, info.st_ino), _names(child), self._keep(path, name)))
         except BaseException:
             os.close(child)
             raise
@@ -114,13 +114,28 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return info.st_dev, info.st_ino
 
 
-def _names(directory: int) -> list[bytes]:
-    """Names in a directory that is open in any mode."""
+def _names(directory: int) -> Iterator[bytes]:
+    """Names in a directory that is open in any mode, all read before the first is given."""
+    names = Shelf()
     readable = os.open(".", _OPEN, dir_fd=directory)
     try:
-        return [os.fsencode(name) for name in os.listdir(readable)]
+        with os.scandir(readable) as entries:
+            for entry in entries:
+                names.put(os.fsencode(entry.name))
+    except BaseException:
+        names.close()
+        raise
     finally:
         os.close(readable)
+    return _given(names)
+
+
+def _given(names: Shelf) -> Iterator[bytes]:
+    try:
+        for name, _ in names.descending():
+            yield name
+    finally:
+        names.close()
 
 
 def _open_writable(parent: int, name: bytes) -> int:

@@ -7,98 +7,47 @@ name is never followed (behaviours G10, G11).
 
 from __future__ import annotations
 
+import marshal
 import os
 import stat
-from struct import Struct
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from dist_tool.layers.removal import Keep, Removal, keep_nothing
 from dist_tool.layers.resolve import Hooks, PathResolver, Place
+from dist_tool.layers.shelf import Shelf
 
 _CACHED = 64  # open parents
 _RWX = stat.S_IRWXU
 _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class Names:
-    """Names in one directory: compact until somebody asks, since nearly nobody does."""
-
-    __slots__ = ("_set", "_text")
-
-    def __init__(self) -> None:
-        self._text = bytearray()
-        self._set: set[bytes] | None = None
-
-    def add(self, name: bytes) -> None:
-        """Remember a name."""
-        if self._set is None:
-            self._text += name
-            self._text += b"/"
-        else:
-            self._set.add(name)
-
-    def __contains__(self, name: bytes) -> bool:
-        if self._set is None:
-            self._set = set(bytes(self._text).split(b"/")) - {b""}
-            self._text = bytearray()
-        return name in self._set
-
-
 class Directory:
-    """An open directory. `path` is without symlinks; `names` what this layer put there."""
+    """An open directory. `path` is without symlinks; `own` once it is known that this layer put something there."""
 
-    __slots__ = ("fd", "names", "path")
+    __slots__ = ("fd", "own", "path")
 
     def __init__(self, fd: int, path: bytes) -> None:
         self.fd = fd
         self.path = path
-        self.names: Names | None = None
+        self.own = False
+
+    def below(self, name: bytes) -> bytes:
+        """The path of `name` in it."""
+        return self.path + b"/" + name if self.path else name
 
 
-class Attributes:
-    """What directories get at the end, since working in them changes it (behaviours G16, G17).
+class Attributes(NamedTuple):
+    """What a directory gets at the end, since working in it changes it (behaviours G16, G17).
 
-    Packed, because a layer may have very many. Owners and times of -1 are left alone, and
-    extended attributes of directories for which none were given, not even an empty set.
+    Owners and times (access, modification) that are None are left alone, and extended attributes
+    where none were given, not even an empty set.
     """
 
-    _PACKED = Struct("<Hqqqq?")
-
-    def __init__(self) -> None:
-        self._packed: dict[bytes, bytes] = {}
-        self._xattrs: dict[bytes, dict[bytes, bytes]] = {}
-
-    def __contains__(self, path: bytes) -> bool:
-        return path in self._packed
-
-    def put(
-        self,
-        path: bytes,
-        mode: int,
-        owner: tuple[int, int] | None = None,
-        times: tuple[int, int] | None = None,
-        xattrs: dict[bytes, bytes] | None = None,
-    ) -> None:
-        """Set what `path` gets; replaces what was set before."""
-        self._packed[path] = self._PACKED.pack(mode, *(owner or (-1, -1)), *(times or (-1, -1)), xattrs is not None)
-        self._xattrs.pop(path, None)
-        if xattrs:
-            self._xattrs[path] = xattrs
-
-    def drop(self, path: bytes) -> None:
-        """Forget a directory that is gone."""
-        self._packed.pop(path, None)
-        self._xattrs.pop(path, None)
-
-    def deepest_first(self) -> list[bytes]:
-        """Paths, children before their parents."""
-        return sorted(self._packed, reverse=True)
-
-    def get(self, path: bytes) -> tuple[int, tuple[int, int] | None, tuple[int, int] | None, dict[bytes, bytes] | None]:
-        """Mode, owner, times (atime, mtime) and extended attributes."""
-        mode, uid, gid, atime, mtime, has_xattrs = self._PACKED.unpack(self._packed[path])
-        owner = None if uid < 0 else (uid, gid)
-        xattrs = self._xattrs.get(path, {}) if has_xattrs else None
-        return mode, owner, None if mtime < 0 else (atime, mtime), xattrs
+    mode: int
+    owner: tuple[int, int] | None = None
+    times: tuple[int, int] | None = None
+    xattrs: dict[bytes, bytes] | None = None
 
 
 class Root:
@@ -121,9 +70,9 @@ class Root:
         self._cached = cached
         self._open: dict[bytes, Directory] = {}
         self._retired: list[Directory] = []
-        self._upper: dict[bytes, Names] = {}
+        self._own = Shelf()  # what this layer put there, and everything above it
+        self._attributes = Shelf()
         self._creating = False
-        self.attributes = Attributes()
         self._top = Directory(os.dup(fd), b"")
         try:
             self._visit(Place(self._top.fd, b""))
@@ -151,7 +100,6 @@ class Root:
                     raise
                 return None
             found = Directory(place.descriptor, place.path)
-            found.names = self._upper.get(place.path)
             if len(self._open) >= self._cached:
                 self._retired.append(self._open.pop(next(iter(self._open))))
             self._open[path] = found
@@ -163,7 +111,7 @@ class Root:
             raise FileNotFoundError
         self.mark(Directory(descriptor, path), name)
         os.mkdir(name, _RWX, dir_fd=descriptor)
-        self.attributes.put(path + b"/" + name if path else name, 0o755, self._owner)
+        self.later(path + b"/" + name if path else name, Attributes(0o755, self._owner))
 
     def _visit(self, place: Place) -> None:
         """Without root, see that we can work in a directory of ours; `finish` restores it."""
@@ -187,6 +135,8 @@ class Root:
         if self._top.fd >= 0:
             os.close(self._top.fd)
             self._top.fd = -1
+        self._own.close()
+        self._attributes.close()
 
     def _forget_open(self) -> None:
         """Nothing that was resolved counts any more. Closed later: the current entry may work there."""
@@ -197,36 +147,40 @@ class Root:
 
     def mark(self, directory: Directory, name: bytes) -> None:
         """This layer is about to put `name` there: its whiteouts leave it alone (behaviours G4)."""
-        names = directory.names
-        if names is None:
-            names = directory.names = self._names(directory.path)
+        if not directory.own:
+            directory.own = True
             self.touch(directory)
-        names.add(name)
+            self._own_above(directory.path)
+        self._own.put(directory.below(name))
 
-    def _names(self, path: bytes) -> Names:
-        """The record of a directory, made on first use; its ancestors count as this layer's too."""
-        names = self._upper.get(path)
-        if names is None:
-            names = self._upper[path] = Names()
-            if path:
-                parent, _, name = path.rpartition(b"/")
-                self._names(parent).add(name)
-        return names
+    def _own_above(self, path: bytes) -> None:
+        while path and path not in self._own:
+            self._own.put(path)
+            path = path.rpartition(b"/")[0]
 
     def is_own(self, directory: bytes, name: bytes) -> bool:
         """True for what this layer put there, or put something below."""
-        names = self._upper.get(directory)
-        return names is not None and name in names
+        return (directory + b"/" + name if directory else name) in self._own
 
     def touch(self, directory: Directory) -> None:
         """Before the first change in a directory that the layer does not mention: keep its times."""
-        if directory.path not in self.attributes:
+        if directory.path not in self._attributes:
             self._keep_attributes(directory.fd, directory.path)
 
     def _keep_attributes(self, descriptor: int, path: bytes) -> None:
-        if path not in self.attributes:
+        if path not in self._attributes:
             info = os.fstat(descriptor)
-            self.attributes.put(path, stat.S_IMODE(info.st_mode), times=(info.st_atime_ns, info.st_mtime_ns))
+            times = (info.st_atime_ns, info.st_mtime_ns)
+            self.later(path, Attributes(stat.S_IMODE(info.st_mode), times=times))
+
+    def later(self, path: bytes, attributes: Attributes) -> None:
+        """Set what a directory gets at the end; replaces what was set before."""
+        self._attributes.put(path, marshal.dumps(tuple(attributes)))
+
+    def deepest_first(self) -> Iterator[tuple[bytes, Attributes]]:
+        """What directories get, children before their parents."""
+        for path, packed in self._attributes.descending():
+            yield path, Attributes(*marshal.loads(packed))  # noqa: S302  our own, of this process
 
     # Removing
 
@@ -242,18 +196,14 @@ class Root:
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self._forget_open()
         self.touch(directory)
-        Removal(keep, self._gone).name(directory.fd, directory.path, name)
+        Removal(keep, self._attributes.drop).name(directory.fd, directory.path, name)
         return True
 
     def remove_contents(self, directory: Directory, keep: Keep) -> None:
         """Remove what is in a directory, but for what `keep` says. Raises OSError."""
         self._forget_open()
         self.touch(directory)
-        Removal(keep, self._gone).contents(directory.fd, directory.path)
-
-    def _gone(self, path: bytes) -> None:
-        self.attributes.drop(path)
-        self._upper.pop(path, None)
+        Removal(keep, self._attributes.drop).contents(directory.fd, directory.path)
 
     def open_real(self, path: bytes) -> int:
         """A readable descriptor of a directory by its path without symlinks. Raises OSError."""

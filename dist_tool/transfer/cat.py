@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument, InvalidContent, NotFound, UnsafePath
 from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
-from dist_tool.layers.listing import Found, Listing
+from dist_tool.layers.listing import SCHEMA, Found, Listing
 from dist_tool.layers.names import clean, shown
 from dist_tool.layers.resolve import LINKS
+from dist_tool.layers.scratch import Scratch
 from dist_tool.layers.tarstream import DIRECTORY, FILE, LINK, SYMLINK, TarReader
 from dist_tool.layers.tarwriter import file_content
-from dist_tool.layers.tree import Leaf
+from dist_tool.layers.tree import Leaf, Tree
 from dist_tool.stream import Sink
-from dist_tool.transfer.export import merged
+from dist_tool.transfer.export import add_layers
 from dist_tool.transfer.image import Image
 from dist_tool.transfer.layer_source import KeptLayers, OpenLayer
 
@@ -42,8 +43,9 @@ def cat(
     """
     with KeptLayers(image.layers, open_layer) as layers:
         try:
-            search = _Search(layers, limits)
-            places = [search.file(path) for path in paths]
+            with Scratch(SCHEMA) as db:
+                search = _Search(layers, limits, db)
+                places = [search.file(path) for path in paths]
         except _NotPlain:
             places = _by_merging(layers, paths, limits)
         for layer, index in places:
@@ -53,9 +55,10 @@ def cat(
 class _Search:
     """Layers that were listed so far, from the top down."""
 
-    def __init__(self, layers: KeptLayers, limits: Limits) -> None:
+    def __init__(self, layers: KeptLayers, limits: Limits, db: Scratch) -> None:
         self._layers = layers
         self._limits = limits
+        self._db = db
         self._listings: dict[int, Listing] = {}
 
     def file(self, path: bytes) -> tuple[int, int]:
@@ -104,7 +107,7 @@ class _Search:
         """The uppermost entry of that very name, in layer `top` or below."""
         for number in range(top, -1, -1):
             listing = self._listing(number)
-            found = listing.found.get(path)
+            found = listing.find(path)
             if found is not None:
                 return _Place(number, found)
             if listing.hides(path):
@@ -115,7 +118,8 @@ class _Search:
         listing = self._listings.get(number)
         if listing is None:
             with self._layers.stream(number, self._limits) as stream:
-                listing = Listing(iter(TarReader(stream.next, self._limits)), self._limits.depth)
+                entries = iter(TarReader(stream.next, self._limits))
+                listing = Listing(self._db, number, entries, self._limits.depth)
                 self._layers.check(number, stream)
             self._listings[number] = listing
         if not listing.plain:
@@ -125,16 +129,17 @@ class _Search:
 
 def _by_merging(layers: KeptLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
     """The same by way of the whole tree, for layers that need it."""
-    tree = merged(layers, limits)
     places = []
-    for path in paths:
-        found = tree.find(path)
-        if found is None:
-            raise NotFound(f"no file {shown(path)} in the image")
-        leaf = Leaf.unpack(found) if isinstance(found, int) else None
-        if leaf is None or leaf.kind != FILE:
-            raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
-        places.append((leaf.layer, leaf.entry))
+    with Tree(limits) as tree:
+        add_layers(tree, layers, limits)
+        for path in paths:
+            found = tree.find(path)
+            if found is None:
+                raise NotFound(f"no file {shown(path)} in the image")
+            leaf = Leaf.unpack(found) if found >= 0 else None
+            if leaf is None or leaf.kind != FILE:
+                raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
+            places.append((leaf.layer, leaf.entry))
     return places
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
 from dist_tool.layers.tarstream import DIRECTORY, FILE, Entry, TarReader
 from dist_tool.layers.tarwriter import TarWriter
@@ -9,9 +12,6 @@ from dist_tool.layers.tree import Leaf, Tree
 from dist_tool.stream import Sink
 from dist_tool.transfer.image import Image
 from dist_tool.transfer.layer_source import AHEAD, KeptLayers, OpenLayer
-
-Names = bytes | list[bytes]
-Survivors = list[dict[int, Names]]
 
 
 def export(image: Image, open_layer: OpenLayer, sink: Sink, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -23,32 +23,24 @@ def export(image: Image, open_layer: OpenLayer, sink: Sink, limits: Limits = DEF
     children before parents: whoever extracts them sets modes and times that nothing after
     them disturbs. Raises as `unpack`, and what `sink` raises.
     """
-    with KeptLayers(image.layers, open_layer, AHEAD) as layers:
-        tree = merged(layers, limits)
+    with KeptLayers(image.layers, open_layer, AHEAD) as layers, Tree(limits) as tree:
+        add_layers(tree, layers, limits)
         writer = TarWriter(sink)
-        survivors = _survivors(tree, len(layers))
-        for index, names in enumerate(survivors):
-            if names:
-                _write_layer(layers, index, names, (writer, limits))
-        _write_folders(tree, writer)
+        for index, names in groupby(tree.leaves(), key=lambda found: found[0].layer):
+            with layers.stream(index, limits) as stream:
+                _write_layer(TarReader(stream.next, limits), names, writer)
+        for path, entry in tree.folders():
+            if entry is not None or path:  # the root only where a layer describes it
+                writer.entry(path or b".", entry or _implied())
         writer.close()
 
 
-def merged(layers: KeptLayers, limits: Limits) -> Tree:
-    """The tree of all layers, each of them verified. Raises as `apply_layer`, DigestMismatch."""
-    tree = Tree(limits)
+def add_layers(tree: Tree, layers: KeptLayers, limits: Limits) -> None:
+    """Put all layers into `tree`, each of them verified. Raises as `apply_layer`, DigestMismatch."""
     for index in range(len(layers)):
         with layers.stream(index, limits) as stream:
             tree.add_layer(iter(TarReader(stream.next, limits)))
             layers.check(index, stream)
-    return tree
-
-
-def _write_folders(tree: Tree, writer: TarWriter) -> None:
-    for path, folder in sorted(tree.folders(), key=lambda found: found[0], reverse=True):
-        entry = folder.entry
-        if entry is not None or path:  # the root only where a layer describes it
-            writer.entry(path or b".", entry or _implied())
 
 
 def _implied() -> Entry:
@@ -61,42 +53,18 @@ def _implied() -> Entry:
     return entry
 
 
-def _survivors(tree: Tree, count: int) -> Survivors:
-    """For each layer: the names that its entries have in the end, by the entry's number.
-
-    Takes them out of the tree, where they are of no more use: both together may be large.
-    """
-    found: Survivors = [{} for _ in range(count)]
-    for path, folder in tree.folders():
-        for name in sorted(folder.children):
-            child = folder.children[name]
-            if isinstance(child, int):
-                del folder.children[name]
-                leaf = Leaf.unpack(child)
-                _add(found[leaf.layer], leaf.entry, path + b"/" + name if path else name)
-    return found
-
-
-def _add(names: dict[int, Names], index: int, path: bytes) -> None:
-    others = names.get(index)
-    if others is None:
-        names[index] = path
-    else:
-        names[index] = [*([others] if isinstance(others, bytes) else others), path]
-
-
-def _write_layer(layers: KeptLayers, index: int, names: dict[int, Names], target: tuple[TarWriter, Limits]) -> None:
-    writer, limits = target
-    with layers.stream(index, limits) as stream:
-        reader = TarReader(stream.next, limits)
-        for number, entry in enumerate(reader):
-            if number in names:
-                found = names.pop(number)
-                first, *others = [found] if isinstance(found, bytes) else found
-                writer.entry(first, entry)
-                if entry.kind == FILE:
-                    writer.content(entry, reader.read)
-                for other in others:
-                    writer.hard_link(other, first, entry)
-            if not names:
-                return
+def _write_layer(reader: TarReader, names: Iterator[tuple[Leaf, bytes]], writer: TarWriter) -> None:
+    """Write the entries that are left of one layer: `names` are in its order."""
+    entries = enumerate(reader)
+    number, entry = next(entries)
+    first = b""
+    for leaf, name in names:
+        if first and leaf.entry == number:
+            writer.hard_link(name, first, entry)
+            continue
+        while number < leaf.entry:
+            number, entry = next(entries)
+        first = name
+        writer.entry(name, entry)
+        if entry.kind == FILE:
+            writer.content(entry, reader.read)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import tarfile
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -45,9 +49,39 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return layout_of(tmp_path_factory.mktemp("many"), layer)
 
 
+def layout_of_names(path: Path, count: int, directories: int) -> Path:
+    """Three layers of empty files in so many directories: all, a tenth replaced or gone, a directory made opaque."""
+
+    def name(number: int) -> str:
+        return f"d{number % directories}/file-of-some-length-{number}"
+
+    folders = [tars.directory("./"), *(tars.directory(f"d{number}") for number in range(directories))]
+    changed = (tars.whiteout(name(n)) if n % 2 else tars.file(name(n), b"new") for n in range(0, count, 10))
+    layers = (
+        chain(folders, (tars.file(name(n)) for n in range(count)), [tars.file("lowest")]),
+        chain(folders, changed),
+        (tars.directory("./"), tars.directory("d0"), tars.opaque("d0"), tars.file("d0/last", b"last")),
+    )
+    blobs, ids = [], []
+    for layer in layers:
+        digest, out = hashlib.sha256(), io.BytesIO()
+        with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0) as file:
+            for piece in chain(layer, (tars.END,)):
+                digest.update(piece)
+                file.write(piece)
+        blobs.append(Blob(out.getvalue(), f"{OCI_LAYER}+gzip"))
+        ids.append(f"sha256:{digest.hexdigest()}")
+    config = {
+        "os": "linux",
+        "architecture": default_platform().architecture,
+        "rootfs": {"type": "layers", "diff_ids": ids},
+    }
+    return write_layout(path, {"image": image_with(tuple(blobs), config)})
+
+
 def peak(*args: str) -> float:
     cost = cost_of(dist_command(*args), env=dist_environment())
-    assert cost.code == 0
+    assert cost.code == 0, args
     return cost.memory
 
 
@@ -58,3 +92,15 @@ def test_unpack_and_export_stay_under_the_ceiling(image: str, request: pytest.Fi
     assert peak("export", f"{layout}:image", "-o", str(tmp_path / "out.tar")) < CEILING_MIB / 2
     with tarfile.open(tmp_path / "out.tar") as archive:
         assert archive.next() is not None
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("directories", [1, 5000, 200_000], ids=["one", "some", "many"])
+@pytest.mark.parametrize(
+    "command",
+    [("export", "{}:image"), ("cat", "{}:image", "d0/last", "lowest"), ("unpack", "{}:image", "{}-unpacked")],
+    ids=lambda command: command[0],
+)
+def test_a_million_names_stay_under_the_ceiling(directories: int, command: Sequence[str], tmp_path: Path) -> None:
+    layout = layout_of_names(tmp_path / "layout", 1_000_000, directories)
+    assert peak(*(word.format(layout) for word in command)) < CEILING_MIB

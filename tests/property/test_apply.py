@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import tars
@@ -18,18 +19,21 @@ from dist_tool.layers.options import ApplyOptions
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
-@given(layers=LAYERS, use_openat2=st.booleans())
-@example(layers=[[Step("symlink", "a", ".."), Step("file", "a/b", "one")]], use_openat2=True)
+@given(layers=LAYERS, use_openat2=st.booleans(), room=st.sampled_from((0, 4 << 20)))
+@example(layers=[[Step("symlink", "a", ".."), Step("file", "a/b", "one")]], use_openat2=True, room=0)
 @example(
     layers=[
         [Step("directory", "a"), Step("symlink", "b", "a")],
         [Step("file", "b/c", "one"), Step("whiteout", "b"), Step("file", "b/c", "two"), Step("opaque", "a")],
     ],
     use_openat2=False,
+    room=0,
 )
-def test_applied_layers_equal_the_model(layers: list[list[Step]], use_openat2: bool) -> None:
+def test_applied_layers_equal_the_model(layers: list[list[Step]], use_openat2: bool, room: int) -> None:
+    """Whether what is remembered of names fits in memory, or not (`room`)."""
     model = Model()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dist_tool.layers.shelf._ROOM", room)
         here = Path(directory)
         root = here / "root"
         (here / "canary").write_text("as it was")

@@ -34,7 +34,7 @@ from dist_tool.errors import DigestMismatch, InvalidArgument, InvalidContent, Li
 from dist_tool.layers.apply import apply_layer
 from dist_tool.layers.limits import Limits
 from dist_tool.layers.options import ApplyOptions, IdRange, parse_id_range
-from dist_tool.layers.root import Names, Root
+from dist_tool.layers.root import Root
 from dist_tool.spec.digest import Digest
 
 
@@ -493,17 +493,6 @@ def test_open_parents_are_bounded(tmp_path: Path) -> None:
             root.settle()
         assert len(os.listdir("/proc/self/fd")) <= before + 4
         root.close()
-
-
-def test_names_are_known_compact_and_looked_up() -> None:
-    names = Names()
-    names.add(b"one")
-    names.add(b"two")
-    assert b"one" in names
-    assert b"on" not in names
-    assert b"" not in names
-    names.add(b"three")
-    assert b"three" in names
 
 
 def test_pieces_arrive_while_the_rest_is_not_there_yet(root: Path) -> None:
