@@ -13,11 +13,12 @@ import pytest
 from support import catalogue, faults
 from support.content import blob
 from support.faults import blob_path
+from support.kinds import REPOSITORY, Locate
 from support.server import FaultServer
 
 from dist_tool import cli
+from dist_tool.spec.reference import parse_locator
 
-REPOSITORY = "team/app"
 BLOB = blob("messages", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
 NAMES = list(catalogue.failing(BLOB.data, ""))
@@ -46,20 +47,22 @@ def command(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[
 
 
 @pytest.fixture
-def dist(server: FaultServer, tmp_path: Path, command: Run) -> Run:
+def dist(locate: Locate, server: FaultServer, tmp_path: Path, command: Run) -> Run:
     """`dist fetch` of the blob, with short limits and two attempts."""
     config = tmp_path / "config.toml"
+    locator = locate(server)
+    kind = parse_locator(locator).kind or "registry"
     config.write_text(
-        f'[[remote]]\nprefix = "{server.host}"\nretry = {{ attempts = 2, base = "1ms" }}\n'
+        f'[[remote]]\nprefix = "{server.host}"\nkind = "{kind}"\nretry = {{ attempts = 2, base = "1ms" }}\n'
         'timeout = { connect = "2s", headers = "250ms", idle = "250ms", floor_window = "250ms" }\n'
     )
 
-    words = ["fetch", f"{server.host}/{REPOSITORY}", str(BLOB.digest), "--config", str(config)]
+    words = ["fetch", locator, str(BLOB.digest), "--config", str(config)]
     return lambda *options: command(*words, *options)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fault_is_one_line_and_an_exit_code(server: FaultServer, dist: Run, name: str) -> None:
+def test_a_fault_is_one_line_and_an_exit_code(locate: Locate, server: FaultServer, dist: Run, name: str) -> None:
     fault = catalogue.failing(BLOB.data, server.host)[name]
     server.always("GET", PATH, fault.step)
     _lead_to_nothing(server)
@@ -69,8 +72,9 @@ def test_a_fault_is_one_line_and_an_exit_code(server: FaultServer, dist: Run, na
     assert err.endswith("\n")
     assert err.count("\n") == 1
     assert err[:-1].isprintable()
-    assert err.startswith(f"dist: {server.host}/{REPOSITORY} {BLOB.digest}: ")
-    reason = err.removeprefix(f"dist: {server.host}/{REPOSITORY} {BLOB.digest}: ")
+    start = f"dist: {locate(server)} {BLOB.digest}: "
+    assert err.startswith(start)
+    reason = err.removeprefix(start)
     assert len(reason) > 10
     assert "internal error" not in reason
     assert "Traceback" not in reason
@@ -93,7 +97,9 @@ def test_the_same_command_succeeds_where_there_is_no_fault(server: FaultServer, 
 
 
 @pytest.mark.parametrize("name", ["a flipped bit", "status 404", "silence", "DENIED", "a redirect to link-local"])
-def test_an_error_as_json_is_one_object_with_the_same_code(server: FaultServer, dist: Run, name: str) -> None:
+def test_an_error_as_json_is_one_object_with_the_same_code(
+    locate: Locate, server: FaultServer, dist: Run, name: str
+) -> None:
     fault = catalogue.failing(BLOB.data, server.host)[name]
     server.always("GET", PATH, fault.step)
     _lead_to_nothing(server)
@@ -101,7 +107,7 @@ def test_an_error_as_json_is_one_object_with_the_same_code(server: FaultServer, 
     value = json.loads(err)
     assert (value["exit"], out) == (code, b"")
     assert code in fault.codes
-    assert (value["locator"], value["object"]) == (f"{server.host}/{REPOSITORY}", str(BLOB.digest))
+    assert (value["locator"], value["object"]) == (locate(server), str(BLOB.digest))
     assert value["message"]
 
 

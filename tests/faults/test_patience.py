@@ -13,20 +13,20 @@ from support import faults
 from support.content import Blob, blob
 from support.faults import blob_path, content
 from support.fetching import SHORT, Outcome, fetch
+from support.kinds import REPOSITORY, Locate
 from support.server import FaultServer, Step
 
 from dist_tool import errors
 from dist_tool.settings import RemoteSettings, Timeouts, Tls
 
-REPOSITORY = "team/app"
 BLOB = blob("patience", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
 QUICK = RemoteSettings(timeout=SHORT)
 
 
-def _fetch(server: FaultServer, timeout: Timeouts = SHORT) -> Outcome:
+def _fetch(locate: Locate, server: FaultServer, timeout: Timeouts = SHORT) -> Outcome:
     remote = RemoteSettings(timeout=timeout)
-    return fetch(f"{server.host}/{REPOSITORY}", BLOB.digest, remote=remote, attempts=1)
+    return fetch(locate(server), BLOB.digest, remote=remote, attempts=1)
 
 
 SLOW: dict[str, tuple[Step, str]] = {
@@ -40,9 +40,9 @@ SLOW: dict[str, tuple[Step, str]] = {
 
 
 @pytest.mark.parametrize(("step", "message"), SLOW.values(), ids=SLOW)
-def test_a_slow_server_is_given_up(server: FaultServer, step: Step, message: str) -> None:
+def test_a_slow_server_is_given_up(locate: Locate, server: FaultServer, step: Step, message: str) -> None:
     server.script("GET", PATH, step)
-    outcome = _fetch(server)
+    outcome = _fetch(locate, server)
     assert isinstance(outcome.error, errors.Unavailable)
     assert message in outcome.error.what
     assert (outcome.code, outcome.data) == (6, b"")
@@ -51,9 +51,9 @@ def test_a_slow_server_is_given_up(server: FaultServer, step: Step, message: str
 @pytest.mark.parametrize(
     "step", [faults.endless_continue, faults.endless_header, faults.endless_headers], ids=lambda step: step.__name__
 )
-def test_noise_without_end_is_given_up(server: FaultServer, step: Step) -> None:
+def test_noise_without_end_is_given_up(locate: Locate, server: FaultServer, step: Step) -> None:
     server.always("GET", PATH, step)
-    outcome = _fetch(server)
+    outcome = _fetch(locate, server)
     assert outcome.code in (6, 7)
     assert outcome.data == b""
 
@@ -67,17 +67,17 @@ def test_a_server_that_never_shakes_hands_is_given_up() -> None:
     assert "no connection in time" in outcome.error.what
 
 
-def test_a_body_that_is_slow_and_steady_enough_arrives(server: FaultServer) -> None:
+def test_a_body_that_is_slow_and_steady_enough_arrives(locate: Locate, server: FaultServer) -> None:
     """Patience is a virtue as well: several times the idle limit, and never silent for as long."""
     small = Blob(BLOB.data[:40])
     server.script("GET", blob_path(REPOSITORY, small.digest), faults.slow_body(small.data, 0.02))
     remote = RemoteSettings(timeout=replace(SHORT, floor=10))
-    assert fetch(f"{server.host}/{REPOSITORY}", small.digest, remote=remote, attempts=1).data == small.data
+    assert fetch(locate(server), small.digest, remote=remote, attempts=1).data == small.data
 
 
-def test_a_server_that_is_silent_once_costs_one_attempt(server: FaultServer) -> None:
+def test_a_server_that_is_silent_once_costs_one_attempt(locate: Locate, server: FaultServer) -> None:
     server.script("GET", PATH, faults.cut(BLOB.data, 100, ending="hang"), content(BLOB.data))
-    outcome = fetch(f"{server.host}/{REPOSITORY}", BLOB.digest, remote=QUICK)
+    outcome = fetch(locate(server), BLOB.digest, remote=QUICK)
     assert (outcome.data, outcome.error) == (BLOB.data, None)
     assert server.log[1].header("range") == "bytes=100-"
 

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
 
 import pytest
-from support import faults
+from support import faults, kinds
 from support.content import blob, flip
 from support.faults import blob_path, content, cut, partial, range_ignored, redirect, unsatisfiable
 from support.fetching import fetch
+from support.kinds import REPOSITORY, Locate
 from support.server import FaultServer, OpenServer, Step
 
 from dist_tool import errors
 
-REPOSITORY = "team/app"
 BLOB = blob("resume", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
 AT = 1234
-
-
-Locate = Callable[[FaultServer], str]
-# The same path of the same server, asked for by each kind of remote that speaks HTTP.
-KINDS: dict[str, Locate] = {
-    "registry": lambda server: f"{server.host}/{REPOSITORY}",
-    "http": lambda server: f"http::{server.host}/v2/{REPOSITORY}/blobs/{{digest}}",
-    "s3": lambda server: _s3(server),
-}
-
-
-def _s3(server: FaultServer) -> str:
-    server.bucket = "bucket"
-    return f"s3::bucket@{server.host}/v2/{REPOSITORY}/blobs/{{digest}}"
-
-
-@pytest.fixture(params=KINDS)
-def locate(request: pytest.FixtureRequest) -> Locate:
-    """How the remote of each kind is written."""
-    return KINDS[request.param]
 
 
 def _ranges(server: FaultServer) -> list[str]:
@@ -266,7 +245,7 @@ class TestThroughARedirect:
         registry.always("GET", PATH, tokens.protect(faults.in_turn(redirect(cdn.url("/a")), redirect(cdn.url("/b")))))
         cdn.script("GET", "/a", cut(BLOB.data, AT))
         cdn.script("GET", "/b", content(BLOB.data))
-        assert fetch(KINDS["registry"](registry), BLOB.digest).data == BLOB.data
+        assert fetch(kinds.registry(registry), BLOB.digest).data == BLOB.data
         assert len(tokens.issued) == 1
         assert [request.header("authorization") for request in cdn.log] == ["", ""]
 

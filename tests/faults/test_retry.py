@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from typing import NamedTuple
 
 import pytest
-from support import faults
+from support import faults, kinds
 from support.content import blob, image
 from support.faults import blob_path, content, manifest_path, registry_error, status
 from support.fetching import SHORT, fetch
+from support.kinds import REPOSITORY, Locate
 from support.server import FaultServer, OpenServer, Step, closed_port
 
 from dist_tool import errors
 from dist_tool.settings import RemoteSettings, Settings
 
-REPOSITORY = "team/app"
 BLOB = blob("retry", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
 IMAGE = image("retry")
@@ -24,7 +25,25 @@ QUICK = RemoteSettings(timeout=SHORT)
 
 
 def _locator(server: FaultServer) -> str:
-    return f"{server.host}/{REPOSITORY}"
+    return kinds.registry(server)
+
+
+class What(NamedTuple):
+    """Something that a remote of some kind is asked for, and how."""
+
+    locate: Locate
+    object_id: str
+    path: str
+    answer: Step
+
+
+BY_DIGEST = (str(BLOB.digest), PATH, content(BLOB.data))
+WHAT = {
+    "a tag": What(kinds.registry, "v1", TAG, content(IMAGE.manifest.data, IMAGE.manifest.media_type)),
+    "http": What(kinds.http, *BY_DIGEST),
+    "s3": What(kinds.s3, *BY_DIGEST),
+}
+whatever = pytest.mark.parametrize("what", WHAT.values(), ids=WHAT)
 
 
 # What may pass by itself: another try is made for each of these.
@@ -42,12 +61,12 @@ PASSING: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-@pytest.mark.parametrize("what", ["blob", "tag"])
-def test_b39_what_may_pass_is_tried_again(server: FaultServer, fault: Step, what: str) -> None:
-    path, good, object_id = (PATH, BLOB, str(BLOB.digest)) if what == "blob" else (TAG, IMAGE.manifest, "v1")
-    server.script("GET", path, fault, fault, content(good.data, good.media_type))
-    outcome = fetch(_locator(server), object_id, remote=QUICK)
-    assert (outcome.data, outcome.error) == (good.data, None)
+@pytest.mark.parametrize("what", [What(kinds.registry, *BY_DIGEST), *WHAT.values()], ids=["a blob", *WHAT])
+def test_b39_what_may_pass_is_tried_again(what: What, server: FaultServer, fault: Step) -> None:
+    server.script("GET", what.path, fault, fault, what.answer)
+    outcome = fetch(what.locate(server), what.object_id, remote=QUICK)
+    assert outcome.error is None
+    assert outcome.data in (BLOB.data, IMAGE.manifest.data)
     assert len(outcome.waits) == 2
 
 
@@ -68,18 +87,22 @@ FINAL: dict[str, tuple[Step, type[errors.DistError]]] = {
 
 
 @pytest.mark.parametrize(("fault", "error"), FINAL.values(), ids=FINAL)
-def test_b41_what_will_not_pass_is_asked_once(server: FaultServer, fault: Step, error: type[errors.DistError]) -> None:
-    server.always("GET", TAG, fault)
-    outcome = fetch(_locator(server), "v1", remote=QUICK)
+@whatever
+def test_b41_what_will_not_pass_is_asked_once(
+    what: What, server: FaultServer, fault: Step, error: type[errors.DistError]
+) -> None:
+    server.always("GET", what.path, fault)
+    outcome = fetch(what.locate(server), what.object_id, remote=QUICK)
     assert isinstance(outcome.error, error)
-    assert len(server.requests("GET", TAG)) == 1
+    assert len(server.requests("GET", what.path)) == 1
     assert (outcome.waits, outcome.data) == ([], b"")
 
 
 @pytest.mark.parametrize("code", [500, 503])
-def test_b39_the_fifth_failure_is_the_last(server: FaultServer, code: int) -> None:
-    server.script("GET", TAG, *[status(code)] * 5)
-    outcome = fetch(_locator(server), "v1")
+@whatever
+def test_b39_the_fifth_failure_is_the_last(what: What, server: FaultServer, code: int) -> None:
+    server.script("GET", what.path, *[status(code)] * 5)
+    outcome = fetch(what.locate(server), what.object_id)
     assert isinstance(outcome.error, errors.ServerError)
     assert outcome.code == 7
     assert len(outcome.waits) == 4
@@ -112,20 +135,22 @@ class TestRetryAfter:
     """B38."""
 
     @pytest.mark.parametrize("asked", ["0", "7", "60", "007", " 7 "])
-    def test_b38_seconds_are_waited(self, server: FaultServer, asked: str) -> None:
-        server.script("GET", TAG, faults.too_many(asked), content(IMAGE.manifest.data, IMAGE.manifest.media_type))
-        outcome = fetch(_locator(server), "v1")
+    @whatever
+    def test_b38_seconds_are_waited(self, what: What, server: FaultServer, asked: str) -> None:
+        server.script("GET", what.path, faults.too_many(asked), what.answer)
+        outcome = fetch(what.locate(server), what.object_id)
         assert outcome.error is None
         assert outcome.waits == [float(asked)]
 
-    def test_b38_a_date_is_waited_for(self, server: FaultServer) -> None:
+    @whatever
+    def test_b38_a_date_is_waited_for(self, what: What, server: FaultServer) -> None:
         server.script(
             "GET",
-            TAG,
+            what.path,
             faults.too_many(formatdate(time.time() + 40, usegmt=True)),
-            content(IMAGE.manifest.data, IMAGE.manifest.media_type),
+            what.answer,
         )
-        outcome = fetch(_locator(server), "v1")
+        outcome = fetch(what.locate(server), what.object_id)
         assert outcome.error is None
         (wait,) = outcome.waits
         assert 20 < wait <= 40
@@ -133,42 +158,48 @@ class TestRetryAfter:
     @pytest.mark.parametrize(
         "asked", ["61", "86400", "999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "1" * 400]
     )
-    def test_b38_an_absurd_wait_fails_at_once_and_is_named(self, server: FaultServer, asked: str) -> None:
-        server.script("GET", TAG, faults.too_many(asked))
-        outcome = fetch(_locator(server), "v1")
+    @whatever
+    def test_b38_an_absurd_wait_fails_at_once_and_is_named(self, what: What, server: FaultServer, asked: str) -> None:
+        server.script("GET", what.path, faults.too_many(asked))
+        outcome = fetch(what.locate(server), what.object_id)
         assert isinstance(outcome.error, errors.ResourceExhausted)
         assert (outcome.code, outcome.waits) == (7, [])
         assert "the server asks to wait" in outcome.error.hint
 
     @pytest.mark.parametrize("asked", ["-1", "1e3", "1_0", "NaN", "inf", "٣".encode().decode("latin-1"), "7, 8"])
-    def test_b38_what_is_no_time_counts_as_none(self, server: FaultServer, asked: str) -> None:
-        server.script("GET", TAG, faults.too_many(asked), content(IMAGE.manifest.data, IMAGE.manifest.media_type))
-        outcome = fetch(_locator(server), "v1")
+    @whatever
+    def test_b38_what_is_no_time_counts_as_none(self, what: What, server: FaultServer, asked: str) -> None:
+        server.script("GET", what.path, faults.too_many(asked), what.answer)
+        outcome = fetch(what.locate(server), what.object_id)
         assert outcome.error is None
         assert outcome.waits == [0.0]
 
-    def test_b38_five_limits_in_a_row_are_exhaustion(self, server: FaultServer) -> None:
-        server.script("GET", TAG, *[faults.too_many("1")] * 5)
-        outcome = fetch(_locator(server), "v1")
+    @whatever
+    def test_b38_five_limits_in_a_row_are_exhaustion(self, what: What, server: FaultServer) -> None:
+        server.script("GET", what.path, *[faults.too_many("1")] * 5)
+        outcome = fetch(what.locate(server), what.object_id)
         assert isinstance(outcome.error, errors.ResourceExhausted)
         assert (outcome.code, outcome.waits) == (7, [1.0] * 4)
 
-    def test_b38_a_wait_is_announced(self, server: FaultServer) -> None:
-        server.script("GET", TAG, faults.too_many("7"), content(IMAGE.manifest.data, IMAGE.manifest.media_type))
-        outcome = fetch(_locator(server), "v1")
+    @whatever
+    def test_b38_a_wait_is_announced(self, what: What, server: FaultServer) -> None:
+        server.script("GET", what.path, faults.too_many("7"), what.answer)
+        outcome = fetch(what.locate(server), what.object_id)
         assert any("trying again in 7.0 s" in notice.text for notice in outcome.notices)
 
-    def test_b38_a_503_that_names_a_time_is_not_asked_before_it(self, server: FaultServer) -> None:
+    @whatever
+    def test_b38_a_503_that_names_a_time_is_not_asked_before_it(self, what: What, server: FaultServer) -> None:
         """RFC 9110 10.2.3: Retry-After belongs to 503 as much as to 429."""
         busy = status(503, headers=[("Retry-After", "9")])
-        server.script("GET", TAG, busy, content(IMAGE.manifest.data, IMAGE.manifest.media_type))
-        outcome = fetch(_locator(server), "v1")
+        server.script("GET", what.path, busy, what.answer)
+        outcome = fetch(what.locate(server), what.object_id)
         assert outcome.error is None
         assert outcome.waits == [9.0]
 
-    def test_b38_the_deadline_is_not_slept_away(self, server: FaultServer) -> None:
-        server.script("GET", TAG, faults.too_many("30"))
-        outcome = fetch(_locator(server), "v1", settings=Settings(deadline=time.monotonic() + 10))
+    @whatever
+    def test_b38_the_deadline_is_not_slept_away(self, what: What, server: FaultServer) -> None:
+        server.script("GET", what.path, faults.too_many("30"))
+        outcome = fetch(what.locate(server), what.object_id, settings=Settings(deadline=time.monotonic() + 10))
         assert isinstance(outcome.error, errors.DeadlineExceeded)
         assert (outcome.code, outcome.waits) == (6, [])
 

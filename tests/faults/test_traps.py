@@ -9,34 +9,36 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import faults
+from support import faults, kinds
 from support.content import Blob, blob, image, random_bytes, tar_of, write_blob, write_layout
 from support.faults import blob_path, content, cut, manifest_path, redirect
 from support.fetching import SHORT, Outcome, docker_config, fetch, with_environment
+from support.kinds import REPOSITORY, Locate
 from support.processes import Authority, dist_command, dist_environment, run_dist
 from support.server import FaultServer, OpenServer
 
 from dist_tool import errors
 from dist_tool.settings import RemoteSettings, Settings, Tls
 
-REPOSITORY = "team/app"
 BLOB = blob("traps", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
 SECRET = "correct-horse-battery-staple"
 
 
-def _fetch(server: FaultServer, *, name: str = "127.0.0.1", remote: RemoteSettings | None = None) -> Outcome:
-    return fetch(f"{name}:{server.port}/{REPOSITORY}", BLOB.digest, remote=remote)
+def _fetch(
+    locate: Locate, server: FaultServer, *, name: str = "127.0.0.1", remote: RemoteSettings | None = None
+) -> Outcome:
+    return fetch(locate(server, name), BLOB.digest, remote=remote)
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip"])
 @pytest.mark.parametrize("kind", ["stored bytes", "real coding"])
-def test_t1_a_content_encoding_changes_no_bytes(server: FaultServer, coding: str, kind: str) -> None:
+def test_t1_a_content_encoding_changes_no_bytes(locate: Locate, server: FaultServer, coding: str, kind: str) -> None:
     """iter_content() would unpack a stored layer, and its digest would be another."""
     layer = Blob(gzip.compress(tar_of({"a": random_bytes(1, 3000)}), mtime=0))
     answer = faults.labelled if kind == "stored bytes" else faults.coded
     server.script("GET", blob_path(REPOSITORY, layer.digest), answer(layer.data, coding))
-    outcome = fetch(f"{server.host}/{REPOSITORY}", layer.digest)
+    outcome = fetch(locate(server), layer.digest)
     assert (outcome.data, outcome.error) == (layer.data, None)
 
 
@@ -51,49 +53,49 @@ def test_t2_netrc_is_not_read(servers: OpenServer, tmp_path: Path, monkeypatch: 
     registry.always("GET", "/token", tokens.issue)
     registry.always("GET", PATH, tokens.protect(redirect(cdn.url("/blob", name="cdn.test"))))
     cdn.script("GET", "/blob", content(BLOB.data))
-    assert _fetch(registry).data == BLOB.data
+    assert _fetch(kinds.registry, registry).data == BLOB.data
     asked = [request.header("authorization") for request in registry.requests("GET", PATH)]
     assert asked == ["", f"Bearer {tokens.issued[0]}"]
     assert registry.requests("GET", "/token")[0].header("authorization") == ""
     assert cdn.log[0].header("authorization") == ""
 
 
-def test_t3_what_belongs_to_the_registry_does_not_follow_a_redirect(servers: OpenServer) -> None:
+def test_t3_what_belongs_to_the_registry_does_not_follow_a_redirect(locate: Locate, servers: OpenServer) -> None:
     registry, cdn = servers(), servers()
     to_cdn = redirect(cdn.url("/blob", name="cdn.test"), headers=[("Set-Cookie", "session=of-the-registry; Path=/")])
     registry.script("GET", PATH, to_cdn)
     cdn.script("GET", "/blob", content(BLOB.data))
-    outcome = _fetch(registry, remote=RemoteSettings(header={"x-tenant": SECRET}))
+    outcome = _fetch(locate, registry, remote=RemoteSettings(header={"x-tenant": SECRET}))
     assert outcome.data == BLOB.data
     assert registry.log[0].header("x-tenant") == SECRET
     assert [cdn.log[0].header(name) for name in ("x-tenant", "cookie", "referer")] == ["", "", ""]
     assert SECRET not in str(cdn.log)
 
 
-def test_t3_no_redirect_leaves_tls(servers: OpenServer, authority: Authority) -> None:
+def test_t3_no_redirect_leaves_tls(locate: Locate, servers: OpenServer, authority: Authority) -> None:
     registry, plain = servers(tls=authority.server_context()), servers()
     registry.script("GET", PATH, redirect(plain.url("/blob", name="cdn.test")))
-    outcome = _fetch(registry, name="registry.test", remote=RemoteSettings(tls=Tls(ca=(authority.ca,))))
+    outcome = _fetch(locate, registry, name="registry.test", remote=RemoteSettings(tls=Tls(ca=(authority.ca,))))
     assert isinstance(outcome.error, errors.PolicyRefused)
     assert plain.connections == 0
 
 
-def test_t3_no_redirect_of_a_public_name_reaches_this_machine(servers: OpenServer) -> None:
+def test_t3_no_redirect_of_a_public_name_reaches_this_machine(locate: Locate, servers: OpenServer) -> None:
     registry, internal = servers(), servers()
     registry.script("GET", PATH, redirect(internal.url("/secrets")))
-    outcome = _fetch(registry, name="registry.test", remote=RemoteSettings(plain_http=True))
+    outcome = _fetch(locate, registry, name="registry.test", remote=RemoteSettings(plain_http=True))
     assert isinstance(outcome.error, errors.PolicyRefused)
     assert internal.connections == 0
 
 
 @pytest.mark.parametrize("size", [100, 6 << 20], ids=["small", "large"])
 @pytest.mark.parametrize("framing", ["length", "chunked", "close", "http10"])
-def test_t4_a_cut_body_is_never_a_whole_one(server: FaultServer, framing: str, size: int) -> None:
+def test_t4_a_cut_body_is_never_a_whole_one(locate: Locate, server: FaultServer, framing: str, size: int) -> None:
     """raw.stream() raises another library's exception, and a close-delimited cut raises none."""
     whole = blob("cut", size)
     at = size * 2 // 5
     server.always("GET", blob_path(REPOSITORY, whole.digest), cut(whole.data, at, framing).but(ranges=False))
-    outcome = fetch(f"{server.host}/{REPOSITORY}", whole.digest)
+    outcome = fetch(locate(server), whole.digest)
     assert outcome.code in (5, 6)
     if framing in ("length", "chunked"):
         assert isinstance(outcome.error, errors.Truncated)
@@ -111,7 +113,7 @@ def test_t5_a_signed_url_that_expires_between_two_halves(servers: OpenServer) ->
     cdn.script("GET", "/1", cut(BLOB.data, 1234))
     cdn.script("GET", "/2", faults.status(403))
     cdn.script("GET", "/3", content(BLOB.data))
-    assert _fetch(registry).data == BLOB.data
+    assert _fetch(kinds.registry, registry).data == BLOB.data
     assert len(registry.requests("GET", "/token")) == 1
 
 
@@ -126,7 +128,7 @@ def test_t6_challenges_are_parsed_not_split_at_commas(server: FaultServer, lines
     headers = [("WWW-Authenticate", line.format(bearer=bearer, basic='realm="x, y"')) for line in lines]
     server.script("GET", PATH, faults.status(401, headers=headers), content(BLOB.data))
     server.script("GET", "/t", faults.json_answer({"token": "t"}))
-    assert _fetch(server).data == BLOB.data
+    assert _fetch(kinds.registry, server).data == BLOB.data
     (asked,) = server.requests("GET", "/t")
     assert asked.query["x"] == ["1,2"]
     assert asked.query["service"] == ["s"]
@@ -152,16 +154,16 @@ def test_t7_names_are_matched_whole_and_in_ascii(server: FaultServer, object_id:
 
 
 @pytest.mark.parametrize("length", ["5_000", "+5000", " ", "0x1388", "5000.0", "-1", "5000, 5000", "1e3"])
-def test_t7_numbers_that_only_int_reads_are_no_content_length(server: FaultServer, length: str) -> None:
+def test_t7_numbers_that_only_int_reads_are_no_content_length(locate: Locate, server: FaultServer, length: str) -> None:
     """Whatever becomes of such an answer, it is the object or an error."""
     server.always("GET", PATH, faults.declaring(BLOB.data, length))
-    outcome = _fetch(server)
+    outcome = _fetch(locate, server)
     assert outcome.data == (BLOB.data if outcome.error is None else b"")
     assert outcome.code in (0, 5, 6, 7)
 
 
 def test_t8_a_bundle_in_the_environment_does_not_undo_the_remotes_own(
-    servers: OpenServer, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    locate: Locate, servers: OpenServer, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With Session.verify=False or a path, requests would prefer REQUESTS_CA_BUNDLE."""
     other = tmp_path / "other"
@@ -170,7 +172,7 @@ def test_t8_a_bundle_in_the_environment_does_not_undo_the_remotes_own(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", environ["REQUESTS_CA_BUNDLE"])
     server = servers(tls=authority.server_context())
     server.always("GET", PATH, content(BLOB.data))
-    locator = f"registry.test:{server.port}/{REPOSITORY}"
+    locator = locate(server, "registry.test")
     settings = with_environment(**environ)
 
     def code(tls: Tls) -> int:
@@ -182,10 +184,10 @@ def test_t8_a_bundle_in_the_environment_does_not_undo_the_remotes_own(
     assert code(Tls(ca=(environ["REQUESTS_CA_BUNDLE"],))) == 6
 
 
-def test_t8_the_environments_bundle_is_trusted(servers: OpenServer, authority: Authority) -> None:
+def test_t8_the_environments_bundle_is_trusted(locate: Locate, servers: OpenServer, authority: Authority) -> None:
     server = servers(tls=authority.server_context())
     server.always("GET", PATH, content(BLOB.data))
-    locator = f"registry.test:{server.port}/{REPOSITORY}"
+    locator = locate(server, "registry.test")
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         assert fetch(locator, BLOB.digest, settings=with_environment(**{name: authority.ca})).error is None
 
@@ -204,26 +206,26 @@ def test_t8_proxies_of_the_environment_are_used_and_excepted(servers: OpenServer
     assert len(proxy.log) == 1
 
 
-def test_t8_loopback_is_not_proxied(servers: OpenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_t8_loopback_is_not_proxied(locate: Locate, servers: OpenServer, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy, registry = servers(), servers()
     registry.script("GET", PATH, content(BLOB.data))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url())
     environ = with_environment(HTTP_PROXY=proxy.url(), ALL_PROXY=proxy.url())
-    assert fetch(f"{registry.host}/{REPOSITORY}", BLOB.digest, settings=environ).data == BLOB.data
+    assert fetch(locate(registry), BLOB.digest, settings=environ).data == BLOB.data
     assert proxy.connections == 0
 
 
-def test_t9_a_coding_of_several_members_is_decoded_to_its_end(server: FaultServer) -> None:
+def test_t9_a_coding_of_several_members_is_decoded_to_its_end(locate: Locate, server: FaultServer) -> None:
     """zlib.decompressobj stops at the first member."""
     half = len(BLOB.data) // 2
     members = gzip.compress(BLOB.data[:half]) + gzip.compress(b"") + gzip.compress(BLOB.data[half:])
     server.script("GET", PATH, faults.labelled(members, "gzip"))
-    assert _fetch(server).data == BLOB.data
+    assert _fetch(locate, server).data == BLOB.data
 
 
 @pytest.mark.parametrize("damage", ["cut in the trailer", "cut in a member", "wrong checksum"])
-def test_t9_a_damaged_coding_is_an_error(server: FaultServer, damage: str) -> None:
+def test_t9_a_damaged_coding_is_an_error(locate: Locate, server: FaultServer, damage: str) -> None:
     coded = gzip.compress(BLOB.data)
     wrong = {
         "cut in the trailer": coded[:-4],
@@ -231,7 +233,7 @@ def test_t9_a_damaged_coding_is_an_error(server: FaultServer, damage: str) -> No
         "wrong checksum": coded[:-8] + b"\0" * 4 + coded[-4:],
     }[damage]
     server.script("GET", PATH, faults.labelled(wrong, "gzip"))
-    outcome = _fetch(server)
+    outcome = _fetch(locate, server)
     assert outcome.code in (5, 7)
     assert outcome.data == b""
 

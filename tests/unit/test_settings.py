@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dist_tool.errors import InvalidArgument
-from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.errors import InvalidArgument, PolicyRefused
+from dist_tool.settings import Policy, RemoteSettings, Settings
 from dist_tool.spec.reference import Locator, parse_locator
 
 
@@ -75,6 +75,14 @@ def test_whole_components_of_the_same_host_must_agree(locator: str, prefix: str)
 def test_the_longest_prefix_wins_and_wildcards_come_last(locator: str, prefixes: tuple[str, ...], best: str) -> None:
     assert chosen(locator, *prefixes) == best
     assert chosen(locator, *reversed(prefixes)) == best
+
+
+@pytest.mark.parametrize("locator", ["s3::images@store.example:9000/x", "s3::images@STORE.example:9000/x"])
+def test_a_bucket_is_no_part_of_the_host(locator: str) -> None:
+    parsed = parse_locator(locator)
+    assert RemoteSettings(prefix="store.example:9000", kind="s3").matches(parsed)
+    with pytest.raises(PolicyRefused, match="blocked"):
+        Policy(blocked=("store.example:9000",)).check_name(parsed)
 
 
 def test_no_table_matches_where_there_is_none() -> None:

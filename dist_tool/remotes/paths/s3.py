@@ -6,7 +6,6 @@ import re
 from collections.abc import Container, Mapping
 from time import time
 from typing import NamedTuple
-from urllib.parse import urljoin
 
 from dist_tool.errors import (
     DistError,
@@ -26,7 +25,7 @@ from dist_tool.spec.reference import Locator, check_host
 from dist_tool.spec.template import parse_template
 from dist_tool.transport.client import error_body, failure_of
 from dist_tool.transport.origin import Origin, is_loopback
-from dist_tool.transport.session import Reply, Request, Session, check_redirect
+from dist_tool.transport.session import Reply, Request, Session
 from dist_tool.transport.sigv4 import Keys, quoted, sign
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -147,9 +146,8 @@ class _Door:
 
     def _follow(self, method: str, reply: Reply, headers: Mapping[str, str]) -> Reply:
         """Elsewhere for a reason that is not the region: without a signature, which would be of no use there."""
-        url = urljoin(reply.url, reply.headers["Location"])
-        check_redirect(reply.origin, Origin.of(url), self._context.remote, self._context.settings.policy)
-        return self._session.follow(Request(method, url, headers))
+        request = self._session.redirected(Request(method, reply.url, headers), reply)
+        return self._session.follow(request, hops=1)
 
     def close(self) -> None:
         self._session.close()
