@@ -357,7 +357,7 @@ def test_rm_prints_what_it_removed_goes_on_and_fails_at_the_end(content, store):
     first, second = put(store, b"a"), put(store, b"b", "name")
     code, out, err = content("rm", first.digest, HELLO, "-", stdin=f"name\n{second.digest}".encode())
     assert (code, out.splitlines()) == (3, [str(first.digest), "name", str(second.digest)])
-    assert err == f"dist: {HELLO}: {HELLO} is not in the store\n"
+    assert err == f"dist: {HELLO} is not in the store\n"
     assert list(store.walk()) == []
     assert list(store.tags()) == []
 

@@ -112,9 +112,9 @@ def test_a_file_that_overrides_the_pin_is_a_warning(name: str, file: Path, invok
     ("words", "said"),
     [
         ([], "there is nothing to pin"),
-        (["./images:v1"], "has no tag to pin"),
+        (["./images:v1"], "./images is not in a registry"),
         ([f"a.example/x@{SHA}"], "has no tag to pin"),
-        (["http::a.example/x"], "has no tag to pin"),
+        (["http::a.example/x"], "http::a.example/x is not in a registry"),
         (["redis:7", "--config", ""], "there is no configuration file to write to"),
     ],
 )

@@ -145,8 +145,7 @@ class RegistryRemote:
         return body
 
     def _open_foreign(self, desc: Descriptor, failure: NotFound) -> Body:
-        what = f"no blob or manifest {desc.digest.algorithm}:{desc.digest.encoded[:12]}… in {self._endpoint.path}"
-        failure.what = f"{what} ({failure.what})"
+        failure.what = f"no such blob or manifest in {self._endpoint.path}: {failure.what}"
         last: DistError = failure
         for url in desc.urls:
             try:
