@@ -58,7 +58,17 @@ def test_a_pin_may_be_given_and_must_be_there(name: str, file: Path, invoke: Inv
     assert f'"{name}:mine" = "{TWO.manifest.digest}"' in file.read_text()
     done = invoke("pin", f"{name}:v1@{SHA}")
     assert (done.code, done.stdout) == (3, b"")
+    assert "no such blob or manifest in app: 404 Not Found" in done.stderr
     assert SHA not in file.read_text()
+
+
+def test_a_pin_costs_one_request_for_it_is_a_manifest(layout: Path, file: Path, invoke: Invoke) -> None:
+    seen: list[tuple[str, str]] = []
+    with RegistryServer(layout, name="app", observe=lambda exchange: seen.append((exchange[0], exchange[1]))) as server:
+        write(file, f'[pin]\n"{server.address}/app:v1" = "{TWO.manifest.digest}"\n')
+        done = invoke("fetch", f"{server.address}/app", "v1")
+    assert (done.code, done.stdout) == (0, TWO.manifest.data)
+    assert seen == [("GET", f"/v2/app/manifests/{TWO.manifest.digest}")]
 
 
 def test_a_pin_is_looked_up_anew_whatever_it_says(name: str, file: Path, invoke: Invoke) -> None:
