@@ -51,6 +51,7 @@ class LazyGroup(click.Group):
 
     def __init__(self, *args: Any, table: dict[str, CommandInfo], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.no_args_is_help = False  # an error is one line, also this one
         self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -72,9 +73,14 @@ class LazyGroup(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command. A usage error knows whose it is: click's own say nothing in a few cases."""
         with _ends_of_life():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.UsageError as error:
+                if error.ctx is None and (command := self.get_command(ctx, ctx.invoked_subcommand or "")):
+                    error.ctx = click.Context(command, ctx, ctx.invoked_subcommand)
+                raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The summaries of the table."""
@@ -97,7 +103,6 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
-    no_args_is_help=False,  # an error is one line, also this one
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: dist fetch docker.io/library/redis latest | jq .",
 )

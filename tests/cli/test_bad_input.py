@@ -151,6 +151,12 @@ OPTIONS = [
 ]
 COMMANDS = [
     Bad("no command", (), 2, "Missing command: see dist --help"),
+    Bad("no command of content", ("content",), 2, "Missing command: see dist content --help"),
+    Bad("no command of auth", ("auth",), 2, "Missing command: see dist auth --help"),
+    Bad("no value", ("fetch", "./img", "v1", "-o"), 2, "'-o' requires an argument: see dist fetch --help"),
+    Bad(
+        "no value, deeper", ("content", "ls", "--root"), 2, "'--root' requires an argument: see dist content ls --help"
+    ),
     Bad("unknown command", ("ftech",), 2, "No such command 'ftech'. Did you mean 'fetch'?: see dist --help"),
     Bad("command that resembles none", ("\x1b[31m",), 2, r"No such command '\x1b[31m'"),
     Bad("option before the command", ("--quiet", "fetch"), 2, "No such option '--quiet'"),
