@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from dist_tool.cli._options import Common, fetch_options, gathered, naming
+from dist_tool.cli._options import Common, counted, fetch_options, gathered, naming
 from dist_tool.cli._progress import as_progress, choose, progress_option
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ class Wanted(NamedTuple):
 
                     remote = KeptRemote(remote, store, options)
                 image = open_image(remote, parsed.object_id, platform, options)
-                text = f"{reference}: {image.desc.digest}, {image.config.platform}, {len(image.layers)} layers"
+                text = (
+                    f"{reference}: {image.desc.digest}, {image.config.platform}, {counted(len(image.layers), 'layer')}"
+                )
                 common.report(Notice("debug", text))
                 yield Opened(image, layer_opener(remote, options), is_local(parsed.locator), store is not None)
         finally:

@@ -39,6 +39,11 @@ def show_notice(notice: Notice, *, verbose: bool = False) -> None:
         pass  # nobody listens: no reason to stop the transfer
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 blob`, `2 blobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Common(NamedTuple):
     """The values of `common_options`."""
 

@@ -82,5 +82,5 @@ def _check(references: tuple[str, ...], settings: Settings, common: Common) -> i
             moved += 1
             print_line(f"{found.name} {found.before} {found.now}")
     if moved:
-        raise DigestMismatch(f"{moved} of {len(references)} pins do not hold", hint="dist pin NAME:TAG pins anew")
+        raise DigestMismatch(f"pins that do not hold: {moved} of {len(references)}", hint="dist pin NAME:TAG pins anew")
     return 0

@@ -84,7 +84,7 @@ def test_check_tells_which_pins_do_not_hold(name: str, file: Path, invoke: Invok
     assert invoke("pin", "--check", f"{name}:v1").code == 0
     done = invoke("pin", "--check")
     assert (done.code, done.stdout.decode()) == (5, f"{name}:v2 {SHA} {TWO.manifest.digest}\n")
-    assert "1 of 2 pins do not hold" in done.stderr
+    assert "pins that do not hold: 1 of 2: dist pin" in done.stderr
     assert file.read_text() == text
     assert invoke("pin", "--check", f"{name}:other").code == 3
     write(file)
