@@ -68,8 +68,17 @@ class DistError(Exception):
         return self
 
     def __str__(self) -> str:
-        subject = " ".join(part for part in (self.locator, self.object_id) if part)
-        return printable(": ".join(part for part in (subject, self.what, self.hint) if part))
+        return printable(": ".join(part for part in (self._subject(), self.what, self.hint) if part))
+
+    def _subject(self) -> str:
+        """The place and the object, less what the message begins with: it is said once."""
+        if _begins(self.what, self.locator):
+            return ""
+        return " ".join(part for part in (self.locator, self.object_id) if part and not _begins(self.what, part))
+
+
+def _begins(text: str, name: str) -> bool:
+    return bool(name) and text.startswith(tuple(word + end for word in (name, repr(name)) for end in " :@"))
 
 
 class InvalidArgument(DistError):

@@ -49,10 +49,16 @@ class Body:
         self.media_type = media_type
 
     def readinto(self, view: memoryview) -> int:
-        """Fill a part of `view` with what is there; 0 at the end, and only there."""
+        """Fill a part of `view` with what is there; 0 at the end, and only there.
+
+        Raises Truncated where the file cannot be read on.
+        """
         if self._file is None:
             return 0
-        data = self._file.read(len(view))
+        try:
+            data = self._file.read(len(view))
+        except OSError as error:
+            raise Truncated(f"{self.source}: {error.strerror or error}") from error
         view[: len(data)] = data
         return len(data)
 

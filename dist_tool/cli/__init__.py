@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -14,7 +14,8 @@ import click
 
 from dist_tool import __version__
 from dist_tool.cli._errors import write_error
-from dist_tool.errors import DistError, InvalidArgument
+from dist_tool.cli._output import ReaderLeft, TextOutput, close_stdout, remove_unfinished
+from dist_tool.errors import DistError, InvalidArgument, LocalFailure
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -50,6 +51,7 @@ class LazyGroup(click.Group):
 
     def __init__(self, *args: Any, table: dict[str, CommandInfo], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.no_args_is_help = False  # an error is one line, also this one
         self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -71,9 +73,14 @@ class LazyGroup(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command. A usage error knows whose it is: click's own say nothing in a few cases."""
         with _ends_of_life():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except click.UsageError as error:
+                if error.ctx is None and (command := self.get_command(ctx, ctx.invoked_subcommand or "")):
+                    error.ctx = click.Context(command, ctx, ctx.invoked_subcommand)
+                raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The summaries of the table."""
@@ -96,7 +103,6 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
-    no_args_is_help=False,  # an error is one line, also this one
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: dist fetch docker.io/library/redis latest | jq .",
 )
@@ -108,7 +114,7 @@ def dist() -> None:
 class _EndedBy(BaseException):
     """A signal ends the command: unwinds, so that temporary files go and ingests stay resumable.
 
-    No Exception of another kind gets past click, which makes exit code 1 of a broken pipe.
+    An Exception would be taken for a failure by whoever handles those on the way up.
     """
 
     def __init__(self, number: signal.Signals) -> None:
@@ -122,12 +128,28 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _ends_of_life() -> Iterator[None]:
+    """What click would make something else of: it ends with 1 and in silence where any pipe breaks."""
     try:
         yield
     except KeyboardInterrupt:
         raise _EndedBy(signal.SIGINT) from None
-    except BrokenPipeError:  # raised for standard output only: whoever read it has left
+    except ReaderLeft:
         raise _EndedBy(signal.SIGPIPE) from None
+    except OSError as error:
+        raise _unforeseen(error) from error
+
+
+def _unforeseen(error: OSError) -> DistError:
+    """An OSError that nobody has made one of ours: the system's word for it, and of which file."""
+    if error.errno is None:  # a library's own, of any meaning
+        return _bug(error)
+    said = error.strerror or str(error)
+    what = f"{os.fsdecode(error.filename)}: {said}" if isinstance(error.filename, str | bytes) else said
+    return LocalFailure(what, hint="--debug shows what it was wanted for")
+
+
+def _bug(error: Exception) -> DistError:
+    return DistError(f"internal error: {type(error).__name__}: {error}", hint="run again with --debug, and report it")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -174,9 +196,7 @@ def _leave(code: int) -> NoReturn:
 
 def _tidy() -> None:
     """Leave no temporary file of a thread that is still at work: nobody waits for those."""
-    output = sys.modules.get("dist_tool.cli._output")
-    if output is not None:
-        output.remove_unfinished()
+    remove_unfinished()
 
 
 def _run(args: list[str]) -> int:
@@ -188,28 +208,22 @@ def _run(args: list[str]) -> int:
         return _fail(args, _as_usage_error(error), debug=False)
     except DistError as error:
         return _fail(args, error, debug="--debug" in args)
-    except BrokenPipeError:
+    except ReaderLeft:
         raise
     except Exception as error:
         if "--debug" in args:
             import traceback
 
             traceback.print_exc()
-        bug = DistError(
-            f"internal error: {type(error).__name__}: {error}", hint="run again with --debug, and report it"
-        )
-        return _fail(args, bug, debug=False)
+        return _fail(args, _bug(error), debug=False)
 
 
 def _invoke(args: list[str]) -> int:
-    from dist_tool.cli._output import close_stdout, output_failure
-
-    try:
-        result = dist.main(args, prog_name="dist", standalone_mode=False)
-    except click.exceptions.Exit as done:  # --help and --version
-        result = done.exit_code
-    except OSError as error:  # click's own output; everything else maps its errors
-        raise output_failure(error) from error
+    with redirect_stdout(TextOutput()):  # click's; data does not go this way
+        try:
+            result = dist.main(args, prog_name="dist", standalone_mode=False)
+        except click.exceptions.Exit as done:  # --help and --version
+            result = done.exit_code
     close_stdout()
     return result if isinstance(result, int) else 0
 

@@ -37,7 +37,9 @@ class Delivery(NamedTuple):
         """These values, `many` settled. Raises InvalidArgument for what does not go together."""
         many = self.many or object_id == "-"
         if object_id is None and not many:
-            raise InvalidArgument("an OBJECT is missing", hint="a tag or a digest, or --stdin to read them")
+            raise InvalidArgument(
+                "an OBJECT is missing", hint="a tag or a digest after the locator, or --stdin to read them"
+            )
         if many and (object_id not in (None, "-") or [word for word in words if word != "-"]):
             raise InvalidArgument("--stdin reads objects and hints from standard input; give none as arguments")
         if not many and (self.null or self.frame or self.into is not None):

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from dist_tool.cli._options import Common, fetch_options, gathered
+from dist_tool.cli._options import Common, counted, fetch_options, gathered, naming
 from dist_tool.cli._progress import as_progress, choose, progress_option
-from dist_tool.errors import DistError
 
 if TYPE_CHECKING:
     from dist_tool.transfer.image import Image
@@ -51,19 +50,21 @@ class Wanted(NamedTuple):
         store = common.store(settings)
         display = choose(self.progress, os.environ, quiet=common.quiet)
         try:
-            with open_remote(parsed.locator, settings, common.report) as remote:
+            with (
+                naming(reference, parsed.locator, parsed.object_id),
+                open_remote(parsed.locator, settings, common.report) as remote,
+            ):
                 options = fetch_options(settings, parsed.locator, common)._replace(progress=as_progress(display))
                 if store is not None:
                     from dist_tool.transfer.kept_remote import KeptRemote
 
                     remote = KeptRemote(remote, store, options)
                 image = open_image(remote, parsed.object_id, platform, options)
-                text = f"{reference}: {image.desc.digest}, {image.config.platform}, {len(image.layers)} layers"
+                text = (
+                    f"{reference}: {image.desc.digest}, {image.config.platform}, {counted(len(image.layers), 'layer')}"
+                )
                 common.report(Notice("debug", text))
                 yield Opened(image, layer_opener(remote, options), is_local(parsed.locator), store is not None)
-        except DistError as error:
-            error.with_facts(locator=str(parsed.locator), object_id=parsed.object_id)
-            raise
         finally:
             if display is not None:
                 display.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from dist_tool.errors import InvalidArgument
+from dist_tool.errors import DistError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
     from dist_tool.api import Notice
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
+_NOT_HAD = frozenset(kind.exit_code for kind in (NotFound, Unauthenticated, Unavailable))
 
 
 def show_notice(notice: Notice, *, verbose: bool = False) -> None:
@@ -35,6 +37,11 @@ def show_notice(notice: Notice, *, verbose: bool = False) -> None:
         sys.stderr.flush()
     except OSError:
         pass  # nobody listens: no reason to stop the transfer
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 blob`, `2 blobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class Common(NamedTuple):
@@ -85,6 +92,22 @@ def value_of(option: str, parse: Callable[[str], _T], text: str | None) -> _T | 
         return None if text is None else parse(text)
     except InvalidArgument as error:
         raise InvalidArgument(f"{option}: {error.what}", hint=error.hint) from error
+
+
+@contextmanager
+def naming(typed: str, locator: Locator, object_id: str = "") -> Iterator[None]:
+    """Errors inside come out naming the place and the object.
+
+    Where a name cannot be had that is also that of a file here, the file may have been meant.
+    """
+    try:
+        yield
+    except DistError as error:
+        path = typed.partition(":")[0]
+        if not locator.kind and error.exit_code in _NOT_HAD and os.path.exists(path):
+            error.hint = "; ".join(part for part in (error.hint, f"for what is here write ./{path}") if part)
+        error.with_facts(locator=str(locator), object_id=object_id)
+        raise
 
 
 def fetch_options(settings: Settings, locator: Locator, common: Common) -> Options:

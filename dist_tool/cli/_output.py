@@ -2,43 +2,72 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from dist_tool.errors import InvalidArgument, LocalFailure
-from dist_tool.stream import Sink
+
+if TYPE_CHECKING:
+    from dist_tool.stream import Sink
 
 _STDOUT = 1
 # Temporary files of this process: a worker cannot take its own away when the process is ended by a signal.
 _unfinished: set[str] = set()
 
 
+class ReaderLeft(Exception):
+    """Whoever read standard output has left. Another pipe that breaks is a failure like any other."""
+
+
 def write_stdout(data: memoryview | bytes) -> None:
     """Write all of `data`, unbuffered.
 
-    Raises BrokenPipeError when the reader has left, LocalFailure for any other failure
-    (a full disk is an error, not a short success).
+    Raises ReaderLeft when nobody reads, LocalFailure for any other failure (a full disk is an
+    error, not a short success).
     """
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(_STDOUT, view) :]
-        except BrokenPipeError:
-            raise
         except BlockingIOError:  # somebody made the pipe non-blocking
             import select
 
             select.select([], [_STDOUT], [])
         except OSError as error:
-            raise output_failure(error) from error
+            raise _output_failure(error) from error
 
 
-def output_failure(error: OSError) -> Exception:
-    """What a failure to write to standard output is: a reader that left, or a LocalFailure."""
-    return error if isinstance(error, BrokenPipeError) else LocalFailure(f"standard output: {error.strerror or error}")
+def _output_failure(error: OSError) -> Exception:
+    if isinstance(error, BrokenPipeError):
+        return ReaderLeft()
+    return LocalFailure(f"standard output: {error.strerror or error}")
+
+
+class TextOutput(io.TextIOBase):
+    """Standard output for click, which takes it for a text file: the same writer, and the same failures."""
+
+    encoding = "utf-8"  # click would wrap what says that it is ASCII
+
+    def __init__(self) -> None:
+        self.buffer = _BinaryOutput()
+
+    def write(self, text: str) -> int:
+        """Write all of `text`."""
+        return self.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(_STDOUT)
+
+
+class _BinaryOutput(io.RawIOBase):
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        write_stdout(data)
+        return len(data)
 
 
 def print_line(text: str) -> None:
@@ -49,11 +78,9 @@ def print_line(text: str) -> None:
 def close_stdout() -> None:
     """Close standard output and learn what that has to say: some file systems fail only here (H8)."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
         os.close(os.dup(_STDOUT))
     except OSError as error:
-        raise output_failure(error) from error
+        raise _output_failure(error) from error
 
 
 def stdout_sink(*, force: bool = False) -> Sink:

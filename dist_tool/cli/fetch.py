@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dist_tool.cli._delivery import Delivery, delivery_options
-from dist_tool.cli._options import Common, common_options, fetch_options
+from dist_tool.cli._options import Common, common_options, fetch_options, naming
 from dist_tool.cli._progress import as_progress, choose, progress_option
-from dist_tool.errors import DistError
 
 if TYPE_CHECKING:
     from dist_tool.cli._fetching import Fetching
@@ -64,7 +63,7 @@ def command(
     parsed = settings.locator(locator)
     display = choose(progress, os.environ, quiet=common.quiet)
     try:
-        with open_remote(parsed, settings, common.report) as remote:
+        with naming(locator, parsed, object_id or ""), open_remote(parsed, settings, common.report) as remote:
             options = fetch_options(settings, parsed, common)._replace(progress=as_progress(display))
             fetching = Fetching(parsed, remote, options, common.store(settings))
             if delivery.many:
@@ -73,9 +72,6 @@ def command(
                 return fetch_lines(fetching, delivery)
             _fetch_one(fetching, object_id or "", hints, delivery)
             return 0
-    except DistError as error:
-        error.with_facts(locator=locator, object_id=object_id or "")
-        raise
     finally:
         if display is not None:
             display.close()

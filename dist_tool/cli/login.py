@@ -33,17 +33,22 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
 
     name = parse_host(host)
     settings = common.settings()
-    done = login(name, _credentials(username, password_stdin), settings, file=file or "", report=common.report)
+    done = login(name, _credentials(name, username, password_stdin), settings, file=file or "", report=common.report)
     if not done.verified:
         common.report(Notice("warning", f"{name} asks for no credentials: they could not be tried"))
     if done.kept.plain:
-        common.report(Notice("warning", f"the password lies unencrypted in {done.kept.where}; see docs/login.md"))
+        common.report(
+            Notice(
+                "warning",
+                f"the password lies unencrypted in {done.kept.where}; a credential helper would keep it better",
+            )
+        )
     if done.hidden_by:
         common.report(Notice("warning", f"{done.hidden_by} is asked first, and has something for {name}"))
     common.report(Notice("info", f"logged in to {name}: {done.kept.where}"))
 
 
-def _credentials(username: str | None, password_stdin: bool) -> Credentials:
+def _credentials(host: str, username: str | None, password_stdin: bool) -> Credentials:
     from dist_tool.cli._input import input_failures
     from dist_tool.errors import InvalidArgument
     from dist_tool.transport.auth_file import Credentials
@@ -62,5 +67,5 @@ def _credentials(username: str | None, password_stdin: bool) -> Credentials:
         raise InvalidArgument("there is no terminal to ask at", hint="give --username and --password-stdin")
     from getpass import getpass
 
-    username = username or click.prompt("User name", err=True)
-    return Credentials(username, getpass("Password: ", stream=sys.stderr))
+    username = username or click.prompt(f"User name for {host}", err=True)
+    return Credentials(username, getpass(f"Password of {username}: ", stream=sys.stderr))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._options import Common, common_options
-from dist_tool.errors import DistError, InvalidArgument
+from dist_tool.cli._options import Common, common_options, naming
+from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from dist_tool.settings import Settings
@@ -49,10 +49,8 @@ def _looked_up(text: str, settings: Settings, common: Common) -> Pinned:
     from dist_tool.transfer.pins import look_up
 
     reference = settings.reference(text)
-    try:
+    with naming(text, reference.locator, reference.object_id):
         return look_up(reference, settings, common.report)
-    except DistError as error:
-        raise error.with_facts(locator=str(reference.locator), object_id=reference.object_id) from None
 
 
 def _pin(found: Pinned, file: str, common: Common) -> None:
@@ -84,5 +82,5 @@ def _check(references: tuple[str, ...], settings: Settings, common: Common) -> i
             moved += 1
             print_line(f"{found.name} {found.before} {found.now}")
     if moved:
-        raise DigestMismatch(f"{moved} of {len(references)} pins do not hold", hint="dist pin NAME:TAG pins anew")
+        raise DigestMismatch(f"pins that do not hold: {moved} of {len(references)}", hint="dist pin NAME:TAG pins anew")
     return 0

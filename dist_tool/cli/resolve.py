@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dist_tool.cli._options import Common, common_options, fetch_options
+from dist_tool.cli._options import Common, common_options, fetch_options, naming
 
 
 @click.command(
@@ -23,7 +23,6 @@ def command(reference: str, platform: str | None, as_json: bool, common: Common)
     where the registry allows it.
     """
     from dist_tool.cli._output import print_line
-    from dist_tool.errors import DistError
     from dist_tool.spec.platform import Platform
     from dist_tool.spec.reference import Hints
     from dist_tool.transfer.fetch import open_remote, resolve
@@ -32,16 +31,15 @@ def command(reference: str, platform: str | None, as_json: bool, common: Common)
     wanted = Platform.parse(platform) if platform else None
     settings = common.settings()
     parsed = settings.reference(reference)
-    try:
-        with open_remote(parsed.locator, settings, common.report) as remote:
-            if wanted is None:
-                desc = resolve(remote, parsed.object_id, Hints())
-            else:
-                options = fetch_options(settings, parsed.locator, common)
-                desc = resolve_platform(remote, parsed.object_id, wanted, options)
-    except DistError as error:
-        error.with_facts(locator=str(parsed.locator), object_id=parsed.object_id)
-        raise
+    with (
+        naming(reference, parsed.locator, parsed.object_id),
+        open_remote(parsed.locator, settings, common.report) as remote,
+    ):
+        if wanted is None:
+            desc = resolve(remote, parsed.object_id, Hints())
+        else:
+            options = fetch_options(settings, parsed.locator, common)
+            desc = resolve_platform(remote, parsed.object_id, wanted, options)
     if as_json:
         import json
 

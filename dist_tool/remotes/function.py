@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO
 
-from dist_tool.errors import NoDigest
+from dist_tool.errors import (
+    DistError,
+    NoDigest,
+    NotFound,
+    PermissionDenied,
+    RemoteFailed,
+    Unauthenticated,
+    Unavailable,
+)
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.mediatypes import OCTET_STREAM
 from dist_tool.spec.reference import Hints, digest_in
 
 FetchFunction = Callable[[str, Hints], IO[bytes]]
+_BY_STATUS = {401: Unauthenticated, 403: PermissionDenied, 404: NotFound, 410: NotFound}
+_BY_TYPE = {FileNotFoundError: NotFound, PermissionError: PermissionDenied}
 
 
 class FunctionRemote:
     """What a function gives, verified where the object is a digest.
 
     The function knows nothing of offsets: after a cut it is called again, and what was there
-    already is skipped.
+    already is skipped. Nor need it know our errors: see `_failures`.
     """
 
     def __init__(self, function: FetchFunction) -> None:
@@ -33,7 +44,8 @@ class FunctionRemote:
 
     def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes]:
         """The object's bytes from `offset`."""
-        file = self._function(str(desc.digest), Hints((desc.media_type,), desc.size))
+        with _failures():
+            file = self._function(str(desc.digest), Hints((desc.media_type,), desc.size))
         left = offset
         try:
             while left and (skipped := len(file.read(min(left, 1 << 20)))):
@@ -45,4 +57,18 @@ class FunctionRemote:
 
     def open_name(self, object_id: str, hints: Hints) -> IO[bytes]:
         """The bytes that the function has for a name."""
-        return self._function(object_id, hints)
+        with _failures():
+            return self._function(object_id, hints)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """An OSError as one of ours: that of a file, of a socket, or urllib's with an HTTP status as its `code`."""
+    try:
+        yield
+    except OSError as error:
+        status = getattr(error, "code", None)
+        make: type[DistError] = (
+            _BY_TYPE.get(type(error), Unavailable) if status is None else _BY_STATUS.get(status, RemoteFailed)
+        )
+        raise make(str(error)) from error

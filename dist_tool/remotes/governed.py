@@ -42,7 +42,10 @@ class GovernedRemote:
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """The descriptor, of an algorithm that is allowed; see `api.Resolver`. Raises PolicyRefused."""
-        desc = self._remote.resolve(self._rule(object_id), hints)
+        asked = self._rule(object_id)
+        if asked != object_id and not hints.media_type():
+            hints = hints._replace(kind="manifest")  # a pin: what tags mean is no blob
+        desc = self._remote.resolve(asked, hints)
         self._allowed(desc.digest)
         return desc
 

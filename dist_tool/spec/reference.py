@@ -173,6 +173,8 @@ def _respelled(scheme: str, rest: str) -> str:
     prefix = _FOREIGN.get(scheme.lower())
     if prefix is None:
         return f"KIND::{rest}, or the name without {scheme}://"
+    if prefix == "http::":
+        return f"{prefix}{rest} for files of a web server, {rest} for a registry"
     return prefix + rest
 
 

@@ -171,7 +171,7 @@ class DiskStore:
 
     def untag(self, ref_name: str) -> Descriptor:
         """Forget a reference name; returns what it meant. Raises NotFound."""
-        self._must_exist(NotFound(f"no {ref_name!r} in the store"))
+        self._must_exist(NotFound(f"{ref_name!r} is not in the store"))
         with files.failing("cannot update index.json"), self.locked():
             desc = self.index.find(ref_name)
             self.index.drop(ref_name)

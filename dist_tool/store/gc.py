@@ -20,7 +20,7 @@ from dist_tool.spec.digest import Digest
 from dist_tool.spec.manifest import CHILDREN_LIMIT, DEPTH_LIMIT, MANIFEST_LIMIT, parse_json
 from dist_tool.spec.mediatypes import CONFIG_TYPES, is_layer
 from dist_tool.store import files, locks
-from dist_tool.store.blobs import info_time
+from dist_tool.store.blobs import info_time, missing
 from dist_tool.store.ingest import IngestDirectory, parse_time
 from dist_tool.store.labels import GC_EXPIRE, GC_REF, GC_ROOT
 
@@ -140,7 +140,7 @@ def links(store: DiskStore, digest: Digest) -> list[Descriptor]:
     """
     size = store.size(digest)
     if size is None:
-        raise NotFound(f"{digest} is not in the store")
+        raise missing(digest)
     if size > MANIFEST_LIMIT or not _is_document(store, digest):
         return []
     content = store.read(Descriptor(digest), MANIFEST_LIMIT)

@@ -42,7 +42,7 @@ class Index:
         """What a name means. Raises NotFound; InvalidContent where it means two things."""
         found = [entry for entry in self.entries() if entry.annotations.get(REF_NAME) == ref_name]
         if not found:
-            raise NotFound(f"no {ref_name!r} in the store")
+            raise NotFound(f"{ref_name!r} is not in the store")
         if len({entry.digest for entry in found}) > 1:
             raise InvalidContent(f"{ref_name!r} has {len(found)} entries in index.json", hint="name one by digest")
         return found[0]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dist_tool.api import Report, unheard
 from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticated, Unavailable
 from dist_tool.settings import AuthSettings, Context, RemoteSettings, Settings
-from dist_tool.spec.reference import HUB, HUB_API, Locator, parse_locator
+from dist_tool.spec.reference import HUB, HUB_API, Locator, check_host, parse_locator
 from dist_tool.transfer.explain import schemes
 from dist_tool.transport.auth_file import HUB_KEY, Credentials
 from dist_tool.transport.client import Client
@@ -35,6 +35,7 @@ def parse_host(text: str) -> str:
     """A registry's host as credentials are kept under it. Raises InvalidArgument."""
     if "/" in text:
         raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], without scheme or path")
+    check_host(text, text)
     locator = parse_locator(f"{text}/any/name")
     if locator.host == HUB and text.lower() not in (HUB, f"index.{HUB}", HUB_API):
         raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], as in ghcr.io")
@@ -62,8 +63,9 @@ def login(
 def logout(host: str, settings: Settings, *, file: str = "") -> tuple[Kept, str]:
     """Forget a host; with the source that still has something for it, "" for none."""
     auth = _remote_of(host, settings).auth
-    kept = remove(Place.choose(auth, settings.environ, file), host, settings.environ)
-    return kept, "" if auth.helper else Keychain(auth, settings.environ).answering(host)
+    place = Place.choose(auth, settings.environ, file)
+    kept = remove(place, host, settings.environ)
+    return kept, Keychain(auth, settings.environ).answering(host, besides=place.helper or place.file)
 
 
 def _remote_of(host: str, settings: Settings) -> RemoteSettings:

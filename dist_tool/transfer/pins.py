@@ -29,7 +29,9 @@ def look_up(reference: Reference, settings: Settings, report: Report = unheard) 
     for. Raises InvalidArgument for what has no tag, and all that resolving raises.
     """
     name = parse_object(reference.object_id or "latest")
-    if reference.locator.kind not in ("", "registry") or not name.tag:
+    if reference.locator.kind not in ("", "registry"):
+        raise InvalidArgument(f"{reference.locator} is not in a registry", hint="only tags of one are pinned")
+    if not name.tag:
         raise InvalidArgument(f"{reference} has no tag to pin", hint="expected NAME:TAG or NAME:TAG@DIGEST")
     policy = replace(settings.policy, require_digest=())
     asked = replace(settings, pins={}, policy=policy)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from dist_tool.api import Notice, Report, unheard
 from dist_tool.errors import DistError, PermissionDenied, PolicyRefused, Unauthenticated, printable
-from dist_tool.settings import AuthSettings
 from dist_tool.spec.reference import HUB
 from dist_tool.transport.challenge import Challenge, parse_challenges
 from dist_tool.transport.credentials import Credentials, Keychain
@@ -59,6 +58,14 @@ class _Question(NamedTuple):
     scopes: tuple[str, ...]
 
 
+class Means(NamedTuple):
+    """What pays for tokens, where they are kept, and how a token server is asked for one."""
+
+    keychain: Keychain
+    cache: TokenCache
+    exchange: Exchange
+
+
 class Authenticator:
     """Authorization for requests to `origin` with the credentials of `account`. Thread-safe.
 
@@ -71,20 +78,14 @@ class Authenticator:
         self,
         origin: Origin,
         account: str,
-        keychain: Keychain,
-        cache: TokenCache,
-        exchange: Exchange,
+        means: Means,
         *,
-        settings: AuthSettings,
         report: Report = unheard,
         verified: bool = True,
     ) -> None:
         self._origin = origin
         self._account = account
-        self._keychain = keychain
-        self._cache = cache
-        self._exchange = exchange
-        self._settings = settings
+        self._keychain, self._cache, self._exchange = means
         self._report = report
         self._verified = verified
         self._guard = Lock()
@@ -173,7 +174,7 @@ class Authenticator:
 
     def _question(self, challenge: Challenge, scopes: Collection[str]) -> _Question:
         parameters = challenge.parameters
-        realm = check_realm(parameters["realm"], self._origin, self._settings, verified=self._verified)
+        realm = check_realm(parameters["realm"], self._origin, self._keychain.settings, verified=self._verified)
         demanded = demanded_scopes(parameters.get("scope", ""))
         return _Question(
             self._key(scopes),
@@ -222,12 +223,8 @@ class Authenticator:
         """
         credentials = self._keychain.lookup(self._account, repository)
         if credentials is None or not credentials.basic:
-            found = f"only {credentials.kind} from {credentials.source}" if credentials else "none"
-            raise self._error(
-                Unauthenticated,
-                f"{self._origin.netloc} requires user and password; found for {self._account}: {found}",
-                self._login_hint(False),
-            )
+            only = f", {credentials.source} has {credentials.kind}" if credentials else ""
+            raise self._error(Unauthenticated, f"user and password are required{only}", self._login_hint(False))
         with self._guard:
             if sent == credentials.basic:
                 self._basic.pop(repository, None)
@@ -269,10 +266,10 @@ class Authenticator:
 
     def _login_hint(self, sent: bool) -> str:
         """What to do about credentials that are missing, or that were `sent` and refused."""
-        login = "docker login" if self._account == HUB else f"docker login {self._account}"
+        login = "dist login" if self._account == HUB else f"dist login {self._account}"
         if sent:
             return f"log in again, for instance with `{login}`"
-        if self._settings.source == "none":
+        if self._keychain.settings.source == "none":
             return 'no credentials were sent: auth = { source = "none" } is set for this remote'
         return f"no credentials for {self._account} were sent; `{login}` keeps some"
 

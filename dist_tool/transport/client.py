@@ -21,7 +21,7 @@ from dist_tool.errors import (
 from dist_tool.retry import Attempts
 from dist_tool.settings import Context, RemoteSettings
 from dist_tool.stream import Body
-from dist_tool.transport.auth import Authenticator, TokenRequest, TokenResponse
+from dist_tool.transport.auth import Authenticator, Means, TokenRequest, TokenResponse
 from dist_tool.transport.credentials import Keychain
 from dist_tool.transport.failures import from_status
 from dist_tool.transport.origin import Origin, redact
@@ -51,17 +51,13 @@ class Client:
         self._context = context
         self._session = Session(home, context)
         self._warned: set[str] = set()
-        auth = context.remote.auth
-        self._auth = Authenticator(
-            home,
-            account,
-            Keychain(auth, context.settings.environ, context.report),
+        means = Means(
+            Keychain(context.remote.auth, context.settings.environ, context.report),
             TokenCache(context.settings.cache_dir, report=context.report),
             self._exchange,
-            settings=auth,
-            verified=not context.remote.tls.skip_verify,
-            report=context.report,
         )
+        verified = not context.remote.tls.skip_verify
+        self._auth = Authenticator(home, account, means, report=context.report, verified=verified)
 
     def request(self, request: Request, scopes: tuple[str, ...], ok: Container[int], *, once: bool = False) -> Reply:
         """Send, answering challenges and trying again where that may help, unless it is only to be tried `once`.

@@ -40,7 +40,7 @@ class Keychain:
     """
 
     def __init__(self, settings: AuthSettings, environ: Mapping[str, str], report: Report = unheard) -> None:
-        self._settings = settings
+        self.settings = settings
         self._environ = environ
         self._report = report
         self._sources = _sources(settings, environ)
@@ -79,7 +79,7 @@ class Keychain:
         """
         from hashlib import blake2b
 
-        digest = blake2b(repr(self._settings).encode(), digest_size=32)
+        digest = blake2b(repr(self.settings).encode(), digest_size=32)
         for source in self._sources:
             try:
                 data = self._data(source)
@@ -98,10 +98,14 @@ class Keychain:
         """
         return [f"{self._label(source)}: {self._explained(source, host, path)}" for source in self._sources]
 
-    def answering(self, host: str, path: str = "") -> str:
-        """Which helper, variable or file has something for a host, "" for none; runs no helper."""
+    def answering(self, host: str, *, besides: str = "") -> str:
+        """Which helper, variable or file, `besides` one of them, has something for a host, "" for none.
+
+        Runs no helper: one that would be asked counts as one that has something.
+        """
         for source in self._sources:
-            if self._explained(source, host, path) not in ("not set", "absent", f"nothing for {host}"):
+            nothing = self._explained(source, host, "") in ("not set", "absent", f"nothing for {host}")
+            if source.where != besides and not nothing:
                 return source.where
         return ""
 

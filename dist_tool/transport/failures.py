@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ from dist_tool.errors import (
 from dist_tool.transport.paced import TooSlow
 
 _ERROR_BODY_LIMIT = 64 << 10
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # in the words of http.client, which has no others
 # Worth another try (behaviours B39).
 _RETRYABLE_STATUSES = frozenset({408, 499, 500, 502, 503, 504, 522})
 _BY_STATUS: dict[int, type[DistError]] = {
@@ -114,6 +116,22 @@ def _tls(error: Any, host: str) -> DistError:
     return Unreachable(f"{host}: TLS: {printable(reason.replace('_', ' ').lower(), 100)}")
 
 
+def _proxy(error: Any, host: str) -> DistError:
+    """A proxy that says no says so again; one that cannot get through, or is not there, may yet."""
+    links = list(chain(error))
+    for link in links:
+        if refusal := _NO_TUNNEL.match(str(link)):
+            status = int(refusal[1])
+            said = f"{status} {http.client.responses.get(status, '')}".strip()
+            make = Unavailable if status in _RETRYABLE_STATUSES else Unreachable
+            hint = "user and password go into its URL" if status == 407 else ""
+            return make(f"{host}: the proxy refuses: {said}", hint=hint)
+    if any(isinstance(link, socket.gaierror) for link in links):
+        return Unreachable(f"{host}: the name of the proxy does not resolve")
+    said = next((link.strerror.lower() for link in links if isinstance(link, OSError) and link.strerror), "")
+    return Unavailable(": ".join(part for part in (host, "the proxy does not answer", said) if part))
+
+
 def _os_error(error: Any, host: str) -> DistError:
     return Unavailable(f"{host}: {(error.strerror or type(error).__name__).lower()}")
 
@@ -121,7 +139,7 @@ def _os_error(error: Any, host: str) -> DistError:
 _BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
     (TooSlow, _too_slow),
     (ssl.SSLCertVerificationError, _untrusted),
-    (u3.ProxyError, lambda _, host: Unavailable(f"{host}: the proxy does not answer, or refuses")),
+    (u3.ProxyError, _proxy),
     (ssl.SSLError, _tls),
     (socket.gaierror, lambda _, host: Unreachable(f"{host}: the name does not resolve")),
     (http.client.RemoteDisconnected, lambda _, host: Truncated(f"{host}: closed the connection without an answer")),

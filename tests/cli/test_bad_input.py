@@ -74,10 +74,10 @@ LOCATORS = [
     _locator("of 256 characters", f"registry.invalid/{'x' * 256}", "256 characters, 255 is the most"),
     _locator("of 5000 characters", f"registry.invalid/{'x' * 5000}", "is too long"),
     _locator("of 64 hexadecimal digits", f"registry.invalid/{HEX}", "64 hexadecimal digits cannot be a repository"),
-    _locator("without a host", "/team/app", "/team/app v1: /team/app: no such file or directory", 3),
+    _locator("without a host", "/team/app", "dist: /team/app: no such file or directory", 3),
     _locator("of a kind and nothing", "layout::", "nothing follows layout::"),
     _locator("of an unknown kind", "nosuch::x", "there is no remote of kind 'nosuch': built in: registry, layout", 8),
-    _locator("of no directory", "./missing", "./missing v1: ./missing: no such file or directory", 3),
+    _locator("of no directory", "./missing", "dist: ./missing: no such file or directory", 3),
     _locator("of no directory, by kind", "layout::./missing", "./missing: no such directory", 3),
     _locator("of a directory that is no layout", ".", ". is not an image layout: there is no oci-layout in it"),
     _locator("of a file that is no archive", "./file", "./file: the archive ends in the middle of a header", 5),
@@ -105,7 +105,7 @@ OBJECTS = [
     _object("of an algorithm that cannot be verified", f"blake3:{HEX}", "'blake3' cannot be verified here", 8),
     _object("of an algorithm that nobody knows", "x-y:abc", "'x-y' cannot be verified here: supported: sha256", 8),
     Bad("object that a layout has not", ("fetch", "./img", "v2"), 3, "no image is named 'v2' in ./img: there are: v1"),
-    Bad("object that a layout has not, by digest", ("fetch", "./img", SHA256), 3, f"no blob {SHA256} in ./img"),
+    Bad("object that a layout has not, by digest", ("fetch", "./img", SHA256), 3, f"{SHA256}: no such blob in ./img"),
     Bad("object cut short, of a layout", ("fetch", "./img", SHA256[:-1]), 2, "is not a sha256 digest"),
 ]
 HINTS = [
@@ -151,6 +151,12 @@ OPTIONS = [
 ]
 COMMANDS = [
     Bad("no command", (), 2, "Missing command: see dist --help"),
+    Bad("no command of content", ("content",), 2, "Missing command: see dist content --help"),
+    Bad("no command of auth", ("auth",), 2, "Missing command: see dist auth --help"),
+    Bad("no value", ("fetch", "./img", "v1", "-o"), 2, "'-o' requires an argument: see dist fetch --help"),
+    Bad(
+        "no value, deeper", ("content", "ls", "--root"), 2, "'--root' requires an argument: see dist content ls --help"
+    ),
     Bad("unknown command", ("ftech",), 2, "No such command 'ftech'. Did you mean 'fetch'?: see dist --help"),
     Bad("command that resembles none", ("\x1b[31m",), 2, r"No such command '\x1b[31m'"),
     Bad("option before the command", ("--quiet", "fetch"), 2, "No such option '--quiet'"),

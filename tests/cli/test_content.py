@@ -337,6 +337,15 @@ def test_a_condition_that_is_none_is_a_usage_error(content, conditions):
 # path, label, rm
 
 
+def test_no_line_of_a_table_ends_in_blanks(content, store):
+    put(store, b"labelled", "a name")
+    put(store, b"bare")
+    content("label", "a name", "a-key-that-is-long=x")
+    lines = content("ls")[1].splitlines()
+    assert len(lines) == 3
+    assert lines == [line.rstrip() for line in lines]
+
+
 def test_path_prints_files(content, store):
     first, second = put(store, b"a"), put(store, b"b", "name")
     code, out, _ = content("path", first.digest, "-", stdin=b"name\n")
@@ -357,7 +366,7 @@ def test_rm_prints_what_it_removed_goes_on_and_fails_at_the_end(content, store):
     first, second = put(store, b"a"), put(store, b"b", "name")
     code, out, err = content("rm", first.digest, HELLO, "-", stdin=f"name\n{second.digest}".encode())
     assert (code, out.splitlines()) == (3, [str(first.digest), "name", str(second.digest)])
-    assert err == f"dist: {HELLO}: {HELLO} is not in the store\n"
+    assert err == f"dist: {HELLO} is not in the store\n"
     assert list(store.walk()) == []
     assert list(store.tags()) == []
 
@@ -479,7 +488,7 @@ def test_gc_prints_what_it_removes(content, store):
     assert content("gc")[1] == ""
     code, out, err = content("gc", "--grace", "0", "--dry-run")
     assert (code, out.split()) == (0, [str(loose.digest), "left"])
-    assert err == "dist: would remove 1 blobs and 1 writes, 9 bytes\n"
+    assert err == "dist: would remove 1 blob and 1 write, 9 bytes\n"
     records = [json.loads(line) for line in content("gc", "--grace", "0s", "-n", "--json")[1].splitlines()]
     assert [(each["kind"], each["size"]) for each in records] == [("blob", 5), ("ingest", 4)]
     assert content("gc", "--grace", "0")[1].split() == [str(loose.digest), "left"]

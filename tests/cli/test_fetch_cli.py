@@ -45,6 +45,24 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
+# Names that were meant as something else.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["fetch", "img", "v1"], ["resolve", "img:v1"], ["unpack", "img:v1", "root"]],
+    ids=lambda words: words[0],
+)
+def test_a_name_that_cannot_be_had_and_is_a_directory_here_may_have_been_meant_as_that(
+    words: list[str], here: Path
+) -> None:
+    (here / "config.toml").write_text('[[remote]]\nprefix = "docker.io"\nkind = "layout"\nlocation = "nowhere"\n')
+    result = run_dist([*words, "--config", "config.toml"])
+    assert (result.code, result.stdout) == (3, b"")
+    said = f"{here}/nowhere/library/img: no such directory: for what is here write ./img"
+    assert result.stderr == f"dist: docker.io/library/img v1: {said}\n"
+
+
 # The pipe.
 
 

@@ -45,6 +45,17 @@ def test_a_login_is_tried_and_kept_and_a_logout_forgets_it(
     assert invoke("logout", host).stderr == f"dist: not logged in to {host}\n"
 
 
+def test_a_logout_from_a_helper_leaves_nothing_to_warn_of(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    program = write(tmp_path / "bin" / "docker-credential-test", "#!/bin/sh\ncat > /dev/null\n")
+    program.chmod(0o755)
+    write(saved, '{"credsStore": "test", "auths": {"ghcr.io": {}}}')
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert invoke("logout", "ghcr.io").stderr == f"dist: logged out of ghcr.io: {saved}\n"
+    assert json.loads(saved.read_text()) == {"credsStore": "test", "auths": {}}
+
+
 def test_other_tools_are_logged_in_too(
     locked_registry: Registry, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
@@ -147,6 +158,9 @@ def test_another_file_may_be_named(
         (["https://ghcr.io"], "is not a host"),
         (["ghcr.io/org"], "is not a host"),
         (["ghcr"], "is not a host"),
+        (["a b"], "'a b': 'a b' is not a host"),
+        (["\udcff"], "is not a host"),
+        (["ghcr.io:99999"], "'ghcr.io:99999': port 99999"),
         (["ghcr.io", "--password-stdin"], "--password-stdin needs --username"),
         (["ghcr.io"], "there is no terminal to ask at"),
         (["ghcr.io", "-u", "me"], "there is no terminal to ask at"),
@@ -178,7 +192,7 @@ def test_the_terminal_is_asked_where_there_is_one(
     monkeypatch.setattr("getpass.getpass", lambda *_, **__: "correct horse")
     done = invoke("login", locked_registry.host)
     assert (done.code, done.stdout) == (0, b"")
-    assert done.stderr.startswith("User name: ")
+    assert done.stderr.startswith(f"User name for {locked_registry.host}: ")
     assert saved.exists()
 
 

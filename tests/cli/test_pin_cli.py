@@ -58,7 +58,17 @@ def test_a_pin_may_be_given_and_must_be_there(name: str, file: Path, invoke: Inv
     assert f'"{name}:mine" = "{TWO.manifest.digest}"' in file.read_text()
     done = invoke("pin", f"{name}:v1@{SHA}")
     assert (done.code, done.stdout) == (3, b"")
+    assert "no such blob or manifest in app: 404 Not Found" in done.stderr
     assert SHA not in file.read_text()
+
+
+def test_a_pin_costs_one_request_for_it_is_a_manifest(layout: Path, file: Path, invoke: Invoke) -> None:
+    seen: list[tuple[str, str]] = []
+    with RegistryServer(layout, name="app", observe=lambda exchange: seen.append((exchange[0], exchange[1]))) as server:
+        write(file, f'[pin]\n"{server.address}/app:v1" = "{TWO.manifest.digest}"\n')
+        done = invoke("fetch", f"{server.address}/app", "v1")
+    assert (done.code, done.stdout) == (0, TWO.manifest.data)
+    assert seen == [("GET", f"/v2/app/manifests/{TWO.manifest.digest}")]
 
 
 def test_a_pin_is_looked_up_anew_whatever_it_says(name: str, file: Path, invoke: Invoke) -> None:
@@ -74,7 +84,7 @@ def test_check_tells_which_pins_do_not_hold(name: str, file: Path, invoke: Invok
     assert invoke("pin", "--check", f"{name}:v1").code == 0
     done = invoke("pin", "--check")
     assert (done.code, done.stdout.decode()) == (5, f"{name}:v2 {SHA} {TWO.manifest.digest}\n")
-    assert "1 of 2 pins do not hold" in done.stderr
+    assert "pins that do not hold: 1 of 2: dist pin" in done.stderr
     assert file.read_text() == text
     assert invoke("pin", "--check", f"{name}:other").code == 3
     write(file)
@@ -112,9 +122,9 @@ def test_a_file_that_overrides_the_pin_is_a_warning(name: str, file: Path, invok
     ("words", "said"),
     [
         ([], "there is nothing to pin"),
-        (["./images:v1"], "has no tag to pin"),
+        (["./images:v1"], "./images is not in a registry"),
         ([f"a.example/x@{SHA}"], "has no tag to pin"),
-        (["http::a.example/x"], "has no tag to pin"),
+        (["http::a.example/x"], "http::a.example/x is not in a registry"),
         (["redis:7", "--config", ""], "there is no configuration file to write to"),
     ],
 )

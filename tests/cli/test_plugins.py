@@ -113,6 +113,25 @@ def test_a_broken_plugin_beside_it_fails_its_own_locators_only(site: Path, tmp_p
     assert dist(both, "remotes").code == 0
 
 
+@pytest.mark.parametrize(
+    ("raised", "code", "told"),
+    [
+        ("PermissionError(13, 'Permission denied', '/shelf/lock')", 9, "/shelf/lock: Permission denied: --debug shows"),
+        ("BrokenPipeError(32, 'Broken pipe')", 9, "Broken pipe: --debug shows"),
+        ("OSError('of a kind of its own')", 1, "internal error: OSError: of a kind of its own: run again with --debug"),
+        ("ValueError('oh')", 1, "internal error: ValueError: oh: run again with --debug"),
+    ],
+)
+def test_what_a_remote_should_not_raise_is_not_laid_to_standard_output(
+    tmp_path: Path, raised: str, code: int, told: str
+) -> None:
+    install(tmp_path, "odd_plugin", f"def open_remote(locator, context): raise {raised}", {"odd": "open_remote"})
+    result = dist(tmp_path, "fetch", "odd::x", str(CONTENT.digest))
+    assert (result.code, result.stdout) == (code, b"")
+    assert result.stderr.startswith(f"dist: {told}")
+    assert result.stderr.count("\n") == 1
+
+
 def test_without_it_the_kind_is_unknown() -> None:
     result = run_dist(["fetch", "gateway::any", str(CONTENT.digest)])
     assert result.code == 8

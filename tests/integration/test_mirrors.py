@@ -107,7 +107,7 @@ def test_dead_denying_and_lying_mirrors_end_with_the_right_bytes_and_a_report_of
     )
     done = dist(toml, "fetch", NAME, str(LARGE.digest), "-v")
     assert (done.stdout == LARGE.data, done.code) == (True, 0)
-    for said in ("connection refused", "DENIED", f"{lying.host}/library/redis gives wrong content", "no blob"):
+    for said in ("connection refused", "DENIED", f"{lying.host}/library/redis gives wrong content", "no such blob"):
         assert said in done.stderr
     assert f"{corrupt.host}/library/redis gives wrong content" in done.stderr
 

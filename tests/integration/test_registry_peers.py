@@ -167,7 +167,7 @@ def test_without_a_password_and_with_a_wrong_one_it_is_exit_4(locked: Pushed, is
     host = locked.registry.host
     result = _fetch(locked.registry, "latest")
     assert (result.code, result.stdout) == (4, b"")
-    assert f"docker login {host}" in result.stderr
+    assert f"dist login {host}" in result.stderr
     (isolation / ".docker").mkdir()
     (isolation / ".docker" / "config.json").write_text(docker_config({host: "tester:wrong"}))
     result = _fetch(locked.registry, "latest")

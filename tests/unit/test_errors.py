@@ -56,6 +56,22 @@ def test_an_error_is_one_line_that_names_place_object_reason_and_remedy() -> Non
     assert str(DistError("alone")) == "alone"
 
 
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("host/repo is blocked", "host/repo is blocked"),
+        ("host/repo: digests only", "host/repo: digests only"),
+        ("host/repo@v1 has no tag", "host/repo@v1 has no tag"),
+        ("v1 has 3 bytes", "host/repo: v1 has 3 bytes"),
+        ("'v1': what is that", "host/repo: 'v1': what is that"),
+        ("v10 has 3 bytes", "host/repo v1: v10 has 3 bytes"),
+        ("host/repository is blocked", "host/repo v1: host/repository is blocked"),
+    ],
+)
+def test_what_the_message_begins_with_is_not_said_twice(what: str, expected: str) -> None:
+    assert str(NotFound(what).with_facts(locator="host/repo", object_id="v1")) == expected
+
+
 def test_who_is_closest_names_the_place() -> None:
     error = NotFound("x").with_facts(object_id="inner").with_facts(locator="outer", object_id="other")
     assert (error.locator, error.object_id) == ("outer", "inner")

@@ -13,6 +13,8 @@ from dist_tool.cli.content._store import print_json, store_options
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
 
+_COUNTED = {"blob": "blob", "ingest": "write", "bytes": "byte"}
+
 
 @click.command("gc", epilog="Example: dist content gc --dry-run | xargs dist content ls")
 @click.option("--grace", default="24h", metavar="DURATION", help="Spare what was used within this time. Default: 24h.")
@@ -25,7 +27,7 @@ def command(store: DiskStore, grace: str, dry_run: bool, as_json: bool) -> None:
     Needed is what names in index.json and labels containerd.io/gc.root reach. What is being
     written stays. With --grace 0 nobody else should be adding content.
     """
-    from dist_tool.cli._options import value_of
+    from dist_tool.cli._options import counted, value_of
     from dist_tool.cli._output import print_line
     from dist_tool.config import parse_age
     from dist_tool.store.gc import Policy, collect
@@ -39,4 +41,5 @@ def command(store: DiskStore, grace: str, dry_run: bool, as_json: bool) -> None:
         else:
             print_line(removed.name)
     verb = "would remove" if dry_run else "removed"
-    sys.stderr.write(f"dist: {verb} {count['blob']} blobs and {count['ingest']} writes, {count['bytes']} bytes\n")
+    blobs, writes, size = (counted(count[key], noun) for key, noun in _COUNTED.items())
+    sys.stderr.write(f"dist: {verb} {blobs} and {writes}, {size}\n")

@@ -87,7 +87,7 @@ class _LayoutInside:
         try:
             member = self._members.find(f"blobs/{digest.algorithm}/{digest.encoded}")
         except NotFound as error:
-            raise NotFound(f"no blob {digest} in {self._members.where}") from error
+            raise NotFound(f"no such blob in {self._members.where}") from error
         return self._members.open(member, offset)
 
 

@@ -54,7 +54,7 @@ class Directory:
         try:
             return FileBody(_regular(path, os.O_NOFOLLOW), offset, self._path)
         except FileNotFoundError as error:
-            raise NotFound(f"no blob {digest} in {self._path}") from error
+            raise NotFound(f"no such blob in {self._path}") from error
         except OSError as error:
             if os.path.islink(path):
                 raise UnsafePath(f"{path} is a symbolic link") from error

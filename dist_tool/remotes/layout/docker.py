@@ -63,7 +63,7 @@ class DockerArchive:
             start = min(offset, len(document))
             return Body(BytesIO(document[start:]), offset=start, total=len(document), source=self._members.where)
         if member is None:
-            raise NotFound(f"no blob {digest} in {self._members.where}")
+            raise NotFound(f"no such blob in {self._members.where}")
         return self._members.open(member, offset)
 
     @cached_property

@@ -73,17 +73,18 @@ class RegistryRemote:
     def _head_digest(self, desc: Descriptor) -> Descriptor:
         """See that a digest is there. The registry's word on its digest counts for nothing (B11)."""
         manifest_first = mediatypes.is_manifest_like(desc.media_type) or desc.media_type == mediatypes.OCTET_STREAM
+        failure: NotFound | None = None
         for part in ("manifests", "blobs") if manifest_first else ("blobs", "manifests"):
             headers = self._headers(part, desc)
             try:
                 reply = self._endpoint.ask("HEAD", f"{part}/{desc.digest}", headers, (200,))
             except NotFound as error:
-                failure = error
+                failure = failure or error
                 continue
             reply.close()
             media_type = mediatypes.essence(reply.headers.get("Content-Type", "")) or desc.media_type
             return replace(desc, size=content_length(reply.headers), media_type=media_type)
-        raise failure
+        raise self._nowhere(failure)
 
     def _headers(self, place: str, desc: Descriptor) -> dict[str, str]:
         if place != "manifests":
@@ -134,7 +135,7 @@ class RegistryRemote:
             else:
                 self._found[desc.digest] = place
                 return body
-        return self._open_foreign(desc, failure or NotFound(f"{desc.digest} is gone"))
+        return self._open_foreign(desc, self._nowhere(failure))
 
     def _open_at(self, place: str, desc: Descriptor, offset: int) -> Body:
         limit = self._limit if place == "manifests" else None
@@ -144,9 +145,13 @@ class RegistryRemote:
         body.limit = limit
         return body
 
+    def _nowhere(self, failure: NotFound | None) -> NotFound:
+        """The error of the likelier place, made that of both."""
+        failure = failure or NotFound("404 Not Found")
+        failure.what = f"no such blob or manifest in {self._endpoint.path}: {failure.what}"
+        return failure
+
     def _open_foreign(self, desc: Descriptor, failure: NotFound) -> Body:
-        what = f"no blob or manifest {desc.digest.algorithm}:{desc.digest.encoded[:12]}… in {self._endpoint.path}"
-        failure.what = f"{what} ({failure.what})"
         last: DistError = failure
         for url in desc.urls:
             try:

@@ -376,5 +376,5 @@ def test_it_unpacks_like_any_image(tmp_path: Path) -> None:
 def test_blobs_of_a_saved_image_are_known_by_digest_only_if_listed(opened: Opened, tmp_path: Path) -> None:
     stray = Blob(b"stray")
     file = tar_file(tmp_path / "x.tar", {**docker_members(), "stray": stray.data})
-    with pytest.raises(NotFound, match="no blob"):
+    with pytest.raises(NotFound, match="no such blob"):
         read(opened(file), stray.digest)

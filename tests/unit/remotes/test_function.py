@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from email.message import Message
 from io import BytesIO
 from typing import IO
+from urllib.error import HTTPError, URLError
 
 import pytest
 from support.bodies import PATIENT
 from support.content import Blob, blob, flip
 
 from dist_tool.api import NamedFetcher, Notice, Remote
-from dist_tool.errors import DigestMismatch, InvalidArgument, NoDigest, NotFound, SizeMismatch, Truncated, Unsupported
+from dist_tool.errors import (
+    DigestMismatch,
+    InvalidArgument,
+    NoDigest,
+    NotFound,
+    PermissionDenied,
+    RemoteFailed,
+    SizeMismatch,
+    Truncated,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.mediatypes import OCTET_STREAM
@@ -103,22 +118,53 @@ def test_an_error_of_ours_from_the_function_is_the_answer() -> None:
             read(Function(absent), object_id)
 
 
+def _http(status: int) -> OSError:
+    return HTTPError("https://gateway.example/x", status, "what it said", Message(), None)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "said"),
+    [
+        (_http(404), NotFound, "HTTP Error 404: what it said"),
+        (_http(410), NotFound, "HTTP Error 410"),
+        (_http(401), Unauthenticated, "HTTP Error 401"),
+        (_http(403), PermissionDenied, "HTTP Error 403"),
+        (_http(503), RemoteFailed, "HTTP Error 503"),
+        (URLError("no way there"), Unavailable, "no way there"),
+        (FileNotFoundError(2, "No such file", "/shelf/x"), NotFound, "No such file: '/shelf/x'"),
+        (PermissionError(13, "Permission denied"), PermissionDenied, "Permission denied"),
+        (BrokenPipeError(32, "Broken pipe"), Unavailable, "Broken pipe"),
+        (TimeoutError("timed out"), Unavailable, "timed out"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, OSError) else "",
+)
+def test_what_its_library_raises_is_told_as_what_it_means(raised: OSError, expected: type, said: str) -> None:
+    def fail() -> IO[bytes]:
+        raise raised
+
+    for object_id in (CONTENT.digest, "name"):
+        with pytest.raises(expected, match=re.escape(said)):
+            read(Function(fail), object_id)
+
+
 class Cut(BytesIO):
     """A file that fails once it was read up to `at`."""
 
-    def __init__(self, data: bytes, at: int) -> None:
+    def __init__(self, data: bytes, at: int, error: Exception | None = None) -> None:
         super().__init__(data)
         self._at = at
+        self._error = error or Truncated("cut")
 
     def read(self, size: int | None = -1, /) -> bytes:
         left = self._at - self.tell()
         if left <= 0:
-            raise Truncated("cut")
+            raise self._error
         return super().read(min(size or 0, left))
 
 
-def test_after_a_cut_the_function_is_asked_again_and_what_was_there_is_skipped() -> None:
-    files = [Cut(CONTENT.data, 1_500_000), Cut(CONTENT.data, 2_500_000), BytesIO(CONTENT.data)]
+@pytest.mark.parametrize("error", [None, ConnectionResetError(104, "Connection reset by peer")])
+def test_after_a_cut_the_function_is_asked_again_and_what_was_there_is_skipped(error: Exception | None) -> None:
+    files = [Cut(CONTENT.data, 1_500_000, error), Cut(CONTENT.data, 2_500_000), BytesIO(CONTENT.data)]
     function = Function(lambda: files.pop(0))
     assert read(function, CONTENT.digest) == CONTENT.data
     assert len(function.asked) == 3

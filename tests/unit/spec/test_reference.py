@@ -129,7 +129,10 @@ def test_locators_that_could_mean_something_else_are_refused(text: str) -> None:
     ("text", "advice"),
     [
         ("docker://docker.io/redis", "write docker.io/redis"),
-        ("https://example.com/files", "write http::example.com/files"),
+        (
+            "https://example.com/files",
+            "write http::example.com/files for files of a web server, example.com/files for a registry",
+        ),
         ("oci:./dir", "write layout::./dir"),
         ("oci-archive:x.tar", "write archive::x.tar"),
         ("s3://bucket/x", "write s3::bucket/x"),

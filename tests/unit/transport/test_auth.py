@@ -27,7 +27,7 @@ from dist_tool.errors import (
     Unauthenticated,
 )
 from dist_tool.settings import AuthSettings
-from dist_tool.transport.auth import Authenticator, TokenRequest, TokenResponse, pull_scope, push_scope
+from dist_tool.transport.auth import Authenticator, Means, TokenRequest, TokenResponse, pull_scope, push_scope
 from dist_tool.transport.credentials import Keychain
 from dist_tool.transport.origin import Origin
 from dist_tool.transport.scope import mount_scopes
@@ -95,16 +95,12 @@ class World:
     ) -> Authenticator:
         """What a new process of the user's starts with: nothing in memory."""
         environ = {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.home / "run"), "PATH": str(self.home / "bin")}
-        return Authenticator(
-            Origin.of(origin),
-            account,
+        means = Means(
             Keychain(self.settings, environ, self.notices.append),
             TokenCache(self.cache_dir, clock=lambda: self.now, report=self.notices.append),
             self.server,
-            settings=self.settings,
-            report=self.notices.append,
-            verified=verified,
         )
+        return Authenticator(Origin.of(origin), account, means, report=self.notices.append, verified=verified)
 
     def helper(self, username: str, secret: str) -> Path:
         """Installs a helper for all hosts; returns the file in which it counts."""
@@ -288,10 +284,10 @@ class TestBasic:
     )
     def test_c18_without_both_there_is_nothing_to_send(self, world: World, entry: dict[str, str]) -> None:
         world.logged_in(**entry)
-        with pytest.raises(Unauthenticated, match="requires user and password") as caught:
+        with pytest.raises(Unauthenticated, match="user and password are required") as caught:
             world.process().answer(["Basic"], PULL, "")
         assert caught.value.exit_code == 4
-        assert "docker login registry.test" in caught.value.hint
+        assert "dist login registry.test" in caught.value.hint
 
     def test_b41_refused_credentials_are_final_and_named(self, world: World) -> None:
         world.logged_in()
@@ -337,7 +333,7 @@ class TestRefusals:
         sent = auth.answer([bearer()], PULL, "")
         with pytest.raises(Unauthenticated, match="does not exist or may require authorization") as caught:
             auth.answer([bearer(error="insufficient_scope")], PULL, sent)
-        assert caught.value.hint == "no credentials for docker.io were sent; `docker login` keeps some"
+        assert caught.value.hint == "no credentials for docker.io were sent; `dist login` keeps some"
         world.logged_in()
         auth = world.process()
         sent = auth.answer([bearer()], PULL, "")
@@ -439,12 +435,12 @@ class TestTokenServerFailures:
         world.server.script = [401]
         with pytest.raises(Unauthenticated) as caught:
             world.process().answer([bearer()], PULL, "")
-        assert "docker login registry.test" in caught.value.hint
+        assert "dist login registry.test" in caught.value.hint
         world.logged_in()
         world.server.script = [401]
         with pytest.raises(Unauthenticated, match=r"config\.json were refused") as caught:
             world.process().answer([bearer()], PULL, "")
-        assert caught.value.hint == "log in again, for instance with `docker login registry.test`"
+        assert caught.value.hint == "log in again, for instance with `dist login registry.test`"
 
     def test_source_none_is_named_as_the_reason(self, world: World) -> None:
         world.settings = AuthSettings(source="none")
@@ -593,7 +589,7 @@ def test_b55_ten_cold_processes_make_one_exchange_and_ten_warm_ones_none(world: 
 PROCESS = """
 import json, os, sys, time
 from dist_tool.settings import AuthSettings
-from dist_tool.transport.auth import Authenticator, TokenResponse
+from dist_tool.transport.auth import Authenticator, Means, TokenResponse
 from dist_tool.transport.credentials import Keychain
 from dist_tool.transport.origin import Origin
 from dist_tool.transport.tokens import TokenCache
@@ -609,10 +605,8 @@ def exchange(request):
     return TokenResponse(200, {}, json.dumps({"token": "once", "expires_in": 300}).encode())
 
 environ = {"HOME": home, "XDG_RUNTIME_DIR": home}
-auth = Authenticator(
-    Origin.of("https://registry.test"), "registry.test", Keychain(AuthSettings(), environ),
-    TokenCache(cache, wait_s=100), exchange, settings=AuthSettings(),
-)
+means = Means(Keychain(AuthSettings(), environ), TokenCache(cache, wait_s=100), exchange)
+auth = Authenticator(Origin.of("https://registry.test"), "registry.test", means)
 warm = auth.authorization(scopes)
 open(f"{shared}/started/{os.getpid()}", "w").close()
 if warm:
@@ -628,12 +622,12 @@ def test_asking_for_authorization_loads_nothing_heavy() -> None:
     script = """
 import sys
 from dist_tool.settings import AuthSettings
-from dist_tool.transport.auth import Authenticator
+from dist_tool.transport.auth import Authenticator, Means
 from dist_tool.transport.credentials import Keychain
 from dist_tool.transport.origin import Origin
 from dist_tool.transport.tokens import TokenCache
-auth = Authenticator(Origin.of("https://registry.test"), "registry.test", Keychain(AuthSettings(), {}),
-                     TokenCache(None), lambda request: 1/0, settings=AuthSettings())
+means = Means(Keychain(AuthSettings(), {}), TokenCache(None), lambda request: 1/0)
+auth = Authenticator(Origin.of("https://registry.test"), "registry.test", means)
 assert auth.authorization(("repository:a:pull",)) == ""
 print(*sys.modules)
 """

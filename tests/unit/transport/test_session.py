@@ -14,7 +14,7 @@ import pytest
 import responses
 from support import faults
 from support.processes import Authority
-from support.server import FaultServer, OpenServer
+from support.server import FaultServer, OpenServer, closed_port
 
 from dist_tool.api import Notice
 from dist_tool.errors import DeadlineExceeded, DistError, PolicyRefused, ProtocolError, Unavailable
@@ -376,13 +376,39 @@ def test_a_proxy_keeps_time_as_well(server: FaultServer) -> None:
     proxied.close()
 
 
-def test_a_proxy_that_refuses_a_tunnel_is_named_as_the_culprit(server: FaultServer) -> None:
-    server.script("CONNECT", "registry.test:443", faults.status(407))
+@pytest.mark.parametrize(
+    ("status", "again", "said"),
+    [
+        (407, False, "the proxy refuses: 407 Proxy Authentication Required: user and password go into its URL"),
+        (403, False, "the proxy refuses: 403 Forbidden"),
+        (503, True, "the proxy refuses: 503 Service Unavailable"),
+    ],
+)
+def test_a_proxy_that_refuses_a_tunnel_is_named_as_the_culprit(
+    status: int, again: bool, said: str, server: FaultServer
+) -> None:
+    server.script("CONNECT", "registry.test:443", faults.status(status))
     proxied = session(environ={"HTTPS_PROXY": server.url()})
-    with pytest.raises(DistError, match=r"registry\.test: the proxy") as caught:
+    with pytest.raises(Unavailable) as caught:
         proxied.send(Request("GET", f"{HOME}/v2/"))
     proxied.close()
-    assert caught.value.exit_code == 6
+    assert (caught.value.exit_code, caught.value.retryable) == (6, again)
+    assert str(caught.value) == f"registry.test: {said}"
+
+
+@pytest.mark.parametrize(
+    ("host", "again", "said"),
+    [
+        ("127.0.0.1", True, "the proxy does not answer: connection refused"),
+        ("proxy.invalid", False, "the name of the proxy does not resolve"),
+    ],
+)
+def test_a_proxy_that_is_not_there_is_told_from_a_registry_that_is_not(host: str, again: bool, said: str) -> None:
+    proxied = session(proxy=f"http://{host}:{closed_port()}")
+    with pytest.raises(Unavailable) as caught:
+        proxied.send(Request("GET", f"{HOME}/v2/"))
+    proxied.close()
+    assert (str(caught.value), caught.value.retryable) == (f"registry.test: {said}", again)
 
 
 def test_a_client_certificate_and_skipped_verification_end_at_the_remotes_own_origin(
