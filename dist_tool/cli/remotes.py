@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
-    from dist_tool.settings import Settings
+    from dist_tool.settings import RemoteSettings, Settings
 
 
 @click.command("remotes", epilog="Example: dist remotes --json | jq -r 'select(.prefix) | .prefix'")
@@ -21,14 +21,16 @@ def command(as_json: bool, common: Common) -> None:
     from dist_tool.cli._output import print_line
 
     settings = common.settings()
-    records = [*_kinds(settings), *_configured(settings)]
     if as_json:
         import json
 
-        for record in records:
+        for record in (*_kinds(settings), *map(_record, settings.remotes)):
             print_line(json.dumps(record))
         return
-    rows = [list(record.values()) for record in records]
+    rows = [[*record.values()] for record in _kinds(settings)]
+    for remote in settings.remotes:
+        target = "blocked" if remote.blocked else remote.location or "as named"
+        rows.append([remote.prefix, remote.kind or "registry", target, remote.where])
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print_line("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=False)).rstrip())
@@ -41,7 +43,11 @@ def _kinds(settings: Settings) -> Iterator[dict[str, str]]:
         yield {"kind": name, "origin": kind.origin, "target": kind.target, "summary": kind.summary}
 
 
-def _configured(settings: Settings) -> Iterator[dict[str, str]]:
-    for remote in settings.remotes:
-        target = "blocked" if remote.blocked else remote.location or "as named"
-        yield {"prefix": remote.prefix, "kind": remote.kind or "registry", "location": target, "where": remote.where}
+def _record(remote: RemoteSettings) -> dict[str, Any]:
+    return {
+        "prefix": remote.prefix,
+        "kind": remote.kind or "registry",
+        "location": remote.location or remote.prefix,
+        "blocked": remote.blocked,
+        "where": remote.where,
+    }

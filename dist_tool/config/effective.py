@@ -18,7 +18,7 @@ _HIDDEN = "…"
 def effective(settings: Settings) -> dict[str, Any]:
     """Everything that differs from the default, keyed as in a file; what may be secret is `…`."""
     fetch = {
-        "timeout": settings.timeout_s,
+        "timeout": settings.timeout_s and _plain("timeout", settings.timeout_s),
         "max_size": settings.max_size,
         "lenient": settings.lenient or None,
         "token_cache": None if settings.cache_dir else False,
@@ -59,6 +59,8 @@ def _plain(name: str, value: Any) -> Any:
         return dict.fromkeys(value, _HIDDEN)
     if name == "proxy":
         return _ACCOUNT.sub(f"//{_HIDDEN}@", value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, frozenset):
         return [word for word in CAPABILITIES if word in value]
     if isinstance(value, tuple):
@@ -68,19 +70,27 @@ def _plain(name: str, value: Any) -> Any:
 
 def as_toml(settings: Settings) -> Iterator[str]:
     """The lines of `effective`, with the FILE:LINE of each table and pin in comments."""
+    between: list[str] = []
+    for block in _blocks(settings):
+        yield from between
+        yield from block
+        between = [""]
+
+
+def _blocks(settings: Settings) -> Iterator[Iterator[str]]:
     document = effective(settings)
     for remote, value in zip(settings.remotes, document.get("remote", []), strict=True):
         mirrors = value.pop("mirror", [])
-        yield from _lines(f"[[remote]]  # {remote.where}", value)
+        yield _lines(f"[[remote]]  # {remote.where}", value)
         for mirror, inner in zip(remote.mirrors, mirrors, strict=True):
-            yield from _lines(f"[[remote.mirror]]  # {mirror.where}", inner)
+            yield _lines(f"[[remote.mirror]]  # {mirror.where}", inner)
     for name in ("fetch", "store"):
         if name in document:
-            yield from _lines(f"[{name}]", document[name])
+            yield _lines(f"[{name}]", document[name])
     if "policy" in document:
-        yield from _lines("[policy]", document["policy"], settings.policy.where)
+        yield _lines("[policy]", document["policy"], settings.policy.where)
     if "pin" in document:
-        yield from _lines("[pin]", document["pin"], {name: pin.where for name, pin in settings.pins.items()})
+        yield _lines("[pin]", document["pin"], {name: pin.where for name, pin in settings.pins.items()})
 
 
 def _lines(header: str, table: Mapping[str, Any], where: Mapping[str, str] | None = None) -> Iterator[str]:
@@ -88,7 +98,6 @@ def _lines(header: str, table: Mapping[str, Any], where: Mapping[str, str] | Non
     for name, value in table.items():
         comment = f"  # {where[name]}" if where and name in where else ""
         yield f"{_name(name)} = {_value(value)}{comment}"
-    yield ""
 
 
 def _name(name: str) -> str:

@@ -174,14 +174,36 @@ def test_what_is_no_name_is_a_usage_error(words: list[str], invoke: Invoke) -> N
 def test_show_is_a_configuration_that_means_the_same(file: Path, invoke: Invoke) -> None:
     shown = invoke("config", "show").stdout.decode()
     assert f"[[remote]]  # {file}:5\n" in shown
+    assert shown.split("\n\n")[-1].strip(), "one blank line between tables, none at the end"
     document = tomllib.loads(shown)
     assert document == json.loads(invoke("config", "show", "--json").stdout)
     assert document["remote"][0]["header"] == {"x-secret": "…"}
     assert document["remote"][0]["proxy"] == "http://…@proxy.example:3128"
-    assert document["fetch"] == {"timeout": 90.0, "token_cache": False}
+    assert document["fetch"] == {"timeout": 90, "token_cache": False}
+    assert "timeout = 90\n" in shown
     assert document["policy"] == {"require_digest": ["prod.example"], "max_manifest": 4 << 20}
     again = write(file.parent / "again.toml", shown.replace("…", "x"))
     assert json.loads(invoke("config", "show", "--json", "--config", str(again)).stdout) == document
+
+
+def test_remotes_say_where_each_name_comes_from(file: Path, invoke: Invoke) -> None:
+    write(
+        file,
+        '[[remote]]\nprefix = "a.example"\nblocked=true\n[[remote]]\nprefix = "b.example"\nlocation = "c.example/b"\n',
+    )
+    lines = [json.loads(line) for line in invoke("remotes", "--json").stdout.splitlines()]
+    assert [line for line in lines if "prefix" in line] == [
+        {"prefix": name, "kind": "registry", "location": place, "blocked": blocked, "where": f"{file}:{number}"}
+        for name, place, blocked, number in (
+            ("a.example", "a.example", True, 1),
+            ("b.example", "c.example/b", False, 4),
+        )
+    ]
+    shown = [line.split() for line in invoke("remotes").stdout.decode().splitlines()[-2:]]
+    assert shown == [
+        ["a.example", "registry", "blocked", f"{file}:1"],
+        ["b.example", "registry", "c.example/b", f"{file}:4"],
+    ]
 
 
 def test_show_of_nothing_is_nothing(invoke: Invoke) -> None:

@@ -101,7 +101,7 @@ def test_3_not_found_at_a_registry(here: Path) -> None:
 def test_4_authentication(here: Path, token_auth: bool) -> None:
     with RegistryServer(here / "img", name="a/b", user="me", password="secret", token_auth=token_auth) as server:
         result = run_dist(["fetch", f"{server.address}/a/b", "v1"])
-        fails(result, 4, "no credentials" if token_auth else "requires user and password")
+        fails(result, 4, "no credentials" if token_auth else "user and password are required")
         assert "secret" not in result.stderr
 
 
