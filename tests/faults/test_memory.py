@@ -47,10 +47,10 @@ def blob_server(pieces: int, *, chunked: bool) -> Iterator[tuple[str, str]]:
         listener.close()
 
 
-def peak_of_fetch(pieces: int, *options: str, chunked: bool = False) -> float:
-    """Peak resident size in MiB of fetching `pieces` MiB to /dev/null."""
+def peak_of_fetch(pieces: int, *options: str, place: str = "{}/memory", chunked: bool = False) -> float:
+    """Peak resident size in MiB of fetching `pieces` MiB to /dev/null; `place` is the remote on HOST:PORT."""
     with blob_server(pieces, chunked=chunked) as (host, digest):
-        cost = cost_of(dist_command("fetch", f"{host}/memory", digest, *options), env=dist_environment())
+        cost = cost_of(dist_command("fetch", place.format(host), digest, *options), env=dist_environment())
     assert cost.code == 0
     return cost.memory
 
@@ -64,8 +64,9 @@ def test_memory_is_bounded_and_the_same_for_a_small_and_a_large_object(options: 
     assert large < small * 1.1 + 2
 
 
-def test_memory_is_bounded_without_a_declared_length() -> None:
-    assert peak_of_fetch(160, chunked=True) < CEILING_MIB
+@pytest.mark.parametrize("place", ["{}/memory", "http::{}/{{digest}}", "s3::bucket@{}/{{digest}}"])
+def test_memory_is_bounded_without_a_declared_length(place: str) -> None:
+    assert peak_of_fetch(160, place=place, chunked=True) < CEILING_MIB
 
 
 @pytest.mark.torture
