@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _KINDS = ("manifest", "index", "config", "layer", "other")
 
 
-@click.command("ls", epilog="Example: dist content ls -q --type layer --larger 100MiB | xargs dist content path")
+@click.command("ls", epilog="Example: dist content ls -q --type layer --larger 100MiB | dist content path -")
 @click.argument("objects", nargs=-1, metavar="[DIGEST|NAME]...")
 @click.option("-q", "--quiet", is_flag=True, help="Digests only, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
