@@ -173,7 +173,8 @@ class ResumingReader:
 
     def _bound(self, size: int, body: Body) -> None:
         if self._limit is not None and size > self._limit:
-            raise LimitExceeded(f"{body.source}: more than the limit of {self._limit} bytes")
+            hint = "" if self._limit == body.limit else "see --max-size"
+            raise LimitExceeded(f"{body.source}: more than the limit of {self._limit} bytes", hint=hint)
 
     def readinto(self, view: memoryview, /) -> int:
         """Fill a part of `view`; 0 at the end of the object. Raises when it is cut for good."""

@@ -91,5 +91,6 @@ def _fetch_one(fetching: Fetching, object_id: str, hints: Hints, delivery: Deliv
             desc = kept.desc
         else:
             desc = fetching.fetch(object_id, hints, sink)
-    text = f"{object_id} is {desc.digest}, {desc.size} bytes, {desc.media_type}"
+    name = "" if object_id == str(desc.digest) else f"{object_id} is "
+    text = f"{name}{desc.digest}, {desc.size} bytes, {desc.media_type}"
     fetching.options.report(Notice("debug", text))

@@ -58,7 +58,7 @@ def apply_layer(
     if diff_id is not None and actual != diff_id:
         raise DigestMismatch(f"the uncompressed layer is {actual}, expected {diff_id}")
     if diff_id is None and not reader.complete:
-        raise InvalidContent("the layer has no end marker: it is cut short", hint="unless --diff-id says otherwise")
+        raise InvalidContent("the layer has no end marker: it is cut short", hint="--diff-id takes it if it is whole")
     return Applied(actual, stream.count, reader.entries)
 
 

@@ -24,7 +24,7 @@ def number(field: bytes) -> int:
     if not text:
         return 0
     if not text.isdigit():
-        raise InvalidContent(f"a tar header has {text!r} where a number belongs")
+        raise InvalidContent(f"a tar header has {text.decode('latin-1')!r} where a number belongs")
     try:
         return int(text, 8)
     except ValueError as error:

@@ -162,7 +162,11 @@ class TarReader:
                 self._end(block, dangling=bool(records or long))
                 return None
             self._count()
-            fields = _checked_fields(block)
+            try:
+                fields = _checked_fields(block)
+            except InvalidContent as error:
+                error.hint = "is it a layer? a tar is one, plain or under gzip or zstd" if self.entries == 1 else ""
+                raise
             kind = fields[7]
             if kind not in _EXTENSIONS:
                 return self._entry(block, fields, records, long)

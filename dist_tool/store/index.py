@@ -70,7 +70,7 @@ class Index:
         self._save(_empty())
 
     def _load(self) -> dict[str, Any]:
-        with files.failing("cannot read index.json"):
+        with files.failing(f"cannot read {self.path}"):
             text = files.read_small(self.path, _LIMIT)
         value = _empty() if text is None else parse_json(text, limit=_LIMIT)
         if not isinstance(value, dict):

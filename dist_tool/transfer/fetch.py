@@ -168,8 +168,6 @@ class _InlineBody(Body):
 
 
 def _open_unverified(remote: NamedFetcher, object_id: str, hints: Hints, options: Options) -> Opened:
-    options.report(Notice("warning", f"{object_id}: no digest is known, the bytes are not verified"))
-
     verifier = Verifier(None, hints.size)
     retry = options.retry
     if not isinstance(remote, NamedResumer):
@@ -178,6 +176,7 @@ def _open_unverified(remote: NamedFetcher, object_id: str, hints: Hints, options
     reopen = _Name(remote, object_id, hints)
     source = ResumingReader(reopen, verifier, retry, report=options.report, limit=options.limit)
     source.open()
+    options.report(Notice("warning", f"{object_id}: no digest is known, the bytes are not verified"))
     return Opened(None, source, verifier)
 
 

@@ -33,7 +33,8 @@ def tls_context(tls: Tls, environ: Mapping[str, str]) -> ssl.SSLContext:
     for certificate, key in tls.client:
         # An encrypted key must not ask at the terminal, in the middle of a pipe.
         load = partial(context.load_cert_chain, keyfile=key, password="")
-        _load(certificate, f"key {key} of client certificate", load)
+        what = f"key {key} of client certificate" if key != certificate else "client certificate with its key in"
+        _load(certificate, what, load)
     return context
 
 

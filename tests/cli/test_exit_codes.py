@@ -280,7 +280,7 @@ def test_a_signal_leaves_no_temporary_file_and_the_old_one(
 def test_5_a_limit_names_who_went_over_it() -> None:
     with RegistryServer("img", name="app") as server:
         result = run_dist(["fetch", f"{server.address}/app", "v1", "--max-size", "10"])
-    fails(result, 5, "app v1: the remote: more than the limit of 10 bytes")
+    fails(result, 5, "app v1: the remote: more than the limit of 10 bytes: see --max-size")
 
 
 def test_what_nohup_ignores_stays_ignored(waiting: Callable[..., subprocess.Popen[bytes]]) -> None:

@@ -277,6 +277,12 @@ def test_verbose_tells_requests_and_the_digest_on_stderr_and_leaves_stdout_alone
     assert "very-secret" not in result.stderr
 
 
+def test_verbose_says_a_digest_once(invoke: Invoke) -> None:
+    result = invoke("fetch", "./img", str(SMALL.digest), "-v")
+    assert result.stdout == SMALL.data
+    assert result.stderr == f"dist: {SMALL.digest}, {len(SMALL.data)} bytes, application/octet-stream\n"
+
+
 def test_without_it_nothing_is_said_and_quiet_says_less_than_nothing(invoke: Invoke) -> None:
     assert invoke("fetch", "./img", "v1").stderr == ""
     wrong = f"mediatype:{OCI_INDEX}"

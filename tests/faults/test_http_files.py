@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 from support import faults
 from support.content import blob, flip
-from support.faults import Answer, content, cut, partial, range_ignored, redirect
+from support.faults import Answer, content, cut, partial, range_ignored, redirect, status
 from support.fetching import docker_config, fetch, with_environment
 from support.processes import Authority, run_dist
 from support.server import FaultServer, OpenServer
@@ -43,6 +43,13 @@ def test_b28_a_cut_file_is_continued_under_its_strong_tag(server: FaultServer) -
     assert [notice.text for notice in outcome.notices if notice.level == "warning"] == [
         "disk.img: no digest is known, the bytes are not verified"
     ]
+
+
+def test_of_a_file_that_is_not_there_nothing_is_said_but_that(server: FaultServer) -> None:
+    server.script("GET", PATH, status(404))
+    outcome = fetch(_locator(server), "disk.img")
+    assert (outcome.data, type(outcome.error)) == (b"", errors.NotFound)
+    assert [notice for notice in outcome.notices if notice.level == "warning"] == []
 
 
 def test_b28_a_cut_file_is_continued_under_a_date_that_had_settled(server: FaultServer) -> None:

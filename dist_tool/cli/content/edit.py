@@ -64,18 +64,23 @@ def _edited(before: bytes, media_type: str, *, validate: bool) -> bytes:
     kept = False
     try:
         _run_editor(path)
-        with open(path, "rb") as file:
-            after = file.read()
+        after = _content(path)
         if validate:
             _check(before, after, media_type)
     except DistError as error:
-        kept = True
-        error.hint = f"the text is kept in {path}"
+        kept = _content(path) != before
+        if kept:
+            error.hint = f"the text is kept in {path}"
         raise
     finally:
         if not kept:
             os.unlink(path)
     return after
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _run_editor(path: str) -> None:

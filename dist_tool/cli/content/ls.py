@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dist_tool.cli.content._store import names_of, print_json, print_table, show_age, store_options, words
+from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from dist_tool.api import Info
     from dist_tool.spec.digest import Digest
     from dist_tool.store.disk import DiskStore
 
+_KINDS = ("manifest", "index", "config", "layer", "other")
 
-@click.command("ls", epilog="Example: dist content ls -q --type layer --larger 100MiB | xargs dist content path")
+
+@click.command("ls", epilog="Example: dist content ls -q --type layer --larger 100MiB | dist content path -")
 @click.argument("objects", nargs=-1, metavar="[DIGEST|NAME]...")
 @click.option("-q", "--quiet", is_flag=True, help="Digests only, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -37,6 +40,7 @@ def command(
     """
     from dist_tool.cli._failures import Failures
 
+    _check_types(types)
     failures = Failures()
     named = names_of(store)
     chosen = _Conditions.parse(**rest).chosen(_infos(store, objects, failures), named)
@@ -102,6 +106,14 @@ def _types(store: DiskStore, infos: list[Info]) -> dict[Digest, str]:
     from dist_tool.store.media import media_types
 
     return media_types(store, [info.digest for info in infos], tellers=store.blobs.digests())
+
+
+def _check_types(wanted: tuple[str, ...]) -> None:
+    """A word that no media type can fit is a mistake, not a search without a find."""
+    for word in wanted:
+        if word not in _KINDS and not set("/*?[") & set(word):
+            hint = f"{', '.join(_KINDS)}, or one with * and ?"
+            raise InvalidArgument(f"--type: {word!r} is no media type", hint=hint)
 
 
 def _is_of(media_type: str, wanted: tuple[str, ...]) -> bool:

@@ -130,6 +130,7 @@ def test_a_file_that_cannot_be_used_is_named(authority: Authority, garbage: str,
             {},
             f"key {other_key} of client certificate {certificate}: the key belongs to another",
         ),
+        (Tls(client=((garbage, garbage),)), {}, f"client certificate with its key in {garbage}: not a usable PEM file"),
         (Tls(client=((certificate, missing),)), {}, f"key {missing} of client certificate {certificate}: No such file"),
         (
             Tls(client=((certificate, locked),)),
