@@ -15,7 +15,7 @@ from support.processes import Authority
 from support.server import FaultServer, OpenServer
 
 from dist_tool import errors
-from dist_tool.settings import Redirects, RemoteSettings, Tls
+from dist_tool.settings import Policy, Redirects, RemoteSettings, Settings, Tls
 
 BLOB = blob("redirects", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
@@ -233,6 +233,25 @@ class TestWhereNoRedirectMayLead:
         remote = RemoteSettings(plain_http=True, redirect=Redirects(allow_hosts=(pattern,)))
         assert _fetch(kind, registry, name="registry.test", remote=remote).code == code
         assert cdn.connections == (1 if code == 0 else 0)
+
+    @pytest.mark.parametrize(("pattern", "code"), [("*.test", 0), ("other.test", 10)])
+    def test_b22_the_list_of_the_policy_does_too(
+        self, kind: Kind, servers: OpenServer, pattern: str, code: int
+    ) -> None:
+        front, cdn = servers(), servers()
+        front.script("GET", PATH, redirect(cdn.url("/blob", name="cdn.test")))
+        cdn.always("GET", "/blob", content(BLOB.data))
+        settings = Settings(policy=Policy(redirect_hosts=(pattern,)))
+        remote = RemoteSettings(plain_http=True)
+        outcome = fetch(kind.at(front, f"registry.test:{front.port}"), BLOB.digest, remote=remote, settings=settings)
+        assert outcome.code == code
+        assert cdn.connections == (1 if code == 0 else 0)
+
+    def test_a_host_that_policy_blocks_is_asked_by_no_kind(self, kind: Kind, server: FaultServer) -> None:
+        """Whatever stands before the host in a locator, as a bucket does."""
+        settings = Settings(policy=Policy(blocked=(server.host,)))
+        assert isinstance(fetch(kind.at(server), BLOB.digest, settings=settings).error, errors.PolicyRefused)
+        assert server.connections == 0
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "basic"])
