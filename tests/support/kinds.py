@@ -39,10 +39,6 @@ class Kind(NamedTuple):
         """Where such a remote looks for an object that is no digest."""
         return f"/v2/{REPOSITORY}/{self.names}/{name}"
 
-    def prefix(self, server: FaultServer) -> str:
-        """What a table of the configuration must have as its prefix to be about `server`."""
-        return f"{BUCKET}@{server.host}" if self.name == "s3" else server.host
-
 
 def _tokens(server: FaultServer, step: Step) -> Step:
     tokens = faults.TokenServer(server.url("/token"), f"repository:{REPOSITORY}:pull", prefix=TOKEN)
