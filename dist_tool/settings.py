@@ -26,12 +26,11 @@ def is_below(locator: Locator, prefix: str) -> bool:
 
     Whole components count: `docker.io/lib` is not the beginning of `docker.io/library`, and a
     port belongs to its host. `*.example.com` is any host below example.com, `*` any name at all.
-    What stands before an `@`, as the bucket of `s3::BUCKET@HOST` does, is no part of the host.
     """
     if prefix == "*":
         return True
     host, _, path = prefix.partition("/")
-    name = locator.host.lower().rpartition("@")[2]
+    name = locator.host.lower()
     if not (name.endswith(host[1:]) if host.startswith("*.") else name == host):
         return False
     return f"{locator.path}/".startswith(f"{path}/") or not path

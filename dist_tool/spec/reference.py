@@ -66,8 +66,12 @@ class Locator(NamedTuple):
 
     @property
     def host(self) -> str:
-        """The registry part of a name, with its port: also the key of credentials."""
-        return self.rest.partition("/")[0]
+        """The registry part of a name, with its port: also the key of credentials.
+
+        What stands before an `@`, as a bucket does, is no part of it: a host is configured and
+        blocked by its name alone.
+        """
+        return self.rest.partition("/")[0].rpartition("@")[2]
 
     @property
     def path(self) -> str:

@@ -230,27 +230,30 @@ class Session:
         self._report(Notice("debug", f"< {response.status_code} {redact(request.url)}"))
         return Reply(response, origin, request)
 
-    def follow(self, request: Request, *, foreign: bool = False, hops: int = 0) -> Reply:
+    def follow(self, request: Request, *, foreign: bool = False) -> Reply:
         """Send, and follow redirects (behaviours B21, B22). GET and HEAD only.
 
-        `foreign` holds for every hop; see `send`. `hops` are those that led here. Raises
-        PolicyRefused for a redirect that must not be followed, ProtocolError for one that cannot be.
+        `foreign` holds for every hop; see `send`. Raises as `led`.
         """
-        for _ in range(self._remote.redirect.max_hops + 1 - hops):
-            reply = self.send(request, foreign=foreign)
+        return self.led(self.send(request, foreign=foreign), request.headers, foreign=foreign)
+
+    def led(self, reply: Reply, headers: Mapping[str, str], *, foreign: bool = False) -> Reply:
+        """The answer that another one leads to, asked for with `headers`; itself where it is no redirect.
+
+        Raises PolicyRefused for a redirect that must not be followed, ProtocolError for one that
+        cannot be, and what `send` raises.
+        """
+        most = self._remote.redirect.max_hops
+        for left in reversed(range(most + 1)):
             if reply.status not in _REDIRECTS or "Location" not in reply.headers:
                 return reply
             reply.drain() if _is_short(reply) else reply.close()
-            request = self.redirected(request, reply)
-        raise ProtocolError(f"{self.home.netloc}: more than {self._remote.redirect.max_hops} redirects")
-
-    def redirected(self, request: Request, reply: Reply) -> Request:
-        """What to send where a redirect leads: nothing of ours goes to another origin. Raises as `follow`."""
-        url = self._target(reply)
-        headers = request.headers
-        if Origin.of(url) != reply.origin:
-            headers = {name: value for name, value in headers.items() if name.lower() in _TRAVELLING}
-        return Request(request.method, url, headers)
+            url = self._target(reply)
+            if Origin.of(url) != reply.origin:
+                headers = {name: value for name, value in headers.items() if name.lower() in _TRAVELLING}
+            if left:
+                reply = self.send(Request(reply.request.method, url, headers), foreign=foreign)
+        raise ProtocolError(f"{self.home.netloc}: more than {most} redirects")
 
     def _target(self, reply: Reply) -> str:
         try:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from support.content import random_bytes
+from support.kinds import REGISTRY, Kind
 from support.processes import dist_command, dist_environment
 from support.rusage import cost_of
 
@@ -47,10 +48,11 @@ def blob_server(pieces: int, *, chunked: bool) -> Iterator[tuple[str, str]]:
         listener.close()
 
 
-def peak_of_fetch(pieces: int, *options: str, place: str = "{}/memory", chunked: bool = False) -> float:
-    """Peak resident size in MiB of fetching `pieces` MiB to /dev/null; `place` is the remote on HOST:PORT."""
+def peak_of_fetch(pieces: int, *options: str, kind: Kind = REGISTRY, name: str = "", chunked: bool = False) -> float:
+    """Peak resident size in MiB of fetching `pieces` MiB to /dev/null, by digest or by a `name`."""
     with blob_server(pieces, chunked=chunked) as (host, digest):
-        cost = cost_of(dist_command("fetch", place.format(host), digest, *options), env=dist_environment())
+        words = ("fetch", kind.at(None, host), name or digest, *options)
+        cost = cost_of(dist_command(*words), env=dist_environment())
     assert cost.code == 0
     return cost.memory
 
@@ -64,9 +66,12 @@ def test_memory_is_bounded_and_the_same_for_a_small_and_a_large_object(options: 
     assert large < small * 1.1 + 2
 
 
-@pytest.mark.parametrize("place", ["{}/memory", "http::{}/{{digest}}", "s3::bucket@{}/{{digest}}"])
-def test_memory_is_bounded_without_a_declared_length(place: str) -> None:
-    assert peak_of_fetch(160, place=place, chunked=True) < CEILING_MIB
+def test_memory_is_bounded_without_a_declared_length(kind: Kind) -> None:
+    assert peak_of_fetch(160, kind=kind, chunked=True) < CEILING_MIB
+
+
+def test_memory_is_bounded_where_no_digest_is_known(tree: Kind) -> None:
+    assert peak_of_fetch(160, kind=tree, name="disk.img") < CEILING_MIB
 
 
 @pytest.mark.torture

@@ -1,4 +1,7 @@
-"""Every fault ends in one line that names object and reason, the right exit code, and nothing complete on stdout."""
+"""Every fault ends in one line that names object and reason, the right exit code, and nothing complete on stdout.
+
+Over every kind that speaks HTTP, as far as the server is at fault; what is done with the output is the same for all.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,10 @@ import pytest
 from support import catalogue, faults
 from support.content import blob
 from support.faults import blob_path
-from support.kinds import REPOSITORY, Locate
+from support.kinds import REGISTRY, REPOSITORY, Kind
 from support.server import FaultServer
 
 from dist_tool import cli
-from dist_tool.spec.reference import parse_locator
 
 BLOB = blob("messages", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
@@ -47,34 +49,44 @@ def command(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[
 
 
 @pytest.fixture
-def dist(locate: Locate, server: FaultServer, tmp_path: Path, command: Run) -> Run:
-    """`dist fetch` of the blob, with short limits and two attempts."""
-    config = tmp_path / "config.toml"
-    locator = locate(server)
-    kind = parse_locator(locator).kind or "registry"
-    config.write_text(
-        f'[[remote]]\nprefix = "{server.host}"\nkind = "{kind}"\nretry = {{ attempts = 2, base = "1ms" }}\n'
-        'timeout = { connect = "2s", headers = "250ms", idle = "250ms", floor_window = "250ms" }\n'
-    )
+def configure(server: FaultServer, tmp_path: Path) -> Callable[[Kind, int], str]:
+    """Writes a configuration with short limits for the server as a place of a kind."""
 
-    words = ["fetch", locator, str(BLOB.digest), "--config", str(config)]
+    def write(kind: Kind, attempts: int) -> str:
+        config = tmp_path / "config.toml"
+        config.write_text(
+            f'[[remote]]\nprefix = "{server.host}"\nkind = "{kind.name}"\n'
+            f'retry = {{ attempts = {attempts}, base = "1ms" }}\n'
+            'timeout = { connect = "2s", headers = "250ms", idle = "250ms", floor_window = "250ms" }\n'
+        )
+        return str(config)
+
+    return write
+
+
+@pytest.fixture
+def dist(server: FaultServer, configure: Callable[[Kind, int], str], command: Run) -> Run:
+    """`dist fetch` of the blob from a registry, with short limits and two attempts."""
+    words = ["fetch", REGISTRY.at(server), str(BLOB.digest), "--config", configure(REGISTRY, 2)]
     return lambda *options: command(*words, *options)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fault_is_one_line_and_an_exit_code(locate: Locate, server: FaultServer, dist: Run, name: str) -> None:
+def test_a_fault_is_one_line_and_an_exit_code(
+    kind: Kind, server: FaultServer, configure: Callable[[Kind, int], str], command: Run, name: str
+) -> None:
     fault = catalogue.failing(BLOB.data, server.host)[name]
     server.always("GET", PATH, fault.step)
     _lead_to_nothing(server)
-    code, out, err = dist("-q")
+    place = kind.at(server)
+    code, out, err = command("fetch", "-q", place, str(BLOB.digest), "--config", configure(kind, fault.attempts))
     assert code in fault.codes
     assert out == b""
     assert err.endswith("\n")
     assert err.count("\n") == 1
     assert err[:-1].isprintable()
-    start = f"dist: {locate(server)} {BLOB.digest}: "
-    assert err.startswith(start)
-    reason = err.removeprefix(start)
+    assert err.startswith(f"dist: {place} {BLOB.digest}: ")
+    reason = err.removeprefix(f"dist: {place} {BLOB.digest}: ")
     assert len(reason) > 10
     assert "internal error" not in reason
     assert "Traceback" not in reason
@@ -97,9 +109,7 @@ def test_the_same_command_succeeds_where_there_is_no_fault(server: FaultServer, 
 
 
 @pytest.mark.parametrize("name", ["a flipped bit", "status 404", "silence", "DENIED", "a redirect to link-local"])
-def test_an_error_as_json_is_one_object_with_the_same_code(
-    locate: Locate, server: FaultServer, dist: Run, name: str
-) -> None:
+def test_an_error_as_json_is_one_object_with_the_same_code(server: FaultServer, dist: Run, name: str) -> None:
     fault = catalogue.failing(BLOB.data, server.host)[name]
     server.always("GET", PATH, fault.step)
     _lead_to_nothing(server)
@@ -107,7 +117,7 @@ def test_an_error_as_json_is_one_object_with_the_same_code(
     value = json.loads(err)
     assert (value["exit"], out) == (code, b"")
     assert code in fault.codes
-    assert (value["locator"], value["object"]) == (locate(server), str(BLOB.digest))
+    assert (value["locator"], value["object"]) == (f"{server.host}/{REPOSITORY}", str(BLOB.digest))
     assert value["message"]
 
 

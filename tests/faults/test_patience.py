@@ -1,6 +1,6 @@
 """Slow and silent servers: each ends within its limit (docs/security.md 5, behaviours B42, trap T10).
 
-The limits are made short here; that a test ends at all is what it tests.
+Over every kind that speaks HTTP. The limits are made short here; that a test ends at all is what it tests.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from support import faults
 from support.content import Blob, blob
 from support.faults import blob_path, content
 from support.fetching import SHORT, Outcome, fetch
-from support.kinds import REPOSITORY, Locate
+from support.kinds import REPOSITORY, Kind
 from support.server import FaultServer, Step
 
 from dist_tool import errors
@@ -24,9 +24,8 @@ PATH = blob_path(REPOSITORY, BLOB.digest)
 QUICK = RemoteSettings(timeout=SHORT)
 
 
-def _fetch(locate: Locate, server: FaultServer, timeout: Timeouts = SHORT) -> Outcome:
-    remote = RemoteSettings(timeout=timeout)
-    return fetch(locate(server), BLOB.digest, remote=remote, attempts=1)
+def _fetch(kind: Kind, server: FaultServer) -> Outcome:
+    return fetch(kind.at(server), BLOB.digest, remote=QUICK, attempts=1)
 
 
 SLOW: dict[str, tuple[Step, str]] = {
@@ -40,9 +39,9 @@ SLOW: dict[str, tuple[Step, str]] = {
 
 
 @pytest.mark.parametrize(("step", "message"), SLOW.values(), ids=SLOW)
-def test_a_slow_server_is_given_up(locate: Locate, server: FaultServer, step: Step, message: str) -> None:
+def test_a_slow_server_is_given_up(kind: Kind, server: FaultServer, step: Step, message: str) -> None:
     server.script("GET", PATH, step)
-    outcome = _fetch(locate, server)
+    outcome = _fetch(kind, server)
     assert isinstance(outcome.error, errors.Unavailable)
     assert message in outcome.error.what
     assert (outcome.code, outcome.data) == (6, b"")
@@ -51,33 +50,33 @@ def test_a_slow_server_is_given_up(locate: Locate, server: FaultServer, step: St
 @pytest.mark.parametrize(
     "step", [faults.endless_continue, faults.endless_header, faults.endless_headers], ids=lambda step: step.__name__
 )
-def test_noise_without_end_is_given_up(locate: Locate, server: FaultServer, step: Step) -> None:
+def test_noise_without_end_is_given_up(kind: Kind, server: FaultServer, step: Step) -> None:
     server.always("GET", PATH, step)
-    outcome = _fetch(locate, server)
+    outcome = _fetch(kind, server)
     assert outcome.code in (6, 7)
     assert outcome.data == b""
 
 
-def test_a_server_that_never_shakes_hands_is_given_up() -> None:
+def test_a_server_that_never_shakes_hands_is_given_up(kind: Kind) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # connections are made, and nobody takes them
-        place = f"127.0.0.1:{listener.getsockname()[1]}/{REPOSITORY}"
+        place = kind.at(None, f"127.0.0.1:{listener.getsockname()[1]}")
         remote = RemoteSettings(plain_http=False, timeout=replace(SHORT, connect_s=0.25), tls=Tls(skip_verify=True))
         outcome = fetch(place, BLOB.digest, remote=remote, attempts=1)
     assert isinstance(outcome.error, errors.Unavailable)
     assert "no connection in time" in outcome.error.what
 
 
-def test_a_body_that_is_slow_and_steady_enough_arrives(locate: Locate, server: FaultServer) -> None:
-    """Patience is a virtue as well: several times the idle limit, and never silent for as long."""
-    small = Blob(BLOB.data[:40])
+def test_a_body_that_is_slow_and_steady_enough_arrives(kind: Kind, server: FaultServer) -> None:
+    """Patience is a virtue as well: twice the idle limit, and never silent for as long."""
+    small = Blob(BLOB.data[:26])
     server.script("GET", blob_path(REPOSITORY, small.digest), faults.slow_body(small.data, 0.02))
     remote = RemoteSettings(timeout=replace(SHORT, floor=10))
-    assert fetch(locate(server), small.digest, remote=remote, attempts=1).data == small.data
+    assert fetch(kind.at(server), small.digest, remote=remote, attempts=1).data == small.data
 
 
-def test_a_server_that_is_silent_once_costs_one_attempt(locate: Locate, server: FaultServer) -> None:
+def test_a_server_that_is_silent_once_costs_one_attempt(kind: Kind, server: FaultServer) -> None:
     server.script("GET", PATH, faults.cut(BLOB.data, 100, ending="hang"), content(BLOB.data))
-    outcome = fetch(locate(server), BLOB.digest, remote=QUICK)
+    outcome = fetch(kind.at(server), BLOB.digest, remote=QUICK)
     assert (outcome.data, outcome.error) == (BLOB.data, None)
     assert server.log[1].header("range") == "bytes=100-"
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from support import faults
 from support.content import blob
-from support.faults import content, redirect
+from support.faults import content, redirect, s3_error
 from support.fetching import Outcome, fetch
-from support.server import FaultServer, OpenServer
+from support.server import Exchange, FaultServer, OpenServer
 
 from dist_tool import errors
 from dist_tool.remotes.paths.s3 import aws_endpoint
 from dist_tool.settings import AuthSettings, RemoteSettings, Settings
+from dist_tool.stream import as_body
+from dist_tool.transfer.fetch import open_remote
 
 BLOB = blob("s3", 5000)
 KEY = f"/sha256/{BLOB.digest.encoded}"
@@ -25,11 +29,6 @@ def _fetch(server: FaultServer, settings: Settings = SETTINGS, **table: object) 
     server.bucket = "images"
     remote = RemoteSettings(**table)  # type: ignore[arg-type]
     return fetch(f"s3::images@{server.host}", BLOB.digest, remote=remote, settings=settings)
-
-
-def _error(status: int, code: str, message: str = "", **elements: str) -> faults.Answer:
-    inner = "".join(f"<{name}>{text}</{name}>" for name, text in {"Code": code, "Message": message, **elements}.items())
-    return faults.status(status, body=f'<?xml version="1.0"?>\n<Error>{inner}</Error>'.encode())
 
 
 def _region(authorization: str) -> str:
@@ -67,7 +66,9 @@ ELSEWHERE = {
     "a header and a place": faults.status(
         307, headers=[("x-amz-bucket-region", "eu-central-1"), ("Location", "http://elsewhere.invalid/")]
     ),
-    "a wrong signature": _error(400, "AuthorizationHeaderMalformed", "expecting 'eu-central-1'", Region="eu-central-1"),
+    "a wrong signature": s3_error(
+        400, "AuthorizationHeaderMalformed", "expecting 'eu-central-1'", Region="eu-central-1"
+    ),
 }
 
 
@@ -85,6 +86,26 @@ def test_the_region_is_found_once(server: FaultServer) -> None:
     server.script("GET", KEY, moved, faults.cut(BLOB.data, 1234), content(BLOB.data))
     assert _fetch(server).data == BLOB.data
     assert [_region(request.header("authorization")) for request in server.log[1:]] == ["eu-central-1"] * 2
+
+
+def test_the_region_is_found_by_threads_that_are_told_at_once(server: FaultServer) -> None:
+    """Whoever is told second finds it known already, and has been told a new thing all the same."""
+    together = Barrier(4)
+
+    def step(exchange: Exchange) -> None:
+        if _region(exchange.request.header("authorization")) == "us-east-1":
+            together.wait(10)
+            faults.status(301, headers=[("x-amz-bucket-region", "eu-central-1")])(exchange)
+        else:
+            content(BLOB.data)(exchange)
+
+    server.always("GET", KEY, step)
+    server.bucket = "images"
+    with open_remote(f"s3::images@{server.host}", SETTINGS) as remote, ThreadPoolExecutor(4) as threads:
+        bodies = list(threads.map(lambda _: as_body(remote.open(BLOB.descriptor), 0), range(4)))
+        for body in bodies:
+            body.close()
+    assert [body.total for body in bodies] == [len(BLOB.data)] * 4
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "", "evil.example/", "x" * 50])
@@ -145,18 +166,18 @@ def test_a_redirect_that_a_registry_may_not_make_either_is_refused(servers: Open
 
 
 FAILURES = {
-    "NoSuchKey": (_error(404, "NoSuchKey"), errors.NotFound),
-    "NoSuchBucket": (_error(404, "NoSuchBucket"), errors.NotFound),
+    "NoSuchKey": (s3_error(404, "NoSuchKey"), errors.NotFound),
+    "NoSuchBucket": (s3_error(404, "NoSuchBucket"), errors.NotFound),
     "a bare 404": (faults.status(404), errors.NotFound),
-    "AccessDenied": (_error(403, "AccessDenied"), errors.PermissionDenied),
+    "AccessDenied": (s3_error(403, "AccessDenied"), errors.PermissionDenied),
     "a bare 403": (faults.status(403), errors.PermissionDenied),
-    "a wrong key": (_error(403, "InvalidAccessKeyId"), errors.Unauthenticated),
-    "a wrong secret": (_error(403, "SignatureDoesNotMatch"), errors.Unauthenticated),
-    "an expired token": (_error(400, "ExpiredToken"), errors.Unauthenticated),
-    "a wrong clock": (_error(403, "RequestTimeTooSkewed"), errors.Unauthenticated),
-    "something else": (_error(400, "InvalidArgument"), errors.RemoteFailed),
+    "a wrong key": (s3_error(403, "InvalidAccessKeyId"), errors.Unauthenticated),
+    "a wrong secret": (s3_error(403, "SignatureDoesNotMatch"), errors.Unauthenticated),
+    "an expired token": (s3_error(400, "ExpiredToken"), errors.Unauthenticated),
+    "a wrong clock": (s3_error(403, "RequestTimeTooSkewed"), errors.Unauthenticated),
+    "something else": (s3_error(400, "InvalidArgument"), errors.RemoteFailed),
     "no XML": (faults.status(400, body=b"\xff<html>"), errors.RemoteFailed),
-    "an entity bomb": (_error(404, "NoSuchKey", '<!DOCTYPE x [<!ENTITY a "b">]>&a;'), errors.NotFound),
+    "an entity bomb": (s3_error(404, "NoSuchKey", '<!DOCTYPE x [<!ENTITY a "b">]>&a;'), errors.NotFound),
 }
 
 
@@ -171,7 +192,7 @@ def test_failures_are_the_errors_of_every_remote(
 
 
 def test_a_refusal_says_who_asked_and_that_the_object_may_be_absent(server: FaultServer) -> None:
-    server.script("GET", KEY, _error(403, "AccessDenied", "Access Denied"), faults.status(403))
+    server.script("GET", KEY, s3_error(403, "AccessDenied", "Access Denied"), faults.status(403))
     for settings, who in ((SETTINGS, "with the key from the environment"), (Settings(), "without a key")):
         text = str(_fetch(server, settings).error)
         assert who in text
@@ -179,18 +200,18 @@ def test_a_refusal_says_who_asked_and_that_the_object_may_be_absent(server: Faul
 
 
 def test_a_wrong_clock_is_named(server: FaultServer) -> None:
-    server.script("GET", KEY, _error(403, "RequestTimeTooSkewed"))
+    server.script("GET", KEY, s3_error(403, "RequestTimeTooSkewed"))
     assert "this machine's clock is wrong" in str(_fetch(server).error)
 
 
-@pytest.mark.parametrize("answer", [_error(503, "SlowDown"), faults.status(500), faults.too_many("0")])
+@pytest.mark.parametrize("answer", [s3_error(503, "SlowDown"), faults.status(500), faults.too_many("0")])
 def test_a_busy_server_is_asked_again(server: FaultServer, answer: faults.Answer) -> None:
     server.script("GET", KEY, answer, content(BLOB.data))
     assert _fetch(server).data == BLOB.data
 
 
 def test_messages_of_a_server_are_printable(server: FaultServer) -> None:
-    server.script("GET", KEY, _error(403, "AccessDenied", "\x1b[31mred"))
+    server.script("GET", KEY, s3_error(403, "AccessDenied", "\x1b[31mred"))
     assert "\x1b" not in str(_fetch(server).error)
 
 

@@ -11,10 +11,14 @@ from support.server import Step
 
 
 class Fault(NamedTuple):
-    """What a server does with every request for an object, and the exit codes that may come of it."""
+    """What a server does with every request for an object, and the exit codes that may come of it.
+
+    `attempts` are as many as show all of it: a second silence is like the first, and takes as long.
+    """
 
     step: Step
     codes: tuple[int, ...]
+    attempts: int = 2
 
 
 def failing(body: bytes, host: str) -> Mapping[str, Fault]:
@@ -77,13 +81,13 @@ def _silence(body: bytes) -> dict[str, Fault]:
     return {
         "a reset": Fault(faults.reset, (6,)),
         "no answer": Fault(faults.hang_up, (6,)),
-        "silence": Fault(faults.silent, (6,)),
-        "silence in the headers": Fault(faults.silent_in_headers, (6,)),
-        "silence in the body": Fault(faults.cut(body, 100, ending="hang"), (6,)),
-        "silence in a chunk": Fault(faults.cut(body, 100, "chunked", "hang"), (6,)),
-        "slow headers": Fault(faults.slow_headers(0.02), (6,)),
-        "a slow body": Fault(faults.slow_body(body, 0.02), (6,)),
-        "100 Continue for ever": Fault(faults.endless_continue, (6, 7)),
+        "silence": Fault(faults.silent, (6,), 1),
+        "silence in the headers": Fault(faults.silent_in_headers, (6,), 1),
+        "silence in the body": Fault(faults.cut(body, 100, ending="hang"), (6,), 1),
+        "silence in a chunk": Fault(faults.cut(body, 100, "chunked", "hang"), (6,), 1),
+        "slow headers": Fault(faults.slow_headers(0.02), (6,), 1),
+        "a slow body": Fault(faults.slow_body(body, 0.02), (6,), 1),
+        "100 Continue for ever": Fault(faults.endless_continue, (6, 7), 1),
         "an endless header": Fault(faults.endless_header, (6, 7)),
         "endless headers": Fault(faults.endless_headers, (6, 7)),
     }

@@ -108,6 +108,12 @@ def registry_error(status_code: int, code: str, message: str = "") -> Answer:
     return status(status_code, body=body, headers=[("Content-Type", "application/json")])
 
 
+def s3_error(status_code: int, code: str, message: str = "", **elements: str) -> Answer:
+    """A status with the error body of S3."""
+    inner = "".join(f"<{name}>{text}</{name}>" for name, text in {"Code": code, "Message": message, **elements}.items())
+    return status(status_code, body=f'<?xml version="1.0"?>\n<Error>{inner}</Error>'.encode())
+
+
 def json_answer(value: object, *, headers: Sequence[tuple[str, str]] = ()) -> Answer:
     """A document of JSON."""
     return Answer(200, json.dumps(value).encode(), (("Content-Type", "application/json"), *headers), ranges=False)

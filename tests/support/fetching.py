@@ -57,7 +57,7 @@ def fetch(
     retry = Retry(attempts=attempts, sleep=outcome.waits.append, random=lambda: 0.0)
     parsed = parse_locator(locator)
     table = remote or RemoteSettings()
-    table = replace(table, prefix=parsed.host.rpartition("@")[2], kind=table.kind or parsed.kind, retry=retry)
+    table = replace(table, prefix=parsed.host, kind=table.kind or parsed.kind, retry=retry)
     settings = replace(settings or Settings(), remotes=(table,))
     pieces: list[bytes] = []
     try:

@@ -1,4 +1,4 @@
-"""Fixtures: fault servers, the authority of the tests, and real registries, one of a kind a session."""
+"""Fixtures: fault servers and the kinds that ask them, the authority of the tests, real registries for a session."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.kinds import kind, tree
 from support.processes import Authority, Registry, docker_registry
 from support.server import server, servers
 
-__all__ = ["authority", "locked_registry", "registry", "server", "servers", "tls_registry"]
+__all__ = ["authority", "kind", "locked_registry", "registry", "server", "servers", "tls_registry", "tree"]
 
 
 @pytest.fixture(scope="session")

@@ -235,8 +235,10 @@ class FaultServer:
                 self._live.pop(threading.current_thread(), None)
 
     def _take(self, request: Request) -> Step:
-        if self.bucket and request.target.startswith(f"/{self.bucket}/"):
-            request = request._replace(target=unquote(request.target.removeprefix(f"/{self.bucket}")))
+        if self.bucket:
+            origin, found, key = request.target.partition(f"/{self.bucket}/")
+            if found and (not origin or origin.count("/") == 2):
+                request = request._replace(target=unquote(f"{origin}/{key}"))
         with self._lock:
             self.log.append(request)
             for path in (request.target, request.path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from threading import Lock
 from time import time
 from typing import NamedTuple
 
@@ -72,26 +73,35 @@ def aws_endpoint(bucket: str, region: str, scheme: str = "https") -> Endpoint:
     return Endpoint(Origin.of(f"{scheme}://{bucket}.s3.{region}.{domain}"), "", False)
 
 
+class _Home(NamedTuple):
+    """Where the bucket is, as far as is known, and the connections to there."""
+
+    region: str
+    endpoint: Endpoint
+    session: Session
+
+
 class _Door:
-    """Signs, sends, and goes to the region that the bucket turns out to be in."""
+    """Signs, sends, and goes to the region that the bucket turns out to be in. Thread-safe."""
 
     def __init__(self, bucket: str, host: str, context: Context) -> None:
         self._bucket = bucket
         self._context = context
-        self._profile = Profile(context.settings.environ)
-        self._region = _checked_region(self._profile.region() or _DEFAULT_REGION)
-        self._keys: Keys | None = None if context.remote.auth.source == "none" else self._profile.keys()
-        self._endpoint = self._find(host)
-        self._session = Session(self._endpoint.origin, context)
+        profile = Profile(context.settings.environ)
+        region = _checked_region(profile.region() or _DEFAULT_REGION)
+        self._keys: Keys | None = None if context.remote.auth.source == "none" else profile.keys()
+        endpoint = self._find(host, profile.endpoint(), region)
+        self._moving = Lock()
+        self._left: list[Session] = []  # other threads may be using them still
+        self._home = _Home(region, endpoint, Session(endpoint.origin, context))
 
-    def _find(self, host: str) -> Endpoint:
+    def _find(self, host: str, url: str, region: str) -> Endpoint:
         plain = self._context.remote.plain_http
-        url = self._profile.endpoint()
         if host:
             scheme = "http" if plain or (plain is None and is_loopback(host)) else "https"
             url = f"{scheme}://{host}"
         elif not url:
-            return aws_endpoint(self._bucket, self._region, "http" if plain else "https")
+            return aws_endpoint(self._bucket, region, "http" if plain else "https")
         origin = Origin.of(url)
         if origin.scheme == "http" and not plain and not is_loopback(origin.host):
             raise InvalidArgument(f"{url} is plain http", hint="set plain_http = true for it, if that is meant")
@@ -108,49 +118,52 @@ class _Door:
     def _ask_once(self, method: str, key: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         expired = False
         for _ in range(_MOST_MOVES):
-            reply = self._send(method, key, headers)
-            if reply.status in ok:
-                return reply
-            body = error_body(reply)
-            if self._moved(reply, body):
+            home = self._home
+            first = self._send(home, method, key, headers)
+            if first.status in ok:
+                return first
+            body = error_body(first)
+            if self._moved(home, first, body):
                 continue
-            if reply.status not in _MOVED or "Location" not in reply.headers:
-                raise _failure(reply, body, self._keys)
-            reply = self._follow(method, reply, headers)
+            # Elsewhere for a reason that is not the region: without a signature, which would be of no use there.
+            reply = home.session.led(first, headers)
+            if reply is first:
+                raise _failure(first, body, self._keys)
             if reply.status in ok:
                 return reply
-            body = error_body(reply)
             if reply.status not in (401, 403) or expired:
-                raise _failure(reply, body, None)
+                raise _failure(reply, error_body(reply), None)
+            reply.drain()
             expired = True  # a URL that somebody signed may have, on the way: once more from the front door
-        raise ProtocolError(f"{self._endpoint.origin.netloc}: sends us from place to place")
+        raise ProtocolError(f"{self._home.endpoint.origin.netloc}: sends us from place to place")
 
-    def _send(self, method: str, key: str, headers: Mapping[str, str]) -> Reply:
-        url = self._endpoint.url(key)
-        signed = sign(method, url, self._keys, self._region, time()) if self._keys else {}
-        return self._session.send(Request(method, url, {**headers, **signed}))
+    def _send(self, home: _Home, method: str, key: str, headers: Mapping[str, str]) -> Reply:
+        url = home.endpoint.url(key)
+        signed = sign(method, url, self._keys, home.region, time()) if self._keys else {}
+        return home.session.send(Request(method, url, {**headers, **signed}))
 
-    def _moved(self, reply: Reply, body: bytes) -> bool:
+    def _moved(self, home: _Home, reply: Reply, body: bytes) -> bool:
         """Take note of the region that the bucket is in, to sign anew: a signature is good for one (R6)."""
         if reply.status not in _MOVED and reply.status != 400:
             return False
         region = reply.headers.get("x-amz-bucket-region") or _elements(body).get("Region", "")
-        if not _REGION.fullmatch(region) or region == self._region:
+        if not _REGION.fullmatch(region) or region == home.region:
             return False
-        self._region = region
-        if not self._endpoint.own:
-            self._endpoint = aws_endpoint(self._bucket, region, self._endpoint.origin.scheme)
-            self._session.close()
-            self._session = Session(self._endpoint.origin, self._context)
+        with self._moving:
+            if self._home is home:  # else another thread was told before
+                self._home = self._in(region, home)
         return True
 
-    def _follow(self, method: str, reply: Reply, headers: Mapping[str, str]) -> Reply:
-        """Elsewhere for a reason that is not the region: without a signature, which would be of no use there."""
-        request = self._session.redirected(Request(method, reply.url, headers), reply)
-        return self._session.follow(request, hops=1)
+    def _in(self, region: str, home: _Home) -> _Home:
+        if home.endpoint.own:
+            return home._replace(region=region)
+        self._left.append(home.session)
+        endpoint = aws_endpoint(self._bucket, region, home.endpoint.origin.scheme)
+        return _Home(region, endpoint, Session(endpoint.origin, self._context))
 
     def close(self) -> None:
-        self._session.close()
+        for session in (*self._left, self._home.session):
+            session.close()
 
 
 def _checked_region(region: str) -> str:
