@@ -15,7 +15,7 @@ from dist_tool.errors import LocalFailure
 
 Value = int | bytes | None
 Row = tuple[Value, ...]
-_SETTINGS = "PRAGMA cache_size = -16384; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"  # the cache in KiB
+_SETTINGS = "PRAGMA cache_size = -4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"  # the cache in KiB
 
 
 class Scratch:

@@ -70,7 +70,7 @@ def test_memory_does_not_grow_with_the_names(grow: Callable[[int], None]) -> Non
 
 def test_a_scratch_holds_a_cache_of_a_fixed_size() -> None:
     with Scratch("") as scratch:
-        assert scratch.row("PRAGMA cache_size") == (-16384,)
+        assert scratch.row("PRAGMA cache_size") == (-4096,)
 
 
 def test_a_full_disk_is_a_failure_of_this_machine() -> None:
