@@ -165,7 +165,7 @@ class TarReader:
             try:
                 fields = _checked_fields(block)
             except InvalidContent as error:
-                error.hint = "is it a layer? a tar is one, plain or under gzip or zstd" if self.entries == 1 else ""
+                error.hint = "is it a tar, plain or under gzip or zstd?" if self.entries == 1 else ""
                 raise
             kind = fields[7]
             if kind not in _EXTENSIONS:

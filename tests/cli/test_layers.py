@@ -83,7 +83,7 @@ def test_apply_checks_the_diff_id() -> None:
         ([], tar(symlink("/", "x")), 5, "the root can only be a directory"),
         ([], tar(hard_link("a", "../../etc/passwd")), 5, "which is not there"),
         ([], LAYERS[0][:-1024], 5, "no end marker: it is cut short: --diff-id takes"),
-        ([], b"root:x:0:0:root:/root:/bin/bash\n" * 32, 5, "is it a layer? a tar is one"),
+        ([], b"root:x:0:0:root:/root:/bin/bash\n" * 32, 5, "is it a tar, plain or under gzip or zstd?"),
         ([], LAYERS[0][:700], 5, "ends in the middle"),
         ([], gzip.compress(LAYERS[0])[:-3], 5, "gzip stream is cut short"),
         ([], b"garbage" * 100, 5, "tar header"),
