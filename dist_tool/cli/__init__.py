@@ -188,15 +188,10 @@ def _hold_standard_files() -> None:
 
 def _leave(code: int) -> NoReturn:
     """End at once: everything is written and closed, and taking the interpreter down costs a tenth of a start."""
-    _tidy()
+    remove_unfinished()
     with suppress(OSError, ValueError):
         sys.stderr.flush()
     os._exit(code)
-
-
-def _tidy() -> None:
-    """Leave no temporary file of a thread that is still at work: nobody waits for those."""
-    remove_unfinished()
 
 
 def _run(args: list[str]) -> int:
@@ -245,7 +240,7 @@ def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
 
 def _die_by(number: signal.Signals) -> NoReturn:
     """End by a signal, so that the shell sees 128 + its number and loops stop as they should."""
-    _tidy()
+    remove_unfinished()
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     signal.signal(number, signal.SIG_DFL)

@@ -13,7 +13,7 @@ from dist_tool.layers import tarstream
 from dist_tool.layers.compression import Read
 from dist_tool.layers.failures import failure
 from dist_tool.layers.metadata import Metadata
-from dist_tool.layers.names import WHITEOUT, check_parents, clean, is_metadata, shown, whiteout_target
+from dist_tool.layers.names import WHITEOUT, below, check_parents, clean, is_metadata, shown, whiteout_target
 from dist_tool.layers.omissions import Omissions
 from dist_tool.layers.options import ApplyOptions
 from dist_tool.layers.pipeline import LayerStream
@@ -161,7 +161,7 @@ class Changeset:
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent.fd, follow_symlinks=False).st_mode):
                 self._root.remove(parent, name)
                 os.mkdir(name, 0o700, dir_fd=parent.fd)
-        self._later(entry, parent.below(name))
+        self._later(entry, below(parent.path, name))
 
     def _later(self, entry: Entry, path: bytes) -> None:
         """Attributes of a directory are set when nothing is going to change it any more."""

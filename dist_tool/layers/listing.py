@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from dist_tool.layers.names import OPAQUE, WHITEOUT, check_parents, clean, is_metadata, whiteout_target
+from dist_tool.layers.names import OPAQUE, WHITEOUT, below, check_parents, clean, is_metadata, whiteout_target
 from dist_tool.layers.scratch import Scratch
 from dist_tool.layers.tarstream import DIRECTORY, LINK, SYMLINK, Entry
 
@@ -60,7 +60,7 @@ class Listing:
             self._parent = parent
         if name.startswith(WHITEOUT):
             target = whiteout_target(path, name)
-            hidden = parent + b"/" if name == OPAQUE else parent + b"/" + target if parent else target
+            hidden = parent + b"/" if name == OPAQUE else below(parent, target)
             self._db.run("INSERT OR IGNORE INTO hidden VALUES (?, ?)", self._layer, hidden)
         elif path:
             link = entry.link if entry.kind in (LINK, SYMLINK) else b""

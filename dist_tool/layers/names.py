@@ -26,6 +26,11 @@ def clean(name: bytes, depth: int) -> bytes:
     return b"/".join(parts)
 
 
+def below(directory: bytes, name: bytes) -> bytes:
+    """The path of `name` in a directory by its path; the root's is b""."""
+    return directory + b"/" + name if directory else name
+
+
 def shown(name: bytes) -> str:
     """`name` for a message."""
     return name.decode("utf-8", "backslashreplace") or "."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from dist_tool.errors import LocalFailure
+from dist_tool.layers.names import below
 from dist_tool.layers.shelf import Shelf
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -82,9 +83,7 @@ class Removal:
         """Open the child and close the parent."""
         child = _open_writable(parent, name)
         try:
-            info = os.fstat(child)
-            here = path + b"/" + name if path else name
-            frames.append(_Frame(name, here, (info.st_dev, info.st_ino), _names(child), self._keep(path, name)))
+            frames.append(_Frame(name, below(path, name), _identity(child), _names(child), self._keep(path, name)))
         except BaseException:
             os.close(child)
             raise
@@ -96,8 +95,7 @@ class Removal:
         frame = frames.pop()
         parent = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=current)
         try:
-            info, expected = os.fstat(parent), frames[-1].identity if frames else _identity(top)
-            if (info.st_dev, info.st_ino) != expected:
+            if _identity(parent) != (frames[-1].identity if frames else _identity(top)):
                 raise LocalFailure(f"{os.fsdecode(frame.path)} was moved while it was being removed")
             if not frame.kept:
                 os.rmdir(frame.name, dir_fd=parent)

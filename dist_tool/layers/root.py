@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dist_tool.layers.names import below
 from dist_tool.layers.removal import Keep, Removal, keep_nothing
 from dist_tool.layers.resolve import Hooks, PathResolver, Place
 from dist_tool.layers.shelf import Shelf
@@ -31,10 +32,6 @@ class Directory:
         self.fd = fd
         self.path = path
         self.own = False
-
-    def below(self, name: bytes) -> bytes:
-        """The path of `name` in it."""
-        return self.path + b"/" + name if self.path else name
 
 
 class Attributes(NamedTuple):
@@ -111,7 +108,7 @@ class Root:
             raise FileNotFoundError
         self.mark(Directory(descriptor, path), name)
         os.mkdir(name, _RWX, dir_fd=descriptor)
-        self.later(path + b"/" + name if path else name, Attributes(0o755, self._owner))
+        self.later(below(path, name), Attributes(0o755, self._owner))
 
     def _visit(self, place: Place) -> None:
         """Without root, see that we can work in a directory of ours; `finish` restores it."""
@@ -151,7 +148,7 @@ class Root:
             directory.own = True
             self.touch(directory)
             self._own_above(directory.path)
-        self._own.put(directory.below(name))
+        self._own.put(below(directory.path, name))
 
     def _own_above(self, path: bytes) -> None:
         while path and path not in self._own:
@@ -160,12 +157,11 @@ class Root:
 
     def is_own(self, directory: bytes, name: bytes) -> bool:
         """True for what this layer put there, or put something below."""
-        return (directory + b"/" + name if directory else name) in self._own
+        return below(directory, name) in self._own
 
     def touch(self, directory: Directory) -> None:
         """Before the first change in a directory that the layer does not mention: keep its times."""
-        if directory.path not in self._attributes:
-            self._keep_attributes(directory.fd, directory.path)
+        self._keep_attributes(directory.fd, directory.path)
 
     def _keep_attributes(self, descriptor: int, path: bytes) -> None:
         if path not in self._attributes:

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from dist_tool.errors import InvalidContent, UnsafePath
 from dist_tool.layers.limits import Limits
-from dist_tool.layers.names import WHITEOUT, check_parents, clean, is_metadata, shown, whiteout_target
+from dist_tool.layers.names import WHITEOUT, below, check_parents, clean, is_metadata, shown, whiteout_target
 from dist_tool.layers.resolve import LINKS
 from dist_tool.layers.scratch import Scratch
 from dist_tool.layers.tarstream import DIRECTORY, LINK, SYMLINK, Entry
@@ -167,8 +167,7 @@ class Tree:
         found = self._db.row("SELECT path FROM folders WHERE id = ?", parent)
         above = cast("tuple[bytes]", found)[0]
         self._folders += 1
-        path = above + b"/" + name if above else name
-        self._db.run("INSERT INTO folders VALUES (?, ?, ?, ?, NULL)", self._folders, parent, name, path)
+        self._db.run("INSERT INTO folders VALUES (?, ?, ?, ?, NULL)", self._folders, parent, name, below(above, name))
         return self._folders
 
     def _describe(self, folder: int, entry: Entry) -> None:
@@ -242,7 +241,7 @@ class Tree:
     def leaves(self) -> Iterator[tuple[Leaf, bytes]]:
         """Every name that is no directory, in the order of layers and entries, names of one entry together."""
         for node, above, name in cast("Iterator[tuple[int, bytes, bytes]]", self._db.rows(_LIVE + _LEAVES)):
-            yield Leaf.unpack(node), above + b"/" + name if above else name
+            yield Leaf.unpack(node), below(above, name)
 
     def folders(self) -> Iterator[tuple[bytes, Entry | None]]:
         """Every directory, children before parents; None where a layer only implies it."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dist_tool.errors import InvalidArgument, InvalidContent, NotFound, UnsafePath
 from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
 from dist_tool.layers.listing import SCHEMA, Found, Listing
-from dist_tool.layers.names import clean, shown
+from dist_tool.layers.names import below, clean, shown
 from dist_tool.layers.resolve import LINKS
 from dist_tool.layers.scratch import Scratch
 from dist_tool.layers.tarstream import DIRECTORY, FILE, LINK, SYMLINK, TarReader
@@ -88,7 +88,7 @@ class _Search:
                 real = real.rpartition(b"/")[0]
             if name in (b"", b".", b".."):
                 continue
-            here = real + b"/" + name if real else name
+            here = below(real, name)
             found = self._find(here, len(self._layers) - 1)
             if found is None or (any(pending) and found.found.kind not in (DIRECTORY, SYMLINK)):
                 raise NotFound(f"no file {shown(path)} in the image")

@@ -116,16 +116,20 @@ def _tls(error: Any, host: str) -> DistError:
     return Unreachable(f"{host}: TLS: {printable(reason.replace('_', ' ').lower(), 100)}")
 
 
+def _named(status: int) -> str:
+    """`404 Not Found`."""
+    return f"{status} {http.client.responses.get(status, '')}".strip()
+
+
 def _proxy(error: Any, host: str) -> DistError:
     """A proxy that says no says so again; one that cannot get through, or is not there, may yet."""
     links = list(chain(error))
     for link in links:
         if refusal := _NO_TUNNEL.match(str(link)):
             status = int(refusal[1])
-            said = f"{status} {http.client.responses.get(status, '')}".strip()
             make = Unavailable if status in _RETRYABLE_STATUSES else Unreachable
             hint = "user and password go into its URL" if status == 407 else ""
-            return make(f"{host}: the proxy refuses: {said}", hint=hint)
+            return make(f"{host}: the proxy refuses: {_named(status)}", hint=hint)
     if any(isinstance(link, socket.gaierror) for link in links):
         return Unreachable(f"{host}: the name of the proxy does not resolve")
     said = next((link.strerror.lower() for link in links if isinstance(link, OSError) and link.strerror), "")
@@ -189,7 +193,7 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, *, host: s
     """
     entries = registry_errors(body)
     make = _class_of(status, entries)
-    said = "; ".join(str(entry) for entry in entries) or f"{status} {http.client.responses.get(status, '')}".strip()
+    said = "; ".join(str(entry) for entry in entries) or _named(status)
     error = make(f"{said} ({request})", host=host, status=status, registry_errors=entries)
     if isinstance(error, RemoteFailed):
         error.retry_after = parse_retry_after(headers.get("Retry-After", ""))

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from support.layers import image_with
 from support.processes import dist_command, dist_environment
 from support.rusage import cost_of
 
-from dist_tool.spec.digest import Digest
 from dist_tool.spec.mediatypes import OCI_LAYER
 from dist_tool.spec.platform import default_platform
 
@@ -25,47 +24,12 @@ MIB = 1 << 20
 CEILING_MIB = 120
 
 
-def layout_of(path: Path, layer: bytes, level: int = 1) -> Path:
-    blob = Blob(gzip.compress(layer, level, mtime=0), f"{OCI_LAYER}+gzip")
-    config = {
-        "os": "linux",
-        "architecture": default_platform().architecture,
-        "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(layer))]},
-    }
-    return write_layout(path, {"image": image_with((blob,), config)})
-
-
-@pytest.fixture(scope="module")
-def zeros(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """256 MiB from a quarter: a thousand times its size, and far more than the ceiling."""
-    layer = tars.tar(tars.directory("./"), tars.file("zeros", bytes(256 * MIB)))
-    return layout_of(tmp_path_factory.mktemp("zeros"), layer, 9)
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20,000 entries, each named in a directory of its own."""
-    layer = tars.tar(tars.directory("./"), *(tars.file(f"d{n % 500}/file-of-some-length-{n}") for n in range(20_000)))
-    return layout_of(tmp_path_factory.mktemp("many"), layer)
-
-
-def layout_of_names(path: Path, count: int, directories: int) -> Path:
-    """Three layers of empty files in so many directories: all, a tenth replaced or gone, a directory made opaque."""
-
-    def name(number: int) -> str:
-        return f"d{number % directories}/file-of-some-length-{number}"
-
-    folders = [tars.directory("./"), *(tars.directory(f"d{number}") for number in range(directories))]
-    changed = (tars.whiteout(name(n)) if n % 2 else tars.file(name(n), b"new") for n in range(0, count, 10))
-    layers = (
-        chain(folders, (tars.file(name(n)) for n in range(count)), [tars.file("lowest")]),
-        chain(folders, changed),
-        (tars.directory("./"), tars.directory("d0"), tars.opaque("d0"), tars.file("d0/last", b"last")),
-    )
+def layout_of(path: Path, *layers: Iterable[bytes], level: int = 1) -> Path:
+    """A layout of an image, by the entries of its layers."""
     blobs, ids = [], []
     for layer in layers:
         digest, out = hashlib.sha256(), io.BytesIO()
-        with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=1, mtime=0) as file:
+        with gzip.GzipFile(fileobj=out, mode="wb", compresslevel=level, mtime=0) as file:
             for piece in chain(layer, (tars.END,)):
                 digest.update(piece)
                 file.write(piece)
@@ -77,6 +41,36 @@ def layout_of_names(path: Path, count: int, directories: int) -> Path:
         "rootfs": {"type": "layers", "diff_ids": ids},
     }
     return write_layout(path, {"image": image_with(tuple(blobs), config)})
+
+
+@pytest.fixture(scope="module")
+def zeros(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """256 MiB from a quarter: a thousand times its size, and far more than the ceiling."""
+    layer = (tars.directory("./"), tars.file("zeros", bytes(256 * MIB)))
+    return layout_of(tmp_path_factory.mktemp("zeros"), layer, level=9)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20,000 entries, each named in a directory of its own."""
+    layer = (tars.directory("./"), *(tars.file(f"d{n % 500}/file-of-some-length-{n}") for n in range(20_000)))
+    return layout_of(tmp_path_factory.mktemp("many"), layer)
+
+
+def layout_of_names(path: Path, count: int, directories: int) -> Path:
+    """Three layers of empty files in so many directories: all, a tenth replaced or gone, a directory made opaque."""
+
+    def name(number: int) -> str:
+        return f"d{number % directories}/file-of-some-length-{number}"
+
+    folders = [tars.directory("./"), *(tars.directory(f"d{number}") for number in range(directories))]
+    changed = (tars.whiteout(name(n)) if n % 2 else tars.file(name(n), b"new") for n in range(0, count, 10))
+    return layout_of(
+        path,
+        chain(folders, (tars.file(name(n)) for n in range(count)), [tars.file("lowest")]),
+        chain(folders, changed),
+        (tars.directory("./"), tars.directory("d0"), tars.opaque("d0"), tars.file("d0/last", b"last")),
+    )
 
 
 def peak(*args: str) -> float:
