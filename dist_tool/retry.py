@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from dist_tool.api import Notice, Report, unheard
 from dist_tool.errors import DeadlineExceeded, DistError, RemoteFailed
 
+# HTTP statuses that are worth another try, beside 429 (behaviours B39; 425: RFC 8470 5.2).
+PASSING_STATUSES = frozenset({408, 425, 499, 500, 502, 503, 504, 522})
+
 
 def _random() -> float:
     from random import random  # loads hashlib and more: only once something failed

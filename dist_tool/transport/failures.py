@@ -33,12 +33,11 @@ from dist_tool.errors import (
     Unsupported,
     printable,
 )
+from dist_tool.retry import PASSING_STATUSES
 from dist_tool.transport.paced import TooSlow
 
 _ERROR_BODY_LIMIT = 64 << 10
 _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # in the words of http.client, which has no others
-# Worth another try (behaviours B39).
-_RETRYABLE_STATUSES = frozenset({408, 499, 500, 502, 503, 504, 522})
 _BY_STATUS: dict[int, type[DistError]] = {
     401: Unauthenticated,
     403: PermissionDenied,
@@ -127,7 +126,7 @@ def _proxy(error: Any, host: str) -> DistError:
     for link in links:
         if refusal := _NO_TUNNEL.match(str(link)):
             status = int(refusal[1])
-            make = Unavailable if status in _RETRYABLE_STATUSES else Unreachable
+            make = Unavailable if status in PASSING_STATUSES else Unreachable
             hint = "user and password go into its URL" if status == 407 else ""
             return make(f"{host}: the proxy refuses: {_named(status)}", hint=hint)
     if any(isinstance(link, socket.gaierror) for link in links):
@@ -203,7 +202,7 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, *, host: s
 def _class_of(status: int, entries: tuple[RegistryError, ...]) -> type[DistError]:
     if status == 429:
         return ResourceExhausted
-    if status in _RETRYABLE_STATUSES:
+    if status in PASSING_STATUSES:
         return ServerError
     if status != 401:
         for entry in entries:

@@ -18,6 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from dist_tool.settings import Timeouts
 
 _BUFFER = 64 << 10
+_MOST_TRAILERS = 64 << 10  # bytes of all together
 
 
 class TooSlow(TimeoutError):
@@ -115,6 +116,14 @@ class PacedResponse(http.client.HTTPResponse):
         if bodiless and not self.isclosed():
             self._close_conn()  # type: ignore[attr-defined]
         return self.isclosed()
+
+    def _read_and_discard_trailer(self) -> None:
+        """Read past what follows the last chunk. http.client's own has a limit for a line, none for their number."""
+        left = _MOST_TRAILERS
+        while (line := self.fp.readline(left + 1)) not in (b"\r\n", b"\n", b""):
+            left -= len(line)
+            if left < 0:
+                raise http.client.LineTooLong("trailers")
 
     def receive(self, view: memoryview) -> int:
         """Fill a part of `view` with one read; 0 at the end, also at a premature one."""

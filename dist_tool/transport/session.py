@@ -6,7 +6,7 @@ The only place that touches requests' Session. Nothing is retried here, no statu
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ from dist_tool.transport.failures import from_exception
 from dist_tool.transport.origin import Origin, host_class, redact
 from dist_tool.transport.paced import Limits, PacedResponse, pool_classes
 from dist_tool.transport.proxies import proxies_for
+from dist_tool.transport.quoting import quotable
 from dist_tool.transport.tls import tls_context
 
 if TYPE_CHECKING:
@@ -49,13 +50,18 @@ class Request(NamedTuple):
 class Reply:
     """Status and headers of an answer whose body has not been read yet."""
 
-    def __init__(self, response: requests.Response, origin: Origin, request: Request) -> None:
+    def __init__(self, response: requests.Response, origin: Origin, request: Request, proxies: Iterable[str]) -> None:
         self._response = response
+        self._proxies = proxies
         self.origin = origin
         self.request = request
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = request.url
+
+    def quotable(self, text: str) -> str:
+        """`text`, which this answer says, without secrets of the request that it repeats."""
+        return quotable(text, self._response.request.headers, (self.url, *self._proxies))
 
     def __str__(self) -> str:
         return f"{self.request.method} {redact(self.url)}"
@@ -217,18 +223,19 @@ class Session:
             headers |= self._remote.header
         self._report(Notice("debug", f"> {request.method} {redact(request.url)}"))
         try:
+            proxies = proxies_for(origin, self._remote.proxy, self._environ)
             prepared = requests.Request(request.method, request.url, headers=headers, data=request.form).prepare()
             response = session.send(
                 prepared,
                 stream=True,
                 allow_redirects=False,
                 timeout=self._timeout(),
-                proxies=proxies_for(origin, self._remote.proxy, self._environ),
+                proxies=proxies,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
             raise from_exception(error, origin.netloc) from error
         self._report(Notice("debug", f"< {response.status_code} {redact(request.url)}"))
-        return Reply(response, origin, request)
+        return Reply(response, origin, request, proxies.values())
 
     def follow(self, request: Request, *, foreign: bool = False) -> Reply:
         """Send, and follow redirects (behaviours B21, B22). GET and HEAD only.

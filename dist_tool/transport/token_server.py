@@ -19,13 +19,13 @@ from dist_tool.errors import (
     Unauthenticated,
     printable,
 )
+from dist_tool.retry import PASSING_STATUSES
 from dist_tool.transport.auth_file import Credentials
 from dist_tool.transport.origin import redact
 from dist_tool.transport.tokens import EARLY_S, LONGEST_S, is_sendable
 
 _CLIENT_ID = "dist"
 _SHORTEST_S = 60.0  # "never below 60": older clients fail with less
-_RETRYABLE = frozenset({408, 499, 500, 502, 503, 504, 522})
 _NO_SUCH_METHOD = frozenset({404, 405})
 
 
@@ -173,7 +173,7 @@ def _failure(demand: Demand, response: TokenResponse, now: float) -> DistError:
         limited.retry_after = parse_retry_after(_header(response.headers, "Retry-After"), now=now)
         return limited
     said = _said(response, demand.credentials)
-    if status in _RETRYABLE:
+    if status in PASSING_STATUSES:
         return ServerError(f"the token server {host} failed with status {status}{said}", host=host, status=status)
     # OAuth2 says 400 for a refresh token that has ended.
     spent = status == 400 and demand.credentials is not None and demand.credentials.identity_token

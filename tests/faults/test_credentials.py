@@ -86,6 +86,46 @@ def test_a_token_server_that_repeats_what_it_was_sent_is_not_quoted(server: Faul
     _no_secrets(outcome.said)
 
 
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 500])
+def test_a_server_that_repeats_what_it_was_sent_is_not_quoted(kind: Kind, server: FaultServer, code: int) -> None:
+    """As proxies do that explain what they did not like. What else it says is worth hearing."""
+
+    _serve(kind, server, _repeating(kind, code))
+    remote = RemoteSettings(header={"x-tenant": HEADER})
+    outcome = fetch(kind.at(server), BLOB.digest, remote=remote, settings=login(server.host), attempts=2)
+    assert outcome.error is not None
+    assert _proofs(server)
+    _no_secrets(outcome.said)
+    if code != 500:  # of which S3's code says all that is shown
+        assert {"***", "identity"} <= set(str(outcome.error).split())
+
+
+def test_a_signed_url_that_is_repeated_is_not_quoted(kind: Kind, server: FaultServer) -> None:
+    server.always("GET", PATH, redirect(f"/blob?sig={SIGNATURE}"))
+    server.always("GET", "/blob", _repeating(kind, 403))
+    outcome = fetch(kind.at(server), BLOB.digest, attempts=2)
+    assert "/blob?sig=***" in str(outcome.error)
+    _no_secrets(outcome.said)
+
+
+def test_a_proxy_that_repeats_what_it_was_sent_is_not_quoted(kind: Kind, server: FaultServer) -> None:
+    server.always("GET", f"http://registry.invalid{PATH}", _repeating(kind, 403))
+    remote = RemoteSettings(plain_http=True, proxy=f"http://me:{PASSWORD}@{server.host}")
+    outcome = fetch(kind.at(server, "registry.invalid"), BLOB.digest, remote=remote, attempts=2)
+    assert server.log[0].header("proxy-authorization").startswith("Basic ")
+    assert {"***", "identity"} <= set(str(outcome.error).split())
+    _no_secrets(outcome.said)
+
+
+def _repeating(kind: Kind, code: int) -> Step:
+    def said(request: str) -> faults.Answer:
+        if kind.name == "s3":
+            return faults.s3_error(code, "AccessDenied", f"not with {request}")
+        return faults.registry_error(code, "ODD", f"not with {request}")
+
+    return faults.repeating(said)
+
+
 def test_the_objects_of_a_session_do_not_show_secrets() -> None:
     """A traceback with variables, or a debugger's repr, ends up in bug reports."""
     remote = RemoteSettings(header={"x-tenant": HEADER}, proxy=f"http://me:{PASSWORD}@proxy.test:1")

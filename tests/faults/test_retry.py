@@ -27,8 +27,9 @@ GOOD = content(IMAGE.manifest.data, IMAGE.manifest.media_type)
 
 # What may pass by itself: another try is made for each of these.
 PASSING: dict[str, Step] = {
-    **{f"{code}": status(code) for code in (408, 429, 499, 500, 502, 503, 504, 522)},
+    **{f"{code}": status(code) for code in (408, 425, 429, 499, 500, 502, 503, 504, 522)},
     "503 with a page": faults.html_page(503),
+    "503 as S3 says it": faults.s3_error(503, "SlowDown", "Please reduce your request rate."),
     "a reset": faults.reset,
     "a connection closed without an answer": faults.hang_up,
     "429 with an empty Retry-After": faults.too_many(""),

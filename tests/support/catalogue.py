@@ -23,7 +23,15 @@ class Fault(NamedTuple):
 
 def failing(body: bytes, host: str) -> Mapping[str, Fault]:
     """The faults of a server at `host` that is asked for the object `body`, again and again."""
-    return {**_bodies(body), **_ranges(body), **_codings(body), **_silence(body), **_statuses(), **_redirects(host)}
+    return {
+        **_bodies(body),
+        **_chunks(body),
+        **_ranges(body),
+        **_codings(body),
+        **_silence(body),
+        **_statuses(),
+        **_redirects(host),
+    }
 
 
 def _bodies(body: bytes) -> dict[str, Fault]:
@@ -51,6 +59,26 @@ def _bodies(body: bytes) -> dict[str, Fault]:
             faults.cut(body, middle, framing, "reset").but(ranges=False), (6,)
         )
     return out
+
+
+def _chunks(body: bytes) -> dict[str, Fault]:
+    size, middle = len(body), len(body) // 2
+    return {
+        "endless trailers": Fault(faults.endless_trailers(body[::-1]), (5, 6, 7)),
+        "an endless line of a chunk": Fault(faults.endless_chunk_size, (6, 7)),
+        "a chunk of a negative size": Fault(faults.chunks(b"-%x\r\n%b\r\n0\r\n\r\n" % (size, body)), (5, 6, 7)),
+        "a chunk of no size": Fault(faults.chunks(b"\r\n%b\r\n0\r\n\r\n" % body), (5, 6, 7)),
+        "a chunk larger than memory": Fault(faults.chunks(b"ffffffffffffffff\r\n", body), (5, 6, 7)),
+        "a chunk that is shorter than it says": Fault(
+            faults.chunks(b"%x\r\n%b\r\n0\r\n\r\n" % (size, body[:middle])), (5, 6, 7)
+        ),
+        "a coding of the transfer": Fault(
+            faults.status(200, body=b"%x\r\n%b\r\n0\r\n\r\n" % (size, body))
+            .but(framing="close")
+            .with_header("Transfer-Encoding", "gzip, chunked"),
+            (5, 6, 7),
+        ),
+    }
 
 
 def _ranges(body: bytes) -> dict[str, Fault]:
@@ -94,7 +122,7 @@ def _silence(body: bytes) -> dict[str, Fault]:
 
 
 def _statuses() -> dict[str, Fault]:
-    exits = {400: 7, 401: 4, 403: 4, 404: 3, 405: 8, 408: 7, 410: 3, 418: 7, 429: 7, 204: 7, 206: 7, 304: 7}
+    exits = {400: 7, 401: 4, 403: 4, 404: 3, 405: 8, 408: 7, 410: 3, 425: 7, 418: 7, 429: 7, 204: 7, 206: 7, 304: 7}
     exits |= dict.fromkeys((500, 501, 502, 503, 504, 599), 7)
     out = {f"status {code}": Fault(faults.status(code), (exit_code,)) for code, exit_code in exits.items()}
     return {
@@ -102,6 +130,7 @@ def _statuses() -> dict[str, Fault]:
         "DENIED": Fault(faults.registry_error(403, "DENIED", "no\x1b[31m\nway"), (4,)),
         "BLOB_UNKNOWN": Fault(faults.registry_error(404, "BLOB_UNKNOWN", "not here"), (3,)),
         "429 for a day": Fault(faults.too_many("86400"), (7,)),
+        "an error that stops": Fault(faults.status(403, body=b"<Error>").but(declared=100, ending="hang"), (4,), 1),
         "an endless error": Fault(faults.endless_body(403), (4,)),
         "a page of an error": Fault(faults.html_page(502), (7,)),
         "a scheme that is not known": Fault(faults.status(401, headers=[("WWW-Authenticate", "Negotiate")]), (4,)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
@@ -263,6 +263,35 @@ def endless_headers(exchange: Exchange) -> None:
     exchange.pour(b"X-Endless: yes\r\n" * 4096)
 
 
+def endless_trailers(body: bytes) -> Step:
+    """The whole object in one chunk, and after the last one trailers for ever."""
+
+    def step(exchange: Exchange) -> None:
+        exchange.head("200 OK", [("Transfer-Encoding", "chunked")])
+        exchange.body(b"%x\r\n%b\r\n0\r\n" % (len(body), body))
+        exchange.pour(b"X-Endless: yes\r\n" * 4096)
+
+    return step
+
+
+def endless_chunk_size(exchange: Exchange) -> None:
+    """A chunk whose size is in a line that does not end."""
+    exchange.head("200 OK", [("Transfer-Encoding", "chunked")])
+    exchange.pour(b"1; x=" + b"x" * 65536)
+
+
+def chunks(*pieces: bytes) -> Step:
+    """A body in chunks, as raw as they are given; then the connection ends."""
+
+    def step(exchange: Exchange) -> None:
+        exchange.head("200 OK", [("Transfer-Encoding", "chunked")])
+        for piece in pieces:
+            exchange.body(piece)
+        exchange.close()
+
+    return step
+
+
 def endless_body(
     code: int = 200, headers: Sequence[tuple[str, str]] = (), *, piece: bytes = b"[" * 65536, most: int = 64 << 20
 ) -> Step:
@@ -288,6 +317,18 @@ def html_page(code: int = 200) -> Answer:
     """The page of a captive portal or a proxy."""
     page = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
     return status(code, body=page, headers=[("Content-Type", "text/html; charset=utf-8")])
+
+
+def repeating(make: Callable[[str], Answer]) -> Step:
+    """What `make` says of the request's target and headers, such as a debugging proxy shows; secrets first."""
+
+    def step(exchange: Exchange) -> None:
+        values = sorted(
+            exchange.request.headers, key=lambda header: "auth" not in header[0] and "token" not in header[0]
+        )
+        make(" ".join((*(value for _, value in values), exchange.request.target)))(exchange)
+
+    return step
 
 
 def too_many(retry_after: str | None) -> Answer:
