@@ -34,12 +34,14 @@ class DistError(Exception):
     """Base of all expected failures.
 
     `what` says what happened; `hint` what the user can do. The other facts are filled in by
-    whoever knows them first, see `with_facts`.
+    whoever knows them first, see `with_facts`. `retryable`: the same may do better next time;
+    `elsewhere`: another place may, where there is one.
     """
 
     exit_code = 1
     grpc_code = "UNKNOWN"
     retryable = False
+    elsewhere = True
 
     def __init__(
         self,
@@ -124,8 +126,16 @@ class SizeMismatch(DataLoss):
     """The bytes are more or fewer than was declared."""
 
 
+class UnexpectedSize(SizeMismatch):
+    """The bytes have the right digest: it is the size that was expected that is wrong."""
+
+    elsewhere = False
+
+
 class LimitExceeded(DataLoss):
     """Content larger, deeper or more numerous than the limit in force."""
+
+    elsewhere = False
 
 
 class InvalidContent(DataLoss):
@@ -167,6 +177,7 @@ class DeadlineExceeded(Unavailable):
 
     grpc_code = "DEADLINE_EXCEEDED"
     retryable = False
+    elsewhere = False
 
 
 class RemoteFailed(DistError):
@@ -221,6 +232,7 @@ class LocalFailure(DistError):
 
     exit_code = 9
     grpc_code = "FAILED_PRECONDITION"
+    elsewhere = False
 
 
 class Locked(LocalFailure):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from typing import IO, Protocol, cast
+from typing import IO, Protocol, cast, runtime_checkable
 
 from dist_tool.api import Notice, Report, unheard
 from dist_tool.errors import DigestMismatch, DistError, LimitExceeded, ProtocolError, SizeMismatch, Truncated
@@ -21,6 +21,16 @@ SMALL = 4 << 20  # objects up to this size are verified before their first byte 
 _PROGRESS = 1 << 20  # bytes that count as progress between two failures (behaviours B40)
 
 
+class File(Protocol):
+    """What a `Body` reads from, a binary file or a part of one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
 class Body:
     """Raw, unverified bytes of one object, with what their source declares of them.
 
@@ -28,14 +38,19 @@ class Body:
     in bytes, None where the source does not say; `limit` the most bytes that such an object may
     have, None for any; `source` names the place for messages. `validator` is what the source
     needs to know, when it opens the same name again, that it is still the same: "" for nothing.
+    `lost` is told what ended the body too early; True means that to open again is to ask another
+    place, or is counted by whoever is told: it is no further try of this one. `ended`: it has not
+    failed, there was no more of it.
     """
 
     limit: int | None = None
     validator: str = ""
+    ended = False
+    lost: Callable[[DistError], bool] | None = None
 
     def __init__(
         self,
-        file: IO[bytes] | None = None,
+        file: File | None = None,
         *,
         offset: int = 0,
         total: int | None = None,
@@ -130,9 +145,14 @@ class ResumingReader:
         self._body: Body | None = None
         self._mark = 0
         self._asked_past_end = False
+        self._declared: int | None = None
         self.offset = 0
-        self.total = verifier.size
         self.media_type = ""
+
+    @property
+    def total(self) -> int | None:
+        """The size of the whole in bytes: what a source declared, else what is expected."""
+        return self._verifier.size if self._declared is None else self._declared
 
     def start_at(self, offset: int) -> None:
         """Begin at `offset`: what is before it was taken in an earlier session."""
@@ -149,6 +169,8 @@ class ResumingReader:
 
     def _connect(self) -> Body:
         body = self._reopen(self.offset)
+        if self.offset == 0:
+            self._declared = None  # whoever declared it has given nothing
         try:
             self._admit(body)
         except BaseException:
@@ -168,8 +190,10 @@ class ResumingReader:
             return
         if self.total is not None and body.total != self.total:
             raise SizeMismatch(f"{body.source} declares {body.total} bytes, expected {self.total}")
+        if body.total < self.offset:
+            raise DigestMismatch(f"{body.source} has {body.total} bytes, {self.offset} were there before")
         self._bound(body.total, body)
-        self.total = body.total
+        self._declared = body.total
 
     def _bound(self, size: int, body: Body) -> None:
         if self._limit is not None and size > self._limit:
@@ -185,22 +209,31 @@ class ResumingReader:
                     self._skip(body)
                 return self._read(body, view)
             except DistError as error:
-                self.close()
-                if self.offset - self._mark >= _PROGRESS:
-                    self._attempts.progressed()
-                    self._mark = self.offset
-                self._attempts.failed(error)
+                self._lose(body, error)
+
+    def _lose(self, body: Body, error: DistError) -> None:
+        """Let go of a body that came to `error`. Waits before another try of it; raises where there is to be none."""
+        self.close()
+        if self.offset - self._mark >= _PROGRESS:
+            self._attempts.progressed()
+            self._mark = self.offset
+        if body.lost is None or not body.lost(error):
+            self._attempts.failed(error)
 
     def _read(self, body: Body, view: memoryview) -> int:
         got = body.readinto(view)
-        if got == 0 and self.total is not None and self.offset < self.total:
-            raise Truncated(f"{body.source} ended after {self.offset} of {self.total} bytes")
+        body.ended = not got
+        if body.ended and self._declared is not None and self.offset < self._declared:
+            raise self._truncated(body)
         if self._seen is not None:
             self._seen.update(view[:got])
         self.offset += got
         body.offset += got
         self._bound(self.offset, body)
         return got
+
+    def _truncated(self, body: Body) -> Truncated:
+        return Truncated(f"{body.source} ended after {self.offset} of {self.total} bytes")
 
     def _skip(self, body: Body) -> None:
         """Read past what was delivered already, and see that it is the same."""
@@ -212,6 +245,7 @@ class ResumingReader:
             end = count if body.offset < count else self.offset
             got = body.readinto(buffer[: min(CHUNK, end - body.offset)])
             if not got:
+                body.ended = True
                 raise Truncated(f"{body.source} ended after {body.offset} bytes, {self.offset} were there before")
             check.update(buffer[:got])
             body.offset += got
@@ -219,10 +253,15 @@ class ResumingReader:
                 raise DigestMismatch(f"{body.source} gives other bytes than before for the same object")
 
     def reopen_past_end(self) -> bool:
-        """Where no length was declared, an end may have been a cut: ask for what follows, once.
+        """Where no length was declared, an end may have been a cut: go on, if there may be more.
 
-        A source that has nothing more says so, by an empty body or an error.
+        To be asked only where the digest says that something is missing. An end before the expected
+        size is a cut like any other, and raises as `readinto` does. Where no size is expected, what
+        follows is asked for once: a source that has nothing more says so, by an empty body or an error.
         """
+        if self._body is not None and self._declared is None and self.offset < (self.total or 0):
+            self._lose(self._body, self._truncated(self._body))
+            return True
         if self.total is not None or self._asked_past_end:
             return False
         self._asked_past_end = True
@@ -263,7 +302,7 @@ class VerifiedReader(io.RawIOBase):
         if self._ended or not len(view):
             return 0
         got = self._source.readinto(view)
-        if not got and not self._verifier.matches() and self._source.reopen_past_end():
+        while not got and not self._verifier.matches() and self._source.reopen_past_end():
             got = self._source.readinto(view)
         if got:
             self._verifier.update(view[:got])
@@ -279,6 +318,17 @@ class VerifiedReader(io.RawIOBase):
 
 
 Sink = Callable[[memoryview], None]
+
+
+@runtime_checkable
+class Draft(Protocol):
+    """A `Sink` that can take back what was written to it."""
+
+    def __call__(self, data: memoryview, /) -> None:
+        """Append."""
+
+    def restart(self) -> None:
+        """Forget all of it: it was wrong."""
 
 
 def pump(source: Readable, verifier: Verifier, sink: Sink, *, small: int = SMALL) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dist_tool.errors import DigestMismatch, SizeMismatch
+from dist_tool.errors import DigestMismatch, SizeMismatch, UnexpectedSize
 from dist_tool.spec.digest import Digest, new_hasher
 
 
@@ -55,16 +55,18 @@ class Verifier:
         return self.count, self._hasher.copy().digest()
 
     def matches(self) -> bool:
-        """True where all that went by is the object."""
-        self.finish_background()
-        return (self.size is None or self.count == self.size) and self.digest in (None, self.actual())
+        """True where nothing is missing: the digest says so, or the size where no digest is known."""
+        if self.digest is None:
+            return self.size is None or self.count == self.size
+        return self.digest == self.actual()
 
     def check(self) -> None:
-        """Raise SizeMismatch or DigestMismatch unless all that went by is the object."""
-        self.finish_background()
-        if self.size is not None and self.count != self.size:
-            raise SizeMismatch(f"{self.count} bytes arrived, expected {self.size}{self._from()}")
+        """Raise DigestMismatch, SizeMismatch or UnexpectedSize unless all that went by is the object."""
         actual = self.actual()
+        if self.size is not None and self.count != self.size:
+            if self.digest == actual:
+                raise unexpected(self.count, self.size)
+            raise SizeMismatch(f"{self.count} bytes arrived, expected {self.size}{self._from()}")
         if self.digest not in (None, actual):
             raise DigestMismatch(
                 f"wrong content{self._from()}: expected {self.digest}, got {actual} ({self.count} bytes)",
@@ -78,6 +80,14 @@ class Verifier:
 
     def _from(self) -> str:
         return f" from {self.source}" if self.source else ""
+
+
+def unexpected(count: int, size: int) -> UnexpectedSize:
+    """What to raise for an object that is right, and of `count` bytes rather than `size`."""
+    return UnexpectedSize(
+        f"the content is right and has {count} bytes, not the {size} that were expected",
+        hint="correct the size, or leave it out",
+    )
 
 
 class BackgroundHash:

@@ -36,7 +36,11 @@ class Watched:
 
     def reopen_past_end(self) -> bool:
         """See `ResumingReader`."""
-        return self._source.reopen_past_end()
+        try:
+            return self._source.reopen_past_end()
+        except BaseException:
+            self.failed()
+            raise
 
     def failed(self) -> None:
         """Tell, once, that there will be no more."""

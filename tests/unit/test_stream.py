@@ -11,12 +11,14 @@ from support.content import flip, random_bytes
 from dist_tool import stream
 from dist_tool.errors import (
     DigestMismatch,
+    DistError,
     LimitExceeded,
     NotFound,
     ProtocolError,
     SizeMismatch,
     Truncated,
     Unavailable,
+    UnexpectedSize,
 )
 from dist_tool.spec.digest import Digest
 from dist_tool.stream import Body, ResumingReader, VerifiedReader, as_body, pump
@@ -97,6 +99,13 @@ class TestPump:
         verifier = Verifier(Digest.of(DATA), len(DATA))
         with pytest.raises(SizeMismatch, match="199 bytes arrived, expected 200"):
             pump(_Once(DATA[:-1]), verifier, Collected())
+
+    def test_an_object_that_is_right_and_smaller_than_expected_is_no_cut(self) -> None:
+        reopen, sink = Scripted([Answer(DATA)]), Collected()
+        with pytest.raises(UnexpectedSize, match="has 200 bytes, not the 300"):
+            _pump(reopen, sink, size=300)
+        assert reopen.asked == [0]
+        assert len(sink.data) <= 200 - CHUNK
 
     def test_the_error_names_source_and_both_digests(self) -> None:
         with pytest.raises(DigestMismatch) as caught:
@@ -221,6 +230,37 @@ class TestResumingReader:
         reopen, sink = Scripted([Answer(DATA, 70, loud=False), Answer(DATA)]), Collected()
         _pump(reopen, sink, size=len(DATA))
         assert (sink.data, reopen.asked) == (DATA, [0, 70])
+
+    def test_an_end_before_the_expected_size_that_stays_the_end_is_a_cut(self) -> None:
+        with pytest.raises(Truncated):
+            _pump(Scripted([Answer(DATA, 70, loud=False), Answer(DATA, 0, loud=False)]), Collected(), size=200)
+
+    def test_what_was_declared_of_a_body_that_gave_nothing_binds_nobody(self) -> None:
+        reopen = Scripted([Answer(DATA, 0, declared=300), Answer(DATA, declared=200)])
+        with VerifiedReader(_reader(reopen), Verifier(Digest.of(DATA))) as file:
+            assert file.readall() == DATA
+
+    def test_less_than_there_was_before_is_another_object(self) -> None:
+        reopen = Scripted([Answer(DATA, 70), Answer(DATA[:50], start=0, declared=50)])
+        with pytest.raises(DigestMismatch, match="has 50 bytes, 70 were there before"):
+            _pump(reopen, Collected())
+
+    def test_whoever_wants_to_know_of_a_lost_body_decides_whether_it_counts(self) -> None:
+        lost: list[str] = []
+
+        def told(error: DistError) -> bool:
+            lost.append(error.what)
+            return len(lost) < 20
+
+        class Told(Scripted):
+            def __call__(self, offset: int) -> Body:
+                body = super().__call__(offset)
+                body.lost = told
+                return body
+
+        with pytest.raises(Truncated):
+            _pump(Told([Answer(DATA, 0)]), Collected())
+        assert len(lost) == 20 + 4  # five that count
 
     def test_an_end_that_may_be_a_cut_is_asked_past_once(self) -> None:
         reopen = Scripted([Answer(DATA, 70, loud=False), Answer(DATA, declared=len(DATA))])
