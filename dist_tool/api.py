@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
@@ -18,6 +18,8 @@ from dist_tool.spec.reference import Hints
 if TYPE_CHECKING:
     from dist_tool.errors import DistError
     from dist_tool.stream import Body
+
+_T = TypeVar("_T")
 
 
 class Notice(NamedTuple):
@@ -140,12 +142,31 @@ class Referring(Protocol):
         """Descriptors of manifests whose `subject` is this digest; none is not an error."""
 
 
+class Search(Protocol):
+    """The places of one object, for one transfer and one thread."""
+
+    def open(self, offset: int) -> IO[bytes] | Body:
+        """The object's bytes from `offset`, from a place that gives them; see `Fetcher.open`."""
+
+    def reject(self, error: DistError) -> None:
+        """What `open` gave came to `error`. Returns where the object can be asked for again, from its beginning.
+
+        Raises what is to be told to the user where it cannot.
+        """
+
+
 @runtime_checkable
 class Alternatives(Protocol):
     """Has more than one place for an object."""
 
-    def reject(self, digest: Digest, error: DistError) -> bool:
-        """What came last for `digest` was wrong: True where another place can be asked."""
+    def search(self, desc: Descriptor) -> Search:
+        """The places of an object whose digest is known."""
+
+    def first(self, ask: Callable[[Remote], _T]) -> _T:
+        """What `ask` comes to at the first place, of those that may say what a name means, where it does not raise.
+
+        Raises the last place's error.
+        """
 
 
 @runtime_checkable

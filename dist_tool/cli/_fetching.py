@@ -41,7 +41,7 @@ class Fetching(NamedTuple):
         desc = find(self.remote, self.store, object_id, hints)
         name = self._name(object_id)
         if name:
-            desc = keep(self.remote, self.store, desc, self.options)
+            desc = keep(self.remote, self.store, desc, hints, self.options)
             self.store.tag(name, desc)
         return desc
 
@@ -49,9 +49,9 @@ class Fetching(NamedTuple):
         """Write a known object to `sink`."""
         if self.store is None:
             return fetch_known(self.remote, desc, sink, hints, self.options)
-        from dist_tool.transfer.keep import fetch_kept
+        from dist_tool.transfer.keep import Known, fetch_kept
 
-        return fetch_kept(self.remote, self.store, desc, sink, self.options)
+        return fetch_kept(self.remote, self.store, Known(desc, hints), sink, self.options)
 
     def _name(self, object_id: str) -> str:
         """What a tag is recorded as: its full reference, so that names of two places cannot clash."""

@@ -14,16 +14,16 @@ from dist_tool.cli._progress import as_progress, choose, progress_option
 
 if TYPE_CHECKING:
     from dist_tool.transfer.image import Image
-    from dist_tool.transfer.layer_source import OpenLayer
+    from dist_tool.transfer.layer_source import LayerSource
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class Opened(NamedTuple):
-    """An image, how its layers are opened, and whether they are near already."""
+    """An image, where its layers come from, and whether they are near already."""
 
     image: Image
-    open_layer: OpenLayer
+    source: LayerSource
     local: bool
     stored: bool
 
@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
         from dist_tool.spec.platform import Platform, default_platform
         from dist_tool.transfer.fetch import open_remote
         from dist_tool.transfer.image import open_image
-        from dist_tool.transfer.layer_source import is_local, layer_opener
+        from dist_tool.transfer.layer_source import LayerSource, is_local
 
         platform = Platform.parse(self.platform) if self.platform else default_platform()
         settings = common.settings(store=self.store)
@@ -64,7 +64,8 @@ class Wanted(NamedTuple):
                     f"{reference}: {image.desc.digest}, {image.config.platform}, {counted(len(image.layers), 'layer')}"
                 )
                 common.report(Notice("debug", text))
-                yield Opened(image, layer_opener(remote, options), is_local(parsed.locator), store is not None)
+                source = LayerSource(remote, options)
+                yield Opened(image, source, is_local(parsed.locator) and not source.may_retract, store is not None)
         finally:
             if display is not None:
                 display.close()

@@ -88,7 +88,7 @@ def spooled(fetching: Fetching, object_id: str, hints: Hints) -> Spooled:
     """Fetch an object into memory or a temporary file. The caller closes `content`."""
     content = Spool()
     try:
-        return Spooled(fetching.fetch(object_id, hints, content.write), content)
+        return Spooled(fetching.fetch(object_id, hints, content), content)
     except BaseException:
         content.close()
         raise

@@ -122,6 +122,20 @@ def _direct(path: str) -> Iterator[Sink]:
         yield lambda data: _write_all(file.fileno(), data)
 
 
+class _Beside:
+    """A new file as a sink: a `Draft`, since nobody else has it open."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self, data: memoryview, /) -> None:
+        _write_all(self._descriptor, data)
+
+    def restart(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+
+
 @contextmanager
 def _beside(path: str) -> Iterator[Sink]:
     target = os.path.realpath(path)  # a link stays a link
@@ -132,7 +146,7 @@ def _beside(path: str) -> Iterator[Sink]:
     try:
         with _failures(path):
             try:
-                yield lambda data: _write_all(descriptor, data)
+                yield _Beside(descriptor)
                 if mode is not None:
                     os.fchmod(descriptor, mode)
                 os.fsync(descriptor)

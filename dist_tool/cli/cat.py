@@ -35,4 +35,4 @@ def command(
 
     chosen = limits()
     with wanted.open(reference, common) as opened:
-        cat(opened.image, opened.open_layer, [os.fsencode(path) for path in paths], stdout_sink(), chosen)
+        cat(opened.image, opened.source, [os.fsencode(path) for path in paths], stdout_sink(), chosen)

@@ -39,6 +39,6 @@ def command(reference: str, output: str | None, limits: Callable[[], Limits], wa
     with wanted.open(reference, common) as opened:
         if output is not None and output != "-":
             with file_sink(output) as sink:
-                export(opened.image, opened.open_layer, sink, chosen)
+                export(opened.image, opened.source, sink, chosen)
         else:
-            export(opened.image, opened.open_layer, stdout_sink(force=output == "-"), chosen)
+            export(opened.image, opened.source, stdout_sink(force=output == "-"), chosen)

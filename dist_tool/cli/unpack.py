@@ -45,5 +45,5 @@ def command(
     with wanted.open(reference, common) as opened:
         ahead = 0 if opened.local else AHEAD
         options = UnpackOptions(applying, ahead, not opened.stored, force, bundle)
-        unpacked = unpack(opened.image, opened.open_layer, directory, options, common.report)
+        unpacked = unpack(opened.image, opened.source, directory, options, common.report)
     print_line(str(unpacked.chain_id or ""))

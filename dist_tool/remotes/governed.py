@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, TypeVar
 
-from dist_tool.api import Closable, Cut, Listable, NamedFetcher, NamedResumer, PathFetcher, Referring, Remote
+from dist_tool.api import (
+    Alternatives,
+    Closable,
+    Cut,
+    Listable,
+    NamedFetcher,
+    NamedResumer,
+    PathFetcher,
+    Referring,
+    Remote,
+    Search,
+)
 from dist_tool.errors import InvalidArgument, NoDigest, Unsupported
 from dist_tool.settings import Settings
 from dist_tool.spec.descriptor import Descriptor
@@ -13,6 +24,7 @@ from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints, Locator, ObjectName, parse_object
 from dist_tool.stream import Body, as_body
 
+_T = TypeVar("_T")
 # What an object is to be asked for as. Raises PolicyRefused for what must not be asked for.
 Rule = Callable[[str], str]
 
@@ -95,7 +107,13 @@ class GovernedRemote:
 class GovernedAlternatives(GovernedRemote):
     """Several places under one rule."""
 
-    def reject(self, digest: Digest, error: Exception) -> bool:
-        """See `api.Alternatives`."""
-        found: bool = self._remote.reject(digest, error)  # type: ignore[attr-defined]
-        return found
+    def search(self, desc: Descriptor) -> Search:
+        """The places of an object; see `api.Alternatives`."""
+        assert isinstance(self._remote, Alternatives)
+        self._allowed(desc.digest)
+        return self._remote.search(desc)
+
+    def first(self, ask: Callable[[Remote], _T]) -> _T:
+        """What the first place says that is trusted with names, each of them under the rule."""
+        assert isinstance(self._remote, Alternatives)
+        return self._remote.first(lambda place: ask(GovernedRemote(place, self._rule, self._allowed)))

@@ -74,7 +74,8 @@ def _endpoint(locator: Locator, table: RemoteSettings, settings: Settings, repor
 
 def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
     """All endpoints of a name. Only the last one is patient: before it, the next is a better try."""
-    from dist_tool.remotes.mirrored import MirroredRemote, Place
+    from dist_tool.remotes.mirrored.place import Place
+    from dist_tool.remotes.mirrored.remote import MirroredRemote
 
     places = []
     endpoints = table.endpoints

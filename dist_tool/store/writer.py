@@ -227,7 +227,7 @@ class DiskWriter:
             os.ftruncate(self._data, 0)
             os.lseek(self._data, 0, os.SEEK_SET)
         self._hasher = new_hasher(self._algorithm)
-        self._offset = self._written_back = 0
+        self._offset = self._written_back = self.resumed = 0
         self._broken = False
 
     def _finish_hash(self) -> None:

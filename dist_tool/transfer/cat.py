@@ -13,11 +13,11 @@ from dist_tool.layers.resolve import LINKS
 from dist_tool.layers.scratch import Scratch
 from dist_tool.layers.tarstream import DIRECTORY, FILE, LINK, SYMLINK, TarReader
 from dist_tool.layers.tarwriter import file_content
-from dist_tool.layers.tree import Leaf, Tree
+from dist_tool.layers.tree import Leaf
 from dist_tool.stream import Sink
-from dist_tool.transfer.export import add_layers
+from dist_tool.transfer.export import merged
 from dist_tool.transfer.image import Image
-from dist_tool.transfer.layer_source import KeptLayers, OpenLayer
+from dist_tool.transfer.layer_source import KeptLayers, LayerSource
 
 
 class _Place(NamedTuple):
@@ -31,9 +31,7 @@ class _NotPlain(Exception):
     """A layer whose names cannot be searched by their text."""
 
 
-def cat(
-    image: Image, open_layer: OpenLayer, paths: Sequence[bytes], sink: Sink, limits: Limits = DEFAULT_LIMITS
-) -> None:
+def cat(image: Image, source: LayerSource, paths: Sequence[bytes], sink: Sink, limits: Limits = DEFAULT_LIMITS) -> None:
     """Write the content of each file to `sink`, in the order asked for.
 
     Layers are fetched from the top down, and no further than every name is decided. Symlinks
@@ -41,15 +39,19 @@ def cat(
     layers verified. Raises NotFound for what is not there, InvalidArgument for what is no file,
     and as `unpack`.
     """
-    with KeptLayers(image.layers, open_layer) as layers:
-        try:
-            with Scratch(SCHEMA) as db:
-                search = _Search(layers, limits, db)
-                places = [search.file(path) for path in paths]
-        except _NotPlain:
-            places = _by_merging(layers, paths, limits)
-        for layer, index in places:
+    with KeptLayers(image.layers, source) as layers:
+        for layer, index in layers.first(lambda: _places(layers, paths, limits)):
             _write(layers, (layer, index), sink, limits)
+
+
+def _places(layers: KeptLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
+    """Layer and number of the entry that holds the content of each file."""
+    try:
+        with Scratch(SCHEMA) as db:
+            search = _Search(layers, limits, db)
+            return [search.file(path) for path in paths]
+    except _NotPlain:
+        return _by_merging(layers, paths, limits)
 
 
 class _Search:
@@ -130,8 +132,7 @@ class _Search:
 def _by_merging(layers: KeptLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
     """The same by way of the whole tree, for layers that need it."""
     places = []
-    with Tree(limits) as tree:
-        add_layers(tree, layers, limits)
+    with merged(layers, limits) as tree:
         for path in paths:
             found = tree.find(path)
             if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import groupby
 
 from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
@@ -11,10 +12,10 @@ from dist_tool.layers.tarwriter import TarWriter
 from dist_tool.layers.tree import Leaf, Tree
 from dist_tool.stream import Sink
 from dist_tool.transfer.image import Image
-from dist_tool.transfer.layer_source import AHEAD, KeptLayers, OpenLayer
+from dist_tool.transfer.layer_source import AHEAD, KeptLayers, LayerSource
 
 
-def export(image: Image, open_layer: OpenLayer, sink: Sink, limits: Limits = DEFAULT_LIMITS) -> None:
+def export(image: Image, source: LayerSource, sink: Sink, limits: Limits = DEFAULT_LIMITS) -> None:
     """Write the image's file system to `sink` as a tar, whiteouts applied.
 
     Every layer is read twice: first to learn what survives, which verifies all of it, so that
@@ -23,8 +24,7 @@ def export(image: Image, open_layer: OpenLayer, sink: Sink, limits: Limits = DEF
     children before parents: whoever extracts them sets modes and times that nothing after
     them disturbs. Raises as `unpack`, and what `sink` raises.
     """
-    with KeptLayers(image.layers, open_layer, AHEAD) as layers, Tree(limits) as tree:
-        add_layers(tree, layers, limits)
+    with KeptLayers(image.layers, source, AHEAD) as layers, layers.first(lambda: merged(layers, limits)) as tree:
         writer = TarWriter(sink)
         for index, names in groupby(tree.leaves(), key=lambda found: found[0].layer):
             with layers.stream(index, limits) as stream:
@@ -35,12 +35,19 @@ def export(image: Image, open_layer: OpenLayer, sink: Sink, limits: Limits = DEF
         writer.close()
 
 
-def add_layers(tree: Tree, layers: KeptLayers, limits: Limits) -> None:
-    """Put all layers into `tree`, each of them verified. Raises as `apply_layer`, DigestMismatch."""
-    for index in range(len(layers)):
-        with layers.stream(index, limits) as stream:
-            tree.add_layer(iter(TarReader(stream.next, limits)))
-            layers.check(index, stream)
+def merged(layers: KeptLayers, limits: Limits) -> Tree:
+    """The tree of all layers, each of them verified; the caller closes it.
+
+    Raises as `apply_layer`, DigestMismatch.
+    """
+    with ExitStack() as stack:
+        tree = stack.enter_context(Tree(limits))
+        for index in range(len(layers)):
+            with layers.stream(index, limits) as stream:
+                tree.add_layer(iter(TarReader(stream.next, limits)))
+                layers.check(index, stream)
+        stack.pop_all()
+    return tree
 
 
 def _implied() -> Entry:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.api import (
@@ -22,13 +20,14 @@ from dist_tool.api import (
     unheard,
     unseen,
 )
-from dist_tool.errors import DataLoss, DistError, InvalidArgument, LimitExceeded, NoDigest, SizeMismatch
+from dist_tool.errors import DistError, InvalidArgument, NoDigest, SizeMismatch
 from dist_tool.retry import Retry
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints, Locator, parse_locator, parse_object
 from dist_tool.stream import SMALL, Body, Judge, ResumingReader, Sink, VerifiedReader, as_body, pump
-from dist_tool.transfer.spool import Spool
-from dist_tool.transfer.watch import watched
+from dist_tool.transfer.places import Places
+from dist_tool.transfer.spool import Spool, drafted
+from dist_tool.transfer.watch import watched, watching
 from dist_tool.verifier import Verifier
 
 if TYPE_CHECKING:
@@ -88,30 +87,6 @@ def open_remote(locator: str | Locator, settings: Settings, report: Report = unh
             remote.close()
 
 
-def open_object(remote: Remote, object_id: str, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS) -> Opened:
-    """Find an object and make the first request for it.
-
-    Raises SizeMismatch where a size is declared that is not the one of `hints`, NotFound and
-    all that the remote raises. The caller closes `source`.
-    """
-    try:
-        desc = locate(remote, object_id, hints._replace(content=True))
-    except NoDigest:
-        if not isinstance(remote, NamedFetcher):
-            raise
-        return _open_unverified(remote, object_id, hints, options)
-    return open_descriptor(remote, desc, hints, options)
-
-
-def open_descriptor(remote: Remote, desc: Descriptor, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS) -> Opened:
-    """Make the first request for an object that is known. See `open_object`."""
-    verifier = Verifier(desc.digest, desc.size)
-    source = open_source(remote, desc, verifier, options)
-    source.open()
-    _compare_types(desc, hints, source, options.report)
-    return Opened(desc, source, verifier)
-
-
 def identify(remote: Remote, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
     """The descriptor of an object, as cheaply as it can be known; see `locate`.
 
@@ -137,37 +112,27 @@ def locate(remote: Remote, object_id: str, hints: Hints) -> Descriptor:
     return desc
 
 
-def open_source(remote: Remote, desc: Descriptor, judge: Judge, options: Options) -> ResumingReader:
-    """The bytes of a descriptor's object, resumed over cuts; nothing is asked for yet.
+def open_source(places: Places, judge: Judge, options: Options) -> ResumingReader:
+    """The bytes of an object, resumed over cuts; nothing is asked for yet."""
+    return ResumingReader(places.open, judge, options.retry, report=options.report, limit=options.limit)
 
-    Content that came along with the descriptor needs no asking, and is judged all the same.
+
+def _open(places: Places, desc: Descriptor, hints: Hints, options: Options) -> Opened:
+    """Make the first request for an object that is known.
+
+    Raises SizeMismatch where another size is declared than `desc` has, and what asking raises.
+    The caller closes `source`.
     """
-    bare = replace(desc, data=None)
-    if desc.data is not None and len(desc.data) == desc.size:
-        reopen: Callable[[int], Body] = partial(_InlineBody, desc)
-    else:
-
-        def reopen(offset: int) -> Body:
-            return as_body(remote.open(bare, offset), offset)
-
-    return ResumingReader(reopen, judge, options.retry, report=options.report, limit=options.limit)
+    verifier = Verifier(desc.digest, desc.size)
+    source = open_source(places, verifier, options)
+    source.open()
+    _compare_types(desc, hints, source, options.report)
+    return Opened(desc, source, verifier)
 
 
-class _InlineBody(Body):
-    """The `data` of a descriptor: verified like everything else (behaviours B19)."""
-
-    def __init__(self, desc: Descriptor, offset: int) -> None:
-        super().__init__(offset=offset, total=desc.size, source="the remote", media_type=desc.media_type)
-        self._rest = memoryview(desc.data or b"")[offset:]
-
-    def readinto(self, view: memoryview) -> int:
-        got = min(len(view), len(self._rest))
-        view[:got] = self._rest[:got]
-        self._rest = self._rest[got:]
-        return got
-
-
-def _open_unverified(remote: NamedFetcher, object_id: str, hints: Hints, options: Options) -> Opened:
+def _open_unverified(remote: object, object_id: str, hints: Hints, options: Options) -> Opened:
+    if not isinstance(remote, NamedFetcher):
+        raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
     verifier = Verifier(None, hints.size)
     retry = options.retry
     if not isinstance(remote, NamedResumer):
@@ -217,14 +182,31 @@ def fetch(
 
     `Descriptor.size` is what is known before reading. Raises NoDigest where the bytes could
     not be verified, NotFound, and what the remote raises; reading raises DataLoss and
-    Unavailable.
+    Unavailable. See `open_known`.
     """
-    opened = open_object(remote, object_id, hints, options)
-    if opened.desc is None:
-        opened.source.close()
-        raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
-    size = opened.desc.size if opened.desc.size is not None else opened.source.total
-    return replace(opened.desc, size=size), VerifiedReader(opened.source, opened.verifier)
+    return open_known(remote, locate(remote, object_id, hints._replace(content=True)), hints, options)
+
+
+def open_known(
+    remote: Remote, desc: Descriptor, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS
+) -> tuple[Descriptor, VerifiedReader]:
+    """The object of a descriptor; see `fetch`. The first request has been made when this returns.
+
+    Where the object can come from several places, all of it is here by then, and right.
+    """
+    if isinstance(remote, Alternatives):
+        spool = Spool()
+        try:
+            done = fetch_known(remote, desc, spool, hints, options)
+        except BaseException:
+            spool.close()
+            raise
+        spool.end()
+        return done, VerifiedReader(Body(spool.reader()), Verifier(done.digest, done.size))
+    opened = _open(Places(remote, desc), desc, hints, options)
+    source = watching(opened.source, str(desc.digest), options.progress)
+    size = desc.size if desc.size is not None else opened.source.total
+    return replace(desc, size=size), VerifiedReader(source, opened.verifier)
 
 
 def fetch_to(
@@ -239,12 +221,13 @@ def fetch_to(
     Returns its descriptor, complete. Where nobody knows a digest, the bytes are delivered with
     a warning and the digest is the one that they turned out to have.
     """
-    if isinstance(remote, Alternatives):
-        try:
-            return fetch_known(remote, locate(remote, object_id, hints._replace(content=True)), sink, hints, options)
-        except NoDigest:
-            pass
-    return _deliver(open_object(remote, object_id, hints, options), object_id, sink, options)
+    try:
+        desc = locate(remote, object_id, hints._replace(content=True))
+    except NoDigest:
+        if not isinstance(remote, (Alternatives, NamedFetcher)):
+            raise
+        return _fetch_unverified(remote, object_id, sink, hints, options)
+    return fetch_known(remote, desc, sink, hints, options)
 
 
 def fetch_known(
@@ -252,24 +235,35 @@ def fetch_known(
 ) -> Descriptor:
     """Write the object of a descriptor to `sink`; see `fetch_to`.
 
-    Where the object can come from several places, a wrong one must not be seen: the whole is
-    verified before the first byte, and the next place asked where it is wrong.
+    Where it can come from several places, a wrong one must not be seen: `sink` gets what it can
+    take back (see `stream.Draft`), or nothing before the whole is verified. Then the next place
+    is asked where one was wrong.
     """
-    ref = str(desc.digest)
+    places, ref = Places(remote, desc, hints), str(desc.digest)
     if not isinstance(remote, Alternatives):
-        return _deliver(open_descriptor(remote, desc, hints, options), ref, sink, options)
-    while True:
-        with Spool() as spool:
+        return _deliver(_open(places, desc, hints, options), ref, sink, options)
+    options = options._replace(small=0)
+    with drafted(sink) as draft:
+        while True:
             try:
-                opened = open_descriptor(remote, desc, hints, options)
-                done = _deliver(opened, ref, spool.write, options._replace(small=0))
-            except DataLoss as error:
-                # The user's own limit is final: no place is wrong for that. A size may be the place's lie.
-                if isinstance(error, LimitExceeded) or not remote.reject(desc.digest, error):
-                    raise
-                continue
-            spool.copy_to(sink)
-            return done
+                return _deliver(_open(places, desc, hints, options), ref, draft, options)
+            except DistError as error:
+                places.reject(error)
+                draft.restart()
+
+
+def _fetch_unverified(remote: Remote, object_id: str, sink: Sink, hints: Hints, options: Options) -> Descriptor:
+    """Write what a name means: of several places from one at a time, each from its beginning, so nothing is spliced."""
+    if not isinstance(remote, Alternatives):
+        return _deliver(_open_unverified(remote, object_id, hints, options), object_id, sink, options)
+    options = options._replace(small=0)
+    with drafted(sink) as draft:
+
+        def whole(place: Remote) -> Descriptor:
+            draft.restart()
+            return _deliver(_open_unverified(place, object_id, hints, options), object_id, draft, options)
+
+        return remote.first(whole)
 
 
 def _deliver(opened: Opened, ref: str, sink: Sink, options: Options) -> Descriptor:

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.api import Alternatives, Event, Listeners, Notice, Remote
-from dist_tool.errors import AlreadyExists, DataLoss, LimitExceeded, SizeMismatch
+from dist_tool.api import Event, Listeners, Notice, Remote
+from dist_tool.errors import AlreadyExists, DataLoss, DistError, SizeMismatch
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints
 from dist_tool.stream import Readable, Sink, pump
 from dist_tool.transfer.fetch import Options, identify, open_source
+from dist_tool.transfer.places import Places
 from dist_tool.transfer.watch import watched
-from dist_tool.verifier import Verifier
+from dist_tool.verifier import Verifier, unexpected
 
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
     from dist_tool.store.writer import DiskWriter
 
 _DEFAULTS = Options()
+_NO_HINTS = Hints()
 
 
-def fetch_kept(
-    remote: Remote, store: DiskStore, desc: Descriptor, sink: Sink, options: Options = _DEFAULTS
-) -> Descriptor:
+class Known(NamedTuple):
+    """An object that is known, and the hints with which it was asked for."""
+
+    desc: Descriptor
+    hints: Hints = _NO_HINTS
+
+
+def fetch_kept(remote: Remote, store: DiskStore, wanted: Known, sink: Sink, options: Options = _DEFAULTS) -> Descriptor:
     """Have an object in the store, then write it to `sink`; returns its descriptor.
 
     Nothing is written to `sink` before the whole is verified. A stored blob that has rotted is
     fetched anew. Raises as `fetch.fetch_to`, and LocalFailure.
     """
-    kept = keep(remote, store, desc, options)
+    kept = keep(remote, store, *wanted, options)
     written = 0
 
     def counted(data: memoryview) -> None:
@@ -46,7 +53,7 @@ def fetch_kept(
             raise
         options.report(Notice("warning", f"the stored {kept.digest} is damaged ({error.what}); fetching it anew"))
         store.delete(kept.digest)
-        deliver(store, keep(remote, store, desc, options), sink, options)
+        deliver(store, keep(remote, store, *wanted, options), sink, options)
     return kept
 
 
@@ -62,7 +69,9 @@ def find(remote: Remote, store: DiskStore, object_id: str, hints: Hints) -> Desc
     return desc if size is None else replace(desc, size=size)
 
 
-def keep(remote: Remote, store: DiskStore, desc: Descriptor, options: Options = _DEFAULTS) -> Descriptor:
+def keep(
+    remote: Remote, store: DiskStore, desc: Descriptor, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS
+) -> Descriptor:
     """Have the object of `desc` in the store; returns the descriptor, complete.
 
     Of two processes that want the same digest one fetches, the other waits. A partial write
@@ -70,8 +79,8 @@ def keep(remote: Remote, store: DiskStore, desc: Descriptor, options: Options = 
     """
     from dist_tool.store.waiting import wait_for_writer
 
-    ref = str(desc.digest)
-    resumed = True
+    places, ref = Places(remote, desc, hints), str(desc.digest)
+    anew = False
     while True:
         size = store.size(desc.digest)
         if size is not None and store.claim(replace(desc, size=size, data=None)):  # and gc spares it
@@ -79,30 +88,26 @@ def keep(remote: Remote, store: DiskStore, desc: Descriptor, options: Options = 
             return replace(desc, size=size, data=None)
         listeners = Listeners(options.report, options.progress)
         with suppress(AlreadyExists), wait_for_writer(store, ref, desc, options.retry, listeners) as writer:
+            if anew:
+                writer.truncate()
             try:
-                return _fill(remote, writer, desc, options)
-            except DataLoss as error:
-                # What another session left may be to blame, once; then the place that gave it.
-                if not (resumed and writer.resumed) and not _rejected(remote, desc, error):
-                    raise
-                resumed = False
+                return _fill(places, writer, desc, options)
+            except DistError as error:
+                places.reject(error)
+                anew = True
                 options.report(Notice("info", f"{ref}: {error.what}; beginning anew"))
 
 
-def _rejected(remote: Remote, desc: Descriptor, error: DataLoss) -> bool:
-    if isinstance(error, LimitExceeded):  # the user's own, and final
-        return False
-    return isinstance(remote, Alternatives) and remote.reject(desc.digest, error)
-
-
-def _fill(remote: Remote, writer: DiskWriter, desc: Descriptor, options: Options) -> Descriptor:
-    source = open_source(remote, desc, _WriterJudge(writer, desc), options)
+def _fill(places: Places, writer: DiskWriter, desc: Descriptor, options: Options) -> Descriptor:
+    source = open_source(places, _WriterJudge(writer, desc), options)
     source.start_at(writer.offset)
     with watched(source, str(desc.digest), options.progress) as watching:
         if writer.digest() != desc.digest:  # an earlier session may have ended just before its commit
             writer.fill(watching)
             while writer.digest() != desc.digest and source.reopen_past_end():
                 writer.fill(watching)
+        if desc.size not in (None, writer.offset) and writer.digest() == desc.digest:
+            raise unexpected(writer.offset, desc.size)
         committed = writer.commit(replace(desc, data=None))
     options.progress(Event(str(desc.digest), writer.offset, writer.offset, "done", writer.resumed))
     return replace(committed, media_type=source.media_type or desc.media_type)

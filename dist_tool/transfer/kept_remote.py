@@ -40,7 +40,7 @@ class KeptRemote:
     def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
         """The bytes, once all of them are in the store. Raises as `keep.keep`."""
         stored = self._store.size(desc.digest) is not None
-        kept = keep(self._remote, self._store, desc, self._options)
+        kept = keep(self._remote, self._store, desc, options=self._options)
         if stored and not offset:
             kept = self._sound(kept)
         return self._store.open(kept, offset)
@@ -55,7 +55,7 @@ class KeptRemote:
             text = f"the stored {desc.digest} is damaged ({error.what}); fetching it anew"
             self._options.report(Notice("warning", text))
             self._store.delete(desc.digest)
-            return keep(self._remote, self._store, desc, self._options)
+            return keep(self._remote, self._store, desc, options=self._options)
         return desc
 
 

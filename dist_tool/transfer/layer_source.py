@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Condition, Event, Lock, Semaphore, Thread
+from threading import Event, Lock, Semaphore, Thread
+from typing import TypeVar
 
-from dist_tool.api import Remote
-from dist_tool.errors import DigestMismatch, LocalFailure
+from dist_tool.api import Alternatives, Remote
+from dist_tool.errors import DigestMismatch, DistError
 from dist_tool.layers.compression import Read
 from dist_tool.layers.limits import Limits
 from dist_tool.layers.pipeline import LayerStream
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Locator
-from dist_tool.stream import CHUNK, VerifiedReader
-from dist_tool.transfer.fetch import Options, open_descriptor
-from dist_tool.transfer.watch import watching
+from dist_tool.stream import VerifiedReader
+from dist_tool.transfer.fetch import Options, fetch_known, open_known
+from dist_tool.transfer.spool import Retracted, Spool
 
 _STOP_S = 2.0  # a worker that waits for a silent source is left behind (it is a daemon)
 AHEAD = 4  # layers fetched at the same time
 _LOCAL = frozenset({"path", "layout", "archive", "store"})
 
-OpenLayer = Callable[[Descriptor], VerifiedReader]
+_T = TypeVar("_T")
 
 
 def is_local(locator: Locator) -> bool:
@@ -33,104 +32,66 @@ def is_local(locator: Locator) -> bool:
     return locator.kind in _LOCAL
 
 
-def layer_opener(remote: Remote, options: Options) -> OpenLayer:
-    """How layers of a remote are opened: the end of what it gives is the verdict."""
+class LayerSource:
+    """How the layers of an image are had from a remote."""
 
-    def open_layer(desc: Descriptor) -> VerifiedReader:
-        opened = open_descriptor(remote, replace(desc, data=None, annotations={}), options=options)
-        return VerifiedReader(watching(opened.source, str(desc.digest), options.progress), opened.verifier)
+    def __init__(self, remote: Remote, options: Options) -> None:
+        self._remote = remote
+        self._options = options._replace(small=0)  # nothing of a layer is seen before all is right
+        self.may_retract = isinstance(remote, Alternatives)
 
-    return open_layer
+    def open(self, layer: Descriptor) -> VerifiedReader:
+        """A layer, read from where it is; the end is the verdict."""
+        return open_known(self._remote, _bare(layer), options=self._options)[1]
 
-
-class Spool:
-    """A blob that one thread writes to a temporary file while another reads it.
-
-    What the writer raises comes out of `read`, after the bytes that were there before it.
-    """
-
-    def __init__(self, directory: str | None = None) -> None:
-        self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115  `close` closes it
-        self._changed = Condition()
-        self._written = 0
-        self._error: BaseException | None = None
-        self._ended = False
-        self._position = 0
-
-    def fill(self, reader: VerifiedReader) -> None:
-        """Copy the whole of `reader`. Never raises: `read` does."""
+    def bring(self, layer: Descriptor, spool: Spool) -> None:
+        """Write a layer to `spool`, from whichever place has it. Never raises: `spool.read` does."""
         try:
-            while data := reader.read(CHUNK):
-                self._append(data)
+            fetch_known(self._remote, _bare(layer), spool, options=self._options)
         except BaseException as error:
-            self.fail(error)
+            spool.fail(error)
         else:
-            with self._changed:
-                self._ended = True
-                self._changed.notify()
+            spool.end()
 
-    def _append(self, data: bytes) -> None:
-        # Under the lock: a descriptor that `close` gave back may be another file's by now.
-        with self._changed:
-            if self._file.closed:
-                raise LocalFailure("the temporary file is closed: nobody reads it any more")
-            try:
-                os.pwrite(self._file.fileno(), data, self._written)
-            except OSError as error:
-                raise LocalFailure(f"temporary file: {error.strerror}") from error
-            self._written += len(data)
-            self._changed.notify()
 
-    def fail(self, error: BaseException) -> None:
-        """Let `read` raise."""
-        with self._changed:
-            self._error = error
-            self._changed.notify()
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes as soon as there are some; none at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._error or self._written > self._position)
-            available = self._written - self._position
-            if not available and self._error is not None:
-                raise self._error
-            data = os.pread(self._file.fileno(), min(size, available), self._position)
-        self._position += len(data)
-        return data
-
-    def rewind(self) -> None:
-        """Read from the beginning again."""
-        self._position = 0
-
-    def close(self) -> None:
-        """Let go of the file. Idempotent."""
-        with self._changed:
-            self._file.close()
+def _bare(layer: Descriptor) -> Descriptor:
+    return replace(layer, data=None, annotations={})
 
 
 @contextmanager
 def fetched_ahead(
-    layers: Sequence[Descriptor], open_layer: OpenLayer, *, directory: str | None = None, ahead: int = AHEAD
+    layers: Sequence[Descriptor],
+    source: LayerSource,
+    *,
+    directory: str | None = None,
+    ahead: int = AHEAD,
+    whole: bool = False,
 ) -> Iterator[Iterator[Read]]:
     """A `Read` for each layer in order, while up to `ahead` of them are being fetched.
 
-    They go to temporary files in `directory`; where it is None `open_layer` itself has brought
-    a layer near when it returns. With `ahead` 0 each layer is opened when its turn comes.
-    Reading raises what fetching does, and DataLoss at the end of a wrong blob.
+    They go to temporary files in `directory`; where it is None to open a layer is what brings it
+    near. With `ahead` 0 each layer is opened when its turn comes. With `whole` nothing of a
+    layer is given before all of it is right. Reading raises what fetching does, and DataLoss at
+    the end of a wrong blob; or the block ends by Retracted, where what it was given was wrong
+    and another place may do better.
     """
     if not ahead:
-        yield _straight(layers, open_layer)
+        yield _straight(layers, source)
         return
-    fetching = _Fetching(layers, (open_layer, directory), min(ahead, max(1, len(layers))))
+    fetching = _Fetching(layers, source, directory, min(ahead, max(1, len(layers))), whole=whole)
     try:
         yield fetching.reads()
+    except DistError as error:
+        if fetching.retracted():
+            raise Retracted from error
+        raise
     finally:
         fetching.stop()
 
 
-def _straight(layers: Sequence[Descriptor], open_layer: OpenLayer) -> Iterator[Read]:
+def _straight(layers: Sequence[Descriptor], source: LayerSource) -> Iterator[Read]:
     for layer in layers:
-        with open_layer(layer) as reader:
+        with source.open(layer) as reader:
             yield reader.read
 
 
@@ -152,8 +113,12 @@ class _Job:
 class _Fetching:
     """Layers under way: at most twice as many temporary files exist as layers are being fetched."""
 
-    def __init__(self, layers: Sequence[Descriptor], source: tuple[OpenLayer, str | None], ahead: int) -> None:
-        self._open_layer, self._directory = source
+    def __init__(
+        self, layers: Sequence[Descriptor], source: LayerSource, directory: str | None, ahead: int, *, whole: bool
+    ) -> None:
+        self._source = source
+        self._directory = directory
+        self._whole = whole
         self._jobs = [_Job(layer) for layer in layers]
         self._todo = iter(self._jobs)
         self._next = Lock()
@@ -175,18 +140,16 @@ class _Fetching:
     def _fetch(self, job: _Job) -> None:
         try:
             if self._directory is None:
-                job.source = self._open_layer(job.layer)
+                job.source = self._source.open(job.layer)
                 job.started.set()
                 return
-            spool = job.source = Spool(self._directory)
-            job.started.set()
-            with self._open_layer(job.layer) as reader:
-                spool.fill(reader)
         except BaseException as error:  # it is raised where the layer is read
             job.error = error
-            if isinstance(job.source, Spool):
-                job.source.fail(error)
             job.started.set()
+            return
+        job.source = spool = Spool(self._directory, whole=self._whole)
+        job.started.set()
+        self._source.bring(job.layer, spool)
 
     def reads(self) -> Iterator[Read]:
         """The layers' readers, in order; each temporary file goes when the next is asked for."""
@@ -195,9 +158,14 @@ class _Fetching:
             if job.source is None:
                 assert job.error is not None
                 raise job.error
-            yield job.source.read
+            yield (job.source.reader() if isinstance(job.source, Spool) else job.source).read
             job.close()
             self._window.release()
+
+    def retracted(self) -> bool:
+        """Whether something wrong was read that may be had right; waits until that is known."""
+        spools = (job.source for job in self._jobs if isinstance(job.source, Spool))
+        return self._source.may_retract and any(spool.retracted() for spool in spools)
 
     def stop(self) -> None:
         """Begin nothing more; what is under way ends with the next piece that arrives."""
@@ -220,23 +188,39 @@ class KeptLayers:
     A context manager. `ahead` further layers are fetched meanwhile, in the order of the list.
     """
 
-    def __init__(self, layers: Sequence[tuple[Descriptor, Digest]], open_layer: OpenLayer, ahead: int = 0) -> None:
+    def __init__(self, layers: Sequence[tuple[Descriptor, Digest]], source: LayerSource, ahead: int = 0) -> None:
         self._layers = layers
-        self._open_layer = open_layer
+        self._source = source
         self._ahead = ahead
+        self._whole = False
         self._spools: dict[int, Spool] = {}
         self._workers: list[Thread] = []
 
     def __len__(self) -> int:
         return len(self._layers)
 
+    def first(self, work: Callable[[], _T]) -> _T:
+        """`work()`, which reads layers while they come: what is wrong with one is found out at its end.
+
+        Where another place may still give what one gave wrong, once more with layers that are
+        given when all is right.
+        """
+        try:
+            return work()
+        except (DistError, Retracted):
+            spools = self._spools.values()
+            if not (self._source.may_retract and any(spool.retracted() for spool in spools)):
+                raise
+        self._whole = True
+        for spool in spools:
+            spool.distrust()
+        return work()
+
     def stream(self, index: int, limits: Limits) -> LayerStream:
         """Layer number `index`, uncompressed, from its beginning; the caller closes it."""
         for number in range(index, min(index + 1 + self._ahead, len(self._layers))):
             self._start(number)
-        spool = self._spools[index]
-        spool.rewind()
-        return LayerStream(spool.read, limits, self._layers[index][1].algorithm)
+        return LayerStream(self._spools[index].reader().read, limits, self._layers[index][1].algorithm)
 
     def check(self, index: int, stream: LayerStream) -> None:
         """Raise DigestMismatch unless the stream, which was read to its end, is that layer."""
@@ -249,16 +233,8 @@ class KeptLayers:
     def _start(self, index: int) -> None:
         if index in self._spools:
             return
-        spool = self._spools[index] = Spool()
-
-        def run() -> None:
-            try:
-                with self._open_layer(self._layers[index][0]) as reader:
-                    spool.fill(reader)
-            except BaseException as error:  # it is raised where the layer is read
-                spool.fail(error)
-
-        worker = Thread(target=run, name="dist-fetch", daemon=True)
+        spool = self._spools[index] = Spool(whole=self._whole)
+        worker = Thread(target=self._source.bring, args=(self._layers[index][0], spool), name="dist-fetch", daemon=True)
         self._workers.append(worker)
         worker.start()
 

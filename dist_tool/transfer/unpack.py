@@ -15,7 +15,8 @@ from dist_tool.layers.staging import staged
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.image import chain_id
 from dist_tool.transfer.image import Image
-from dist_tool.transfer.layer_source import AHEAD, OpenLayer, fetched_ahead
+from dist_tool.transfer.layer_source import AHEAD, LayerSource, fetched_ahead
+from dist_tool.transfer.spool import Retracted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class UnpackOptions:
     `ahead` layers are fetched at a time, none before its turn where it is 0. With `spool` they
     go to temporary files, else opening a layer is what brings it near. `force` replaces what is
     at the target. `bundle` writes an OCI runtime bundle: the target holds `config.json` and
-    `rootfs`. The limits of `apply` hold for each layer, that on size for all together.
+    `rootfs`. The limits of `apply` hold for each layer, that on size for all together. `whole`:
+    no layer is applied before all of it has come, and is right.
     """
 
     apply: ApplyOptions = field(default_factory=ApplyOptions)
@@ -33,6 +35,7 @@ class UnpackOptions:
     spool: bool = True
     force: bool = False
     bundle: bool = False
+    whole: bool = False
 
 
 class Unpacked(NamedTuple):
@@ -42,16 +45,26 @@ class Unpacked(NamedTuple):
     chain_id: Digest | None
 
 
-def unpack(image: Image, open_layer: OpenLayer, target: str, how: UnpackOptions, report: Report = unheard) -> Unpacked:
+def unpack(image: Image, source: LayerSource, target: str, how: UnpackOptions, report: Report = unheard) -> Unpacked:
     """Unpack an image to `target`, which must be absent or an empty directory.
 
     Every blob's digest and every diff ID is checked. Raises DigestMismatch, InvalidContent,
     LimitExceeded, LocalFailure, and what fetching raises; then nothing is left behind.
     """
+    once = _once(report)
+    try:
+        return _unpack(image, source, target, how, once)
+    except Retracted:
+        # A tree that was begun with wrong bytes is of no use. From now on they are judged before they are used.
+        report(Notice("info", "a layer was wrong at one place and may be right at another; unpacking anew"))
+        return _unpack(image, source, target, replace(how, whole=True), once)
+
+
+def _unpack(image: Image, source: LayerSource, target: str, how: UnpackOptions, report: Report) -> Unpacked:
     with staged(target, force=how.force, whole=how.bundle) as stage:
         layers = [layer for layer, _ in image.layers]
         directory = stage.path if how.spool else None
-        with fetched_ahead(layers, open_layer, directory=directory, ahead=how.ahead) as reads:
+        with fetched_ahead(layers, source, directory=directory, ahead=how.ahead, whole=how.whole) as reads:
             _apply_all(image, reads, stage.root, how.apply, report)
         if how.bundle:
             from dist_tool.transfer.bundle import write_config
@@ -60,8 +73,8 @@ def unpack(image: Image, open_layer: OpenLayer, target: str, how: UnpackOptions,
     return Unpacked(image.desc.digest, chain_id(image.config.diff_ids))
 
 
-def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOptions, report: Report) -> None:
-    """Apply the layers in their order; what they expand to counts together."""
+def _once(report: Report) -> Report:
+    """`report`, which hears of each kind of omission once."""
     told: set[Notice] = set()
 
     def once(notice: Notice) -> None:
@@ -70,11 +83,16 @@ def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOpt
             told.add(kind)
             report(notice)
 
+    return once
+
+
+def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOptions, report: Report) -> None:
+    """Apply the layers in their order; what they expand to counts together."""
     left = options.limits.size
     for (layer, diff_id), read in zip(image.layers, reads, strict=False):
         limited = replace(options, limits=replace(options.limits, size=left))
         try:
-            left -= apply_layer(read, root, limited, diff_id=diff_id, report=once).size
+            left -= apply_layer(read, root, limited, diff_id=diff_id, report=report).size
         except DistError as error:
             error.with_facts(object_id=str(layer.digest))
             raise

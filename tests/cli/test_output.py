@@ -11,6 +11,7 @@ import pytest
 
 from dist_tool.cli._output import file_sink
 from dist_tool.errors import LocalFailure
+from dist_tool.stream import Draft
 
 
 @pytest.fixture
@@ -72,3 +73,14 @@ def test_what_fails_leaves_neither_a_file_nor_a_temporary_one(directory: Path) -
     with pytest.raises(LocalFailure, match="No space left on device"), file_sink(str(directory / "x")):
         raise OSError(28, "No space left on device")
     assert list(directory.iterdir()) == []
+
+
+def test_a_file_of_its_own_can_take_back_what_was_written_and_a_pipe_cannot(directory: Path) -> None:
+    with file_sink(str(directory / "x")) as sink:
+        assert isinstance(sink, Draft)
+        sink(memoryview(b"all wrong"))
+        sink.restart()
+        sink(memoryview(b"right"))
+    assert (directory / "x").read_bytes() == b"right"
+    with file_sink("/dev/null") as sink:
+        assert not isinstance(sink, Draft)

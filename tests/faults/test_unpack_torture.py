@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from support.content import write_layout
-from support.layers import OUR_THREADS, Heard, image_of, opened, reader_of
+from support.layers import OUR_THREADS, Heard, Near, image_of, opened, reader_of
 from support.tars import directory, fifo, file, hard_link, opaque, symlink, tar, whiteout
 from support.trees import shape
 
 from dist_tool.errors import DistError
+from dist_tool.transfer import spool
 from dist_tool.transfer.unpack import UnpackOptions, unpack
 
 CALLS = (
@@ -77,11 +78,12 @@ def run(layout: Path, here: Path, index: int, code: int, ahead: int) -> tuple[On
     error = None
     blobs = {layer.digest: layer.data for layer in IMAGE.layers}
     with opened(layout) as (image, _), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spool, "_IN_MEMORY", 0)  # what is small goes to a file too
         once = Once(patch, index, code)
         try:
             unpack(
                 image,
-                lambda desc: reader_of(blobs[desc.digest]),
+                Near(lambda desc: reader_of(blobs[desc.digest])),
                 str(here / "target"),
                 UnpackOptions(ahead=ahead),
                 Heard(),

@@ -33,9 +33,9 @@ def test_exported_layers_equal_the_model_and_cat_finds_their_files(layers: list[
             here / "layout", {"image": image_of(*(tars.tar(*map(written, layer)) for layer in layers))}
         )
         out = io.BytesIO()
-        with opened(layout) as (image, open_layer):
+        with opened(layout) as (image, source):
             try:
-                export(image, open_layer, lambda data: out.write(data))
+                export(image, source, lambda data: out.write(data))
             except InvalidContent:
                 assert refused
                 return
@@ -45,5 +45,5 @@ def test_exported_layers_equal_the_model_and_cat_finds_their_files(layers: list[
             for path, (kind, _, value, _) in model.shape().items():
                 if kind == "file":
                     found = io.BytesIO()
-                    cat(image, open_layer, [path.encode()], lambda data, found=found: found.write(data))
+                    cat(image, source, [path.encode()], lambda data, found=found: found.write(data))
                     assert found.getvalue() == value.encode()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dist_tool.api import Notice
+from dist_tool.api import Notice, Remote
 from dist_tool.layers.apply import Applied, apply_layer
 from dist_tool.layers.options import ApplyOptions
 from dist_tool.settings import Settings
@@ -24,7 +24,8 @@ from dist_tool.stream import VerifiedReader
 from dist_tool.transfer.fetch import Options, open_remote
 from dist_tool.transfer.image import Image as OpenedImage
 from dist_tool.transfer.image import open_image
-from dist_tool.transfer.layer_source import OpenLayer, layer_opener
+from dist_tool.transfer.layer_source import LayerSource
+from dist_tool.transfer.spool import Spool
 from dist_tool.verifier import Verifier
 from support.content import Blob, Image, to_json
 
@@ -97,18 +98,50 @@ def image_with(blobs: tuple[Blob, ...], config: dict[str, Any], config_type: str
 
 
 @contextmanager
-def opened(layout: Path, *, opener: list[str] | None = None) -> Iterator[tuple[OpenedImage, OpenLayer]]:
-    """The only image of a layout, and how its layers are opened; `opener` lists which were."""
+def opened(layout: Path, *, asked: list[str] | None = None) -> Iterator[tuple[OpenedImage, LayerSource]]:
+    """The only image of a layout, and where its layers come from; `asked` lists which were asked for."""
     with open_remote(str(layout), Settings()) as remote:
         image = open_image(remote, "", default_platform(), Options())
-        plain = layer_opener(remote, Options())
+        yield image, Noting(remote, asked)
 
-        def open_layer(desc: Descriptor) -> VerifiedReader:
-            if opener is not None:
-                opener.append(str(desc.digest))
-            return plain(desc)
 
-        yield image, open_layer
+class Noting(LayerSource):
+    """Layers of a remote; `asked` lists which were asked for."""
+
+    def __init__(self, remote: Remote, asked: list[str] | None = None) -> None:
+        super().__init__(remote, Options())
+        self._asked = asked
+
+    def open(self, layer: Descriptor) -> VerifiedReader:
+        self._note(layer)
+        return super().open(layer)
+
+    def bring(self, layer: Descriptor, spool: Spool) -> None:
+        self._note(layer)
+        super().bring(layer, spool)
+
+    def _note(self, layer: Descriptor) -> None:
+        if self._asked is not None:
+            self._asked.append(str(layer.digest))
+
+
+class Near(LayerSource):
+    """Layers that `opener` has brought near."""
+
+    may_retract = False
+
+    def __init__(self, opener: Callable[[Descriptor], VerifiedReader]) -> None:
+        self.open = opener  # type: ignore[method-assign]
+
+    def bring(self, layer: Descriptor, spool: Spool) -> None:
+        try:
+            with self.open(layer) as reader:
+                while data := reader.read(1 << 20):
+                    spool(memoryview(data))
+        except BaseException as error:
+            spool.fail(error)
+        else:
+            spool.end()
 
 
 def reader_of(data: bytes, digest: Digest | None = None) -> VerifiedReader:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, BrokenBarrierError
-from typing import TypeVar
 
 import pytest
 from support.content import blob, random_bytes
+from support.places import ALL, PULL, Source, mirrored, options
 
 from dist_tool.api import Notice
 from dist_tool.errors import (
     DigestMismatch,
-    DistError,
     LimitExceeded,
     NotFound,
     PermissionDenied,
@@ -23,56 +20,15 @@ from dist_tool.errors import (
     Unavailable,
     Unsupported,
 )
-from dist_tool.remotes.mirrored import MirroredRemote, Place
-from dist_tool.retry import Retry
+from dist_tool.remotes.mirrored.place import Place
+from dist_tool.remotes.mirrored.remote import MirroredRemote
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.reference import Hints
-from dist_tool.stream import Body
-from dist_tool.transfer.fetch import Options, fetch_known, fetch_to
-
-_T = TypeVar("_T")
+from dist_tool.transfer.fetch import fetch_known, fetch_to
 
 SMALL = blob("mirrored", 3000)
 LARGE = blob("mirrored large", 6 << 20)
-PULL, ALL = ("pull",), ("pull", "resolve", "referrers")
-PATIENT = Options(retry=Retry(sleep=lambda _: None, random=lambda: 0.0))
-
-
-class Source:
-    """A place that gives `data`, up to `cut_at`, or fails with `error`."""
-
-    def __init__(self, data: bytes = b"", *, error: DistError | None = None, cut_at: int | None = None) -> None:
-        self.data, self.error, self.cut_at = data, error, cut_at
-        self.asked: list[object] = []
-        self.closed = False
-
-    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        self.asked.append(object_id)
-        if self.error:
-            raise self.error
-        return SMALL.descriptor
-
-    def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        self.asked.append(offset)
-        if self.error:
-            raise self.error
-        file = io.BytesIO(self.data[offset : self.cut_at])
-        return Body(file, offset=offset, total=len(self.data), source="source")
-
-    def tags(self) -> Iterator[str]:
-        return iter(["v1"])
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def mirrored(*sources: Source, notices: list[Notice] | None = None, capabilities: object = None) -> MirroredRemote:
-    able = capabilities if isinstance(capabilities, list) else [ALL] * len(sources)
-    places = [
-        Place(f"place {number}", lambda source=source: source, able[number])  # type: ignore[misc]
-        for number, source in enumerate(sources)
-    ]
-    return MirroredRemote(places, notices.append if notices is not None else lambda _: None)
+PATIENT = options()
 
 
 def taken(remote: MirroredRemote, desc: Descriptor) -> bytes:
@@ -88,7 +44,7 @@ def test_the_first_place_that_has_an_object_gives_it_and_later_ones_are_not_aske
 
 
 def test_a_tag_is_asked_only_where_resolving_is_trusted() -> None:
-    mirror, origin = Source(SMALL.data), Source(SMALL.data)
+    mirror, origin = (Source(SMALL.data, tag=SMALL.descriptor) for _ in range(2))
     remote = mirrored(mirror, origin, capabilities=[PULL, ALL])
     assert remote.resolve("latest", Hints()).digest == SMALL.digest
     assert (mirror.asked, origin.asked) == ([], ["latest"])
@@ -123,7 +79,7 @@ def test_two_places_that_both_die_midway_take_turns() -> None:
     remote = mirrored(first, second)
     first_open = first.open
 
-    def recovered(desc: Descriptor, offset: int = 0) -> Body:
+    def recovered(desc: Descriptor, offset: int = 0) -> object:
         first.cut_at = None if offset else 2 << 20
         return first_open(desc, offset)
 
@@ -210,29 +166,6 @@ def test_closing_closes_what_was_opened() -> None:
     taken(remote, SMALL.descriptor)
     remote.close()
     assert (used.closed, unused.closed) == (True, False)
-
-
-# Threads: `dist fetch --stdin` asks for the same object more than once where an image has a layer twice.
-
-
-def _in_another_thread(work: Callable[[], _T]) -> _T:
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(work).result()
-
-
-def test_wrong_content_is_blamed_on_the_place_that_this_thread_had_it_from() -> None:
-    remote = mirrored(Source(random_bytes("lie", 3000)), Source(SMALL.data))
-    wrong = DigestMismatch("wrong")
-    remote.open(SMALL.descriptor)
-
-    def meet_the_liar_and_go_on() -> None:
-        remote.open(SMALL.descriptor)
-        assert remote.reject(SMALL.digest, wrong)
-        assert remote.open(SMALL.descriptor).readinto(memoryview(bytearray(10)))
-
-    _in_another_thread(meet_the_liar_and_go_on)
-    assert remote.reject(SMALL.digest, wrong)
-    assert taken(remote, SMALL.descriptor) == SMALL.data
 
 
 def test_each_who_asks_in_vain_gets_an_error_of_its_own() -> None:

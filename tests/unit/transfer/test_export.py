@@ -33,8 +33,8 @@ from dist_tool.transfer.export import export
 
 def exported(layout: Path, limits: Limits | None = None) -> bytes:
     out = io.BytesIO()
-    with opened(layout) as (image, open_layer):
-        export(image, open_layer, lambda data: out.write(data), limits or Limits())
+    with opened(layout) as (image, source):
+        export(image, source, lambda data: out.write(data), limits or Limits())
     return out.getvalue()
 
 
@@ -42,12 +42,10 @@ def layout_of(tmp_path: Path, *layers: bytes) -> Path:
     return write_layout(tmp_path / "layout", {"image": image_of(*layers)})
 
 
-def content(layout: Path, *paths: str, opener: list[str] | None = None) -> bytes:
+def content(layout: Path, *paths: str, asked: list[str] | None = None) -> bytes:
     out = io.BytesIO()
-    with opened(layout, opener=opener) as (image, open_layer):
-        cat(
-            image, open_layer, [path.encode("utf-8", "surrogateescape") for path in paths], lambda data: out.write(data)
-        )
+    with opened(layout, asked=asked) as (image, source):
+        cat(image, source, [path.encode("utf-8", "surrogateescape") for path in paths], lambda data: out.write(data))
     return out.getvalue()
 
 
@@ -126,11 +124,11 @@ def test_nothing_is_written_of_an_image_that_is_not_right(tmp_path: Path) -> Non
     blob = image_of(*RICH).layers[2]
     write_blob(layout, blob).write_bytes(flip(blob.data, 8 * len(blob.data) - 40))
     written: list[bytes] = []
-    with opened(layout) as (image, open_layer):
+    with opened(layout) as (image, source):
         with pytest.raises(DataLoss):
-            export(image, open_layer, lambda data: written.append(bytes(data)))
+            export(image, source, lambda data: written.append(bytes(data)))
         with pytest.raises(DataLoss):
-            cat(image, open_layer, [b"kept-name"], lambda data: written.append(bytes(data)))
+            cat(image, source, [b"kept-name"], lambda data: written.append(bytes(data)))
     assert written == []
 
 
@@ -182,14 +180,14 @@ def test_file_is_found_reading_no_more_layers_than_it_takes(
     tmp_path: Path, path: str, expected: bytes, layers: int
 ) -> None:
     asked: list[str] = []
-    assert content(layout_of(tmp_path, *PLAIN), path, opener=asked) == expected
+    assert content(layout_of(tmp_path, *PLAIN), path, asked=asked) == expected
     assert len(asked) == layers
 
 
 def test_whiteout_ends_the_search(tmp_path: Path) -> None:
     asked: list[str] = []
     with pytest.raises(NotFound, match="etc/b"):
-        content(layout_of(tmp_path, *PLAIN), "etc/b", opener=asked)
+        content(layout_of(tmp_path, *PLAIN), "etc/b", asked=asked)
     assert len(asked) == 2
 
 
@@ -207,7 +205,7 @@ def test_what_is_above_hides_what_is_below(tmp_path: Path, upper: bytes) -> None
     layout = layout_of(tmp_path, tar(directory("./"), directory("d"), file("d/f", b"below")), tar(upper))
     if b"elsewhere" not in upper:
         with pytest.raises(NotFound):
-            content(layout, "d/f", opener=asked)
+            content(layout, "d/f", asked=asked)
         assert len(asked) == 1
     else:
         with pytest.raises(NotFound):
@@ -220,8 +218,8 @@ def test_several_files_come_in_the_order_asked_for(tmp_path: Path) -> None:
 
 def test_nothing_is_written_where_one_file_is_missing(tmp_path: Path) -> None:
     out = io.BytesIO()
-    with opened(layout_of(tmp_path, *PLAIN)) as (image, open_layer), pytest.raises(NotFound):
-        cat(image, open_layer, [b"etc/a", b"etc/none"], lambda data: out.write(data))
+    with opened(layout_of(tmp_path, *PLAIN)) as (image, source), pytest.raises(NotFound):
+        cat(image, source, [b"etc/a", b"etc/none"], lambda data: out.write(data))
     assert out.getvalue() == b""
 
 

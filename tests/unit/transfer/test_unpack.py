@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.content import Blob, flip, write_blob, write_layout
-from support.layers import Heard, image_of, image_with, needs_root, opened, reader_of
+from support.layers import Heard, Near, image_of, image_with, needs_root, opened, reader_of
 from support.tars import char_device, directory, file, opaque, symlink, tar, whiteout
 from support.trees import shape
 
@@ -18,7 +18,6 @@ from dist_tool.errors import (
     BadManifest,
     DataLoss,
     DigestMismatch,
-    DistError,
     InvalidContent,
     LimitExceeded,
     LocalFailure,
@@ -33,7 +32,7 @@ from dist_tool.spec.digest import Digest
 from dist_tool.spec.image import chain_id
 from dist_tool.spec.mediatypes import DOCKER_LAYER, OCI_EMPTY, OCI_LAYER
 from dist_tool.stream import VerifiedReader
-from dist_tool.transfer.layer_source import KeptLayers, Spool, fetched_ahead
+from dist_tool.transfer.layer_source import KeptLayers, fetched_ahead
 from dist_tool.transfer.unpack import Unpacked, UnpackOptions, unpack
 
 LAYERS = (
@@ -50,8 +49,8 @@ def layout(tmp_path: Path) -> Path:
 
 
 def run(layout: Path, target: Path, *, report: Heard | None = None, **options: Any) -> Unpacked:
-    with opened(layout) as (image, open_layer):
-        return unpack(image, open_layer, str(target), UnpackOptions(**options), Heard() if report is None else report)
+    with opened(layout) as (image, source):
+        return unpack(image, source, str(target), UnpackOptions(**options), Heard() if report is None else report)
 
 
 def left_over(target: Path) -> list[str]:
@@ -283,7 +282,7 @@ def test_later_layers_are_fetched_while_the_first_is_read() -> None:
         both.wait()
         return reader_of(next(data for data in contents if Digest.of(data) == desc.digest))
 
-    with fetched_ahead([describe(data) for data in contents], open_layer, ahead=3) as reads:
+    with fetched_ahead([describe(data) for data in contents], Near(open_layer), ahead=3) as reads:
         assert [read(100) for read in reads] == contents
 
 
@@ -295,7 +294,7 @@ def test_no_more_layers_are_begun_than_allowed() -> None:
         begun.append(desc)
         return reader_of(next(data for data in contents if Digest.of(data) == desc.digest))
 
-    with fetched_ahead([describe(data) for data in contents], open_layer, ahead=2) as reads:
+    with fetched_ahead([describe(data) for data in contents], Near(open_layer), ahead=2) as reads:
         for number, read in enumerate(reads):
             assert read(100) == contents[number]
             assert read(100) == b""
@@ -310,7 +309,7 @@ def test_threads_and_files_are_gone_after_a_failure() -> None:
         raise NotFound("gone")
 
     with (
-        fetched_ahead([describe(b"x")] * 5, open_layer, ahead=3) as reads,
+        fetched_ahead([describe(b"x")] * 5, Near(open_layer), ahead=3) as reads,
         pytest.raises(NotFound, match="gone"),
     ):
         next(reads)(10)
@@ -318,33 +317,15 @@ def test_threads_and_files_are_gone_after_a_failure() -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_spool_gives_what_is_there_before_it_fails() -> None:
-    spool = Spool()
-    spool.fill(reader_of(b"some bytes", Digest.of(b"other bytes")))
-    assert spool.read(4) == b"some"
-    assert spool.read(400) == b" bytes"
-    with pytest.raises(DigestMismatch):
-        spool.read(1)
-    spool.close()
-
-
-def test_spool_that_is_closed_takes_no_more_bytes() -> None:
-    spool = Spool()
-    spool.close()
-    spool.fill(reader_of(b"late"))
-    with pytest.raises(DistError, match="nobody reads it"):
-        spool.read(1)
-
-
 def test_kept_layers_are_fetched_once_and_read_again(layout: Path) -> None:
-    opener: list[str] = []
-    with opened(layout, opener=opener) as (image, open_layer), KeptLayers(image.layers, open_layer) as layers:
+    asked: list[str] = []
+    with opened(layout, asked=asked) as (image, source), KeptLayers(image.layers, source) as layers:
         for _ in range(2):
             with layers.stream(1, Limits()) as stream:
                 while stream.next():
                     pass
                 layers.check(1, stream)
-    assert opener == [str(image.layers[1][0].digest)]
+    assert asked == [str(image.layers[1][0].digest)]
 
 
 @needs_root

@@ -1,0 +1,138 @@
+"""Places in memory that are sound, dead, dying or lying, and several of them behind one name."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from dist_tool.api import Cut, Notice
+from dist_tool.errors import DistError, NoDigest
+from dist_tool.remotes.mirrored.place import Place
+from dist_tool.remotes.mirrored.remote import MirroredRemote
+from dist_tool.retry import Retry
+from dist_tool.spec.descriptor import Descriptor
+from dist_tool.spec.digest import Digest
+from dist_tool.spec.reference import Hints, digest_in
+from dist_tool.stream import Body
+from dist_tool.transfer.fetch import Options
+from support.content import Blob, random_bytes
+
+PULL, ALL = ("pull",), ("pull", "resolve", "referrers")
+
+
+class Source:
+    """A place that gives `data`, or fails with `error`.
+
+    The first `deaths` bodies end at `cut_at`. It tells the size where it `declares`, begins at
+    the byte asked for where it has `ranges`. `tag` is what every name means, None for nothing.
+    """
+
+    def __init__(
+        self,
+        data: bytes = b"",
+        *,
+        error: DistError | None = None,
+        cut_at: int | None = None,
+        deaths: int = 1000,
+        declares: bool = True,
+        ranges: bool = True,
+        tag: Descriptor | None = None,
+    ) -> None:
+        self.data, self.error, self.tag = data, error, tag
+        self.cut_at, self.deaths = cut_at, deaths
+        self.declares, self.ranges = declares, ranges
+        self.asked: list[object] = []
+        self.closed = False
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        self.asked.append(object_id)
+        if self.error:
+            raise self.error
+        digest = digest_in(object_id)
+        if digest is not None:
+            return Descriptor(digest, len(self.data))
+        if self.tag is None:
+            raise NoDigest("only the bytes could tell")
+        return self.tag
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        return self.body(offset)
+
+    def body(self, offset: int) -> Body:
+        """What is given from `offset` on."""
+        self.asked.append(offset)
+        if self.error:
+            raise self.error
+        start = offset if self.ranges else 0
+        self.deaths -= 1
+        end = len(self.data) if self.deaths < 0 or self.cut_at is None else self.cut_at
+        total = len(self.data) if self.declares else None
+        return Body(io.BytesIO(self.data[start : max(start, end)]), offset=start, total=total, source="source")
+
+    def tags(self) -> Iterator[str]:
+        return iter(["v1"])
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Files(Source):
+    """A place that gives the same bytes for every name, and can go on with them while `stands`."""
+
+    stands = True
+
+    def open_name(self, object_id: str, hints: Hints) -> Body:
+        body = self.body(0)
+        body.validator = "v1"
+        return body
+
+    def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> Body:
+        return self.body(cut.offset if self.stands else 0)
+
+
+def liar(truth: Blob) -> Source:
+    """A place that gives as many other bytes."""
+    return Source(random_bytes("lie", len(truth.data)))
+
+
+class Waits(list[float]):
+    """A `Retry.sleep` that only notes."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+def options(attempts: int = 5, waits: Waits | None = None) -> Options:
+    """How to fetch without waiting."""
+    waits = Waits() if waits is None else waits
+    return Options(retry=Retry(attempts=attempts, sleep=waits, random=lambda: 0.0))
+
+
+def mirrored(
+    *sources: Source | Shelf, notices: list[Notice] | None = None, capabilities: Sequence[tuple[str, ...]] = ()
+) -> MirroredRemote:
+    """The sources as `place 0`, `place 1` and so on."""
+    able = capabilities or [ALL] * len(sources)
+    places = [
+        Place(f"place {number}", lambda source=source: source, able[number])  # type: ignore[misc]
+        for number, source in enumerate(sources)
+    ]
+    return MirroredRemote(places, notices.append if notices is not None else lambda _: None)
+
+
+class Shelf:
+    """A place of many objects, for many threads. What `wrong` has is given in place of the right one."""
+
+    def __init__(self, blobs: Iterable[Blob], wrong: Mapping[Digest, bytes] | None = None) -> None:
+        self._contents = {blob.digest: blob.data for blob in blobs} | dict(wrong or {})
+        self.asked: list[Digest] = []
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        digest = digest_in(object_id)
+        assert digest is not None
+        return Descriptor(digest, len(self._contents[digest]))
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        self.asked.append(desc.digest)
+        data = self._contents[desc.digest]
+        return Body(io.BytesIO(data[offset:]), offset=offset, total=len(data), source="shelf")
