@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
 from support import faults
 from support.archives import tar_layout
-from support.content import Blob, blob, flip, image, write_blob, write_layout
+from support.content import Blob, blob, flip, image, random_bytes, write_blob, write_layout
+from support.layers import image_of
 from support.processes import Result, run_dist
 from support.programs import SHELF, install
 from support.server import FaultServer, OpenServer, closed_port
+from support.tars import file, tar
 from support.tree import serving
+from support.trees import shape
 
 NAME = "docker.io/library/redis"
 SMALL, LARGE = blob("kinds", 5000), blob("kinds large", 6 << 20)
@@ -23,16 +27,21 @@ def http_path(content: Blob) -> str:
 
 
 def dist(tmp_path: Path, content: Blob, mirrors: list[str], *args: str, env: dict[str, str] | None = None) -> Result:
-    """Fetch a digest of `NAME`, which is itself unreachable, through mirrors of `KIND::LOCATION`."""
+    """Fetch a digest of `NAME` through mirrors."""
+    return run_dist(["fetch", NAME, str(content.digest), "--config", configured(tmp_path, mirrors), *args], env=env)
+
+
+def configured(tmp_path: Path, mirrors: list[str], attempts: int = 3) -> str:
+    """A configuration by which `NAME`, which is itself unreachable, has mirrors of `KIND::LOCATION`."""
     tables = []
     for mirror in mirrors:
         kind, _, location = mirror.partition("::")
         tables.append(f'[[remote.mirror]]\nkind = "{kind}"\nlocation = "{location}"\nflat = true\n')
     config = tmp_path / "dist.toml"
     where = f"127.0.0.1:{closed_port()}"
-    upstream = f'[[remote]]\nprefix = "docker.io"\nlocation = "{where}"\nretry = {{ attempts = 3, base = "1ms" }}\n'
-    config.write_text(upstream + "".join(tables))
-    return run_dist(["fetch", NAME, str(content.digest), "--config", str(config), *args], env=env)
+    retry = f'retry = {{ attempts = {attempts}, base = "1ms" }}\n'
+    config.write_text(f'[[remote]]\nprefix = "docker.io"\nlocation = "{where}"\n{retry}' + "".join(tables))
+    return str(config)
 
 
 def holding(directory: Path, *contents: Blob) -> Path:
@@ -45,7 +54,7 @@ def holding(directory: Path, *contents: Blob) -> Path:
 def lying(directory: Path, content: Blob) -> Path:
     layout = holding(directory, content)
     file = layout / "blobs" / content.digest.algorithm / content.digest.encoded
-    file.write_bytes(flip(content.data, 12345))
+    file.write_bytes(flip(content.data, 8 * len(content.data) - 99))
     return layout
 
 
@@ -83,6 +92,90 @@ def test_only_dead_and_lying_mirrors_deliver_no_complete_wrong_object(
     done = dist(tmp_path, content, mirrors, "--error-format", "json")
     assert done.code != 0
     assert done.stdout == b""
+
+
+# The same for the layers of an image. The first fits into what is withheld, the second is read while it comes.
+IMAGE = image_of(tar(file("etc/small", b"small")), tar(file("large", random_bytes("kinds", 3 << 20))))
+FILES = {"etc": None, "etc/small": b"small", "large": random_bytes("kinds", 3 << 20)}
+PICTURE = f"{NAME}@{IMAGE.root.digest}"
+
+
+@pytest.fixture(params=[0, 1], ids=["small", "large"])
+def bad_places(request: pytest.FixtureRequest, tmp_path: Path, servers: OpenServer) -> list[str]:
+    """Six mirrors that are dead, die under way or lie about a layer, and a sound one."""
+    layer = IMAGE.layers[request.param]
+    flipping, dying = servers(), servers()
+    for server in (flipping, dying):
+        for content in IMAGE.blobs():
+            server.always("GET", http_path(content), faults.status(404))
+    flipping.always("GET", http_path(layer), faults.flipped(layer.data, 8 * len(layer.data) - 99))
+    dying.always("GET", http_path(layer), faults.cut(layer.data, len(layer.data) // 2))
+    return [
+        f"registry::127.0.0.1:{closed_port()}/dead",
+        f"http::{dying.host}/cas/{{algorithm}}/{{encoded}}",
+        f"layout::{lying(tmp_path / 'lying', layer)}",
+        f"http::{flipping.host}/cas/{{algorithm}}/{{encoded}}",
+        f"shelf::{lying(tmp_path / 'shelf', layer)}",
+        f"archive::{tar_layout(tmp_path / 'empty.tar', holding(tmp_path / 'empty'))}",
+        f"store::{holding(tmp_path / 'sound', *IMAGE.blobs())}",
+    ]
+
+
+@pytest.mark.parametrize(("command", "more"), [("unpack", []), ("export", []), ("cat", []), ("unpack", ["--store"])])
+def test_an_image_comes_through_dead_dying_and_lying_mirrors_with_a_single_attempt(
+    tmp_path: Path, bad_places: list[str], command: str, more: list[str]
+) -> None:
+    env = install(tmp_path / "bin", "shelf", SHELF)
+    options = ["--config", configured(tmp_path, bad_places, attempts=1), *more]
+    target = tmp_path / "target"
+    words = {"unpack": [str(target)], "export": ["-o", str(target)], "cat": ["large", "etc/small"]}[command]
+    done = run_dist([command, PICTURE, *words, *options], env={**env, "DIST_STORE": str(tmp_path / "kept")})
+    assert done.code == 0, done.stderr
+    if command == "unpack":
+        assert shape(target) == FILES
+    elif command == "export":
+        with tarfile.open(target) as archive:
+            assert {name: archive.extractfile(name).read() for name in ("large", "etc/small")} == {  # type: ignore[union-attr]
+                name: FILES[name] for name in ("large", "etc/small")
+            }
+    else:
+        assert done.stdout == FILES["large"] + b"small"
+    for place in bad_places[2:5]:
+        assert f"{place} gives wrong content" in done.stderr
+
+
+def test_an_image_of_which_no_mirror_has_a_right_layer_leaves_nothing(tmp_path: Path, bad_places: list[str]) -> None:
+    env = install(tmp_path / "bin", "shelf", SHELF)
+    partial = f"layout::{holding(tmp_path / 'partial', IMAGE.root, IMAGE.config)}"
+    config = configured(tmp_path, [*bad_places[:-1], partial], attempts=1)
+    target = tmp_path / "target"
+    for words in (["unpack", PICTURE, str(target)], ["export", PICTURE, "-o", str(target)], ["cat", PICTURE, "large"]):
+        done = run_dist([*words, "--config", config], env=env)
+        assert (done.code != 0, done.stdout) == (True, b"")
+        assert not target.exists()
+
+
+@pytest.mark.parametrize("bad_places", [1], ids=["large"], indirect=True)
+@pytest.mark.parametrize("delivery", ["stdout", "-o", "--stdin", "--into", "--verify=before", "--store"])
+def test_one_digest_comes_through_dead_dying_and_lying_mirrors_with_a_single_attempt(
+    tmp_path: Path, bad_places: list[str], delivery: str
+) -> None:
+    env = install(tmp_path / "bin", "shelf", SHELF)
+    layer = IMAGE.layers[1]
+    argv = ["fetch", NAME, "--config", configured(tmp_path, bad_places, attempts=1)]
+    target = tmp_path / "out"
+    named = target / f"sha256-{layer.digest.encoded}"
+    more, stdin, where = {
+        "stdout": ([str(layer.digest)], b"", None),
+        "-o": ([str(layer.digest), "-o", str(target)], b"", target),
+        "--stdin": (["--stdin"], f"{layer.digest}\n".encode(), None),
+        "--into": (["--stdin", "--into", str(target)], f"{layer.digest}\n".encode(), named),
+        "--verify=before": ([str(layer.digest), delivery], b"", None),
+        "--store": ([str(layer.digest), delivery], b"", None),
+    }[delivery]
+    done = run_dist([*argv, *more], stdin=stdin, env={**env, "DIST_STORE": str(tmp_path / "kept")})
+    assert done.code == 0, done.stderr
+    assert (done.stdout if where is None else where.read_bytes()) == layer.data
 
 
 GOING_ON = ["layout", "archive", "store", "containerd", "http", "program"]
