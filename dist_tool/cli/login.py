@@ -29,7 +29,8 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
     in the file, encoded, and readable to you alone. A password is never an argument.
     """
     from dist_tool.api import Notice
-    from dist_tool.transfer.login import login, parse_host
+    from dist_tool.spec.reference import parse_host
+    from dist_tool.transfer.login import login
 
     name = parse_host(host)
     settings = common.settings()

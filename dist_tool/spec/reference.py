@@ -173,6 +173,17 @@ def parse_locator(text: str) -> Locator:
     return Locator("", _parse_name(text))
 
 
+def parse_host(text: str) -> str:
+    """A registry's host as credentials are kept under it. Raises InvalidArgument."""
+    if "/" in text:
+        raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], without scheme or path")
+    check_host(text, text)
+    locator = parse_locator(f"{text}/any/name")
+    if locator.host == HUB and text.lower() not in (HUB, f"index.{HUB}", HUB_API):
+        raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], as in ghcr.io")
+    return locator.host
+
+
 def _respelled(scheme: str, rest: str) -> str:
     prefix = _FOREIGN.get(scheme.lower())
     if prefix is None:
@@ -218,7 +229,8 @@ def check_host(host: str, text: str) -> None:
     """Raise InvalidArgument, speaking of `text`, unless `host` is a name or address with or without a port."""
     match = _DOMAIN.fullmatch(host)
     if match is None:
-        raise InvalidArgument(f"{text!r}: {host!r} is not a host", hint="IPv6 addresses go in brackets")
+        said = f"{text!r}: {host!r} is not a host" if text != host else f"{text!r} is not a host"
+        raise InvalidArgument(said, hint="IPv6 addresses go in brackets" if host.count(":") > 1 else "")
     port = match["port"]
     if port is not None and not (len(port) <= 5 and 1 <= int(port) <= 65535):
         raise InvalidArgument(f"{text!r}: port {port} is not between 1 and 65535")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from dist_tool.errors import PolicyRefused
+from dist_tool.errors import InvalidArgument, PolicyRefused
 from dist_tool.settings import CAPABILITIES, RemoteSettings, Settings
-from dist_tool.spec.reference import HUB, HUB_API, Locator, ObjectName
+from dist_tool.spec.reference import HUB, HUB_API, Locator, ObjectName, is_path, parse_host, parse_object
 
 
 class Endpoint(NamedTuple):
@@ -44,6 +44,29 @@ class Explanation(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """As one JSON object."""
         return {**self._asdict(), "endpoints": [endpoint._asdict() for endpoint in self.endpoints]}
+
+
+def parse_name(text: str, settings: Settings) -> tuple[Locator, ObjectName]:
+    """A locator or a reference: a bare locator stays without the tag `latest`. Raises InvalidArgument."""
+    try:
+        locator = settings.locator(text)
+        if locator.kind in ("", "registry") or ":" not in locator.rest:
+            return locator, ObjectName()
+    except InvalidArgument:
+        pass  # it has a tag or a digest, or is wrong both ways
+    found = settings.reference(text)
+    try:
+        return found.locator, parse_object(found.object_id) if found.object_id else ObjectName()
+    except InvalidArgument:  # a name in a layout, or a path on a server: nothing is decided by it
+        return found.locator, ObjectName()
+
+
+def parse_host_or_name(text: str, settings: Settings) -> tuple[Locator, ObjectName]:
+    """As `parse_name`; but what can be a host is one, as for a login. It has no path."""
+    head = text.partition(":")[0]
+    if "/" not in text and not is_path(text) and ("." in head or head.lower() == "localhost" or text.startswith("[")):
+        return Locator("", f"{parse_host(text)}/"), ObjectName()
+    return parse_name(text, settings)
 
 
 def explain(locator: Locator, name: ObjectName, settings: Settings) -> Explanation:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dist_tool.api import Report, unheard
 from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticated, Unavailable
 from dist_tool.settings import AuthSettings, Context, RemoteSettings, Settings
-from dist_tool.spec.reference import HUB, HUB_API, Locator, check_host, parse_locator
+from dist_tool.spec.reference import HUB, HUB_API, Locator
 from dist_tool.transfer.explain import schemes
 from dist_tool.transport.auth_file import HUB_KEY, Credentials
 from dist_tool.transport.client import Client
@@ -29,17 +29,6 @@ class Login(NamedTuple):
     kept: Kept
     verified: bool
     hidden_by: str
-
-
-def parse_host(text: str) -> str:
-    """A registry's host as credentials are kept under it. Raises InvalidArgument."""
-    if "/" in text:
-        raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], without scheme or path")
-    check_host(text, text)
-    locator = parse_locator(f"{text}/any/name")
-    if locator.host == HUB and text.lower() not in (HUB, f"index.{HUB}", HUB_API):
-        raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], as in ghcr.io")
-    return locator.host
 
 
 def login(

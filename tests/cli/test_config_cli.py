@@ -267,6 +267,22 @@ def test_auth_explain_names_the_sources_for_each_registry(file: Path, isolation:
     assert f"  {ours}nothing for docker.io\n" in invoke("auth", "explain", "redis").stdout.decode()
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("ghcr.io", "https://ghcr.io/v2/"),
+        ("GHCR.io:443", "https://ghcr.io:443/v2/"),
+        ("index.docker.io", "https://registry-1.docker.io/v2/"),
+        ("localhost:5000", "http://localhost:5000/v2/"),
+        ("[::1]:5000", "http://[::1]:5000/v2/"),
+        ("registry.example/app:v1", "https://registry.example/v2/app"),
+        ("redis:7", "https://registry-1.docker.io/v2/library/redis"),
+    ],
+)
+def test_auth_explain_takes_a_host_as_login_does_and_a_reference(name: str, url: str, invoke: Invoke) -> None:
+    assert [each["url"] for each in json.loads(invoke("auth", "explain", "--json", name).stdout)] == [url]
+
+
 def test_the_configured_store_is_the_one_of_every_command(
     tmp_path: Path, isolation: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:

@@ -8,10 +8,10 @@ from dist_tool.cli._options import Common, common_options
 
 
 @click.command("explain", epilog="Example: dist auth explain --json ghcr.io/org/app | jq -r '.[].sources[]'")
-@click.argument("locator")
+@click.argument("name", metavar="LOCATOR|REFERENCE|HOST")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list, an object for each registry.")
 @common_options
-def command(locator: str, as_json: bool, common: Common) -> None:
+def command(name: str, as_json: bool, common: Common) -> None:
     """Show where the credentials for a name would come from, for each registry that serves it.
 
     One line for each source, in the order in which they are asked. The first that has something
@@ -19,11 +19,10 @@ def command(locator: str, as_json: bool, common: Common) -> None:
     """
     from dist_tool.cli._output import print_line
     from dist_tool.errors import printable
-    from dist_tool.spec.reference import ObjectName
-    from dist_tool.transfer.explain import explain
+    from dist_tool.transfer.explain import explain, parse_host_or_name
 
     settings = common.settings()
-    found = explain(settings.locator(locator), ObjectName(), settings)
+    found = explain(*parse_host_or_name(name, settings), settings)
     registries = [endpoint for endpoint in found.endpoints if endpoint.url]
     if as_json:
         import json

@@ -10,8 +10,6 @@ import click
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
-    from dist_tool.settings import Settings
-    from dist_tool.spec.reference import Locator, ObjectName
     from dist_tool.transfer.explain import Endpoint, Explanation
 
 
@@ -27,10 +25,10 @@ def command(reference: str, as_json: bool, common: Common) -> None:
     """
     from dist_tool.cli._output import print_line
     from dist_tool.errors import printable
-    from dist_tool.transfer.explain import explain
+    from dist_tool.transfer.explain import explain, parse_name
 
     settings = common.settings()
-    found = explain(*_parsed(reference, settings), settings)
+    found = explain(*parse_name(reference, settings), settings)
     if as_json:
         import json
 
@@ -38,24 +36,6 @@ def command(reference: str, as_json: bool, common: Common) -> None:
         return
     for line in _lines(found):
         print_line(printable(line, 4000))
-
-
-def _parsed(text: str, settings: Settings) -> tuple[Locator, ObjectName]:
-    """A reference where one is given: a bare locator stays without the tag `latest`."""
-    from dist_tool.errors import InvalidArgument
-    from dist_tool.spec.reference import ObjectName, parse_object
-
-    try:
-        locator = settings.locator(text)
-        if locator.kind in ("", "registry") or ":" not in locator.rest:
-            return locator, ObjectName()
-    except InvalidArgument:
-        pass  # it has a tag or a digest, or is wrong both ways
-    found = settings.reference(text)
-    try:
-        return found.locator, parse_object(found.object_id) if found.object_id else ObjectName()
-    except InvalidArgument:  # a name in a layout, or a path on a server: nothing is decided by it
-        return found.locator, ObjectName()
 
 
 def _lines(found: Explanation) -> Iterator[str]:
