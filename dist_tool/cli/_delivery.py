@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from dist_tool.cli._completion import directories, files
 from dist_tool.cli._options import gathered
 from dist_tool.errors import InvalidArgument
 
@@ -58,7 +59,11 @@ def delivery_options(function: Any) -> Any:
 
 _DELIVERY = (
     click.option(
-        "-o", "--output", metavar="FILE", help="Write to FILE, which appears when verified; - is standard output."
+        "-o",
+        "--output",
+        metavar="FILE",
+        shell_complete=files,
+        help="Write to FILE, which appears when verified; - is standard output.",
     ),
     click.option(
         "--verify",
@@ -70,5 +75,10 @@ _DELIVERY = (
     click.option("-0", "--null", is_flag=True, help="With --stdin: lines end with NUL."),
     click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="With --stdin: objects at once (4)."),
     click.option("--frame", is_flag=True, help="With --stdin: DIGEST TYPE SIZE in a line before each object."),
-    click.option("--into", metavar="DIR", help="With --stdin: one file a digest in DIR; prints the paths."),
+    click.option(
+        "--into",
+        metavar="DIR",
+        shell_complete=directories,
+        help="With --stdin: one file a digest in DIR; prints the paths.",
+    ),
 )

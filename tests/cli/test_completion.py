@@ -33,6 +33,25 @@ def complete(words: str, index: int) -> list[str]:
     return [line.partition(",")[2] for line in result.stdout.decode().split()]
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("dist fetch v1 -o im", "file,im"),
+        ("dist fetch --stdin --into im", "dir,im"),
+        ("dist fetch --config /etc/d", "file,/etc/d"),
+        ("dist fetch ./im", "file,./im"),
+        ("dist fetch docker.io/im", ""),
+        ("dist unpack ~/im", "file,~/im"),
+        ("dist unpack redis im", "dir,im"),
+        ("dist content ls --root im", "dir,im"),
+    ],
+)
+def test_the_shell_completes_what_is_of_the_file_system(words: str, offered: str) -> None:
+    environ = {"_DIST_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    result = run_dist([], environ)
+    assert (result.code, result.stderr, result.stdout.decode().strip()) == (0, "", offered)
+
+
 def test_commands_complete() -> None:
     assert complete("dist ", 1) == list(COMMANDS)
     assert complete("dist fe", 1) == ["fetch"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from dist_tool.cli._completion import directories
 from dist_tool.cli._options import decorated, show_notice
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 _OPTIONS = (
-    click.option("--root", metavar="DIR", help="Use the store in this directory; also DIST_STORE."),
+    click.option(
+        "--root", metavar="DIR", shell_complete=directories, help="Use the store in this directory; also DIST_STORE."
+    ),
     click.option(
         "--error-format",
         type=click.Choice(["text", "json"]),
@@ -31,19 +34,33 @@ _OPTIONS = (
 
 def store_options(function: _F) -> _F:
     """--root, --error-format and --debug; the command gets `store`."""
+    return _with_store(function, creating=False)
 
+
+def new_store_options(function: _F) -> _F:
+    """The same for a command that makes the store where there is none."""
+    return _with_store(function, creating=True)
+
+
+def _with_store(function: _F, *, creating: bool) -> _F:
     def invoke(*args: Any, root: str | None, **kwargs: Any) -> Any:
         for name in ("debug", "error_format"):
             kwargs.pop(name)  # for main and for `Failures`
-        return function(*args, store=_open(root), **kwargs)
+        return function(*args, store=_open(root, creating=creating), **kwargs)
 
     return decorated(invoke, function, _OPTIONS)
 
 
-def _open(root: str | None) -> DiskStore:
+def _open(root: str | None, *, creating: bool) -> DiskStore:
+    """The usual place is an empty store where it is not there; one that was typed is a mistake, or to be made."""
     from dist_tool.store import open_store
 
-    return open_store(os.path.expanduser(_usual_place() if root is None else root), show_notice)
+    path = os.path.expanduser(_usual_place() if root is None else root)
+    if root and not creating and not os.path.exists(path):
+        from dist_tool.errors import NotFound
+
+        raise NotFound(f"{root}: there is no store")
+    return open_store(path, show_notice)
 
 
 def _usual_place() -> str:

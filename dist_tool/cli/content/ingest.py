@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from dist_tool.cli._options import show_notice
-from dist_tool.cli.content._store import labels_of, store_options
+from dist_tool.cli.content._store import labels_of, new_store_options
 
 if TYPE_CHECKING:
     from dist_tool.spec.descriptor import Descriptor
@@ -39,7 +39,7 @@ class _Wanted(NamedTuple):
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label the blob. May be repeated.")
 @click.option("--name", metavar="NAME", help="Give the blob this name in index.json.")
 @click.option("--media-type", metavar="TYPE", help="The type to record with --name. Default: what the bytes suggest.")
-@store_options
+@new_store_options
 def command(
     store: DiskStore,
     ref: str | None,
