@@ -172,8 +172,12 @@ class NotTls(Unreachable):
     """TLS was tried, and the other side speaks something else."""
 
 
+# Nobody who finds it over knows which of them gave it.
+TIME_IS_OVER = "the time given by --timeout, DIST_TIMEOUT or the configuration is over"
+
+
 class DeadlineExceeded(Unavailable):
-    """The time that the user gave (`--timeout`) is over."""
+    """The time that the user gave (`--timeout`, DIST_TIMEOUT, `[fetch] timeout`) is over."""
 
     grpc_code = "DEADLINE_EXCEEDED"
     retryable = False

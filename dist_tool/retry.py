@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dist_tool.api import Notice, Report, unheard
-from dist_tool.errors import DeadlineExceeded, DistError, RemoteFailed
+from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError, RemoteFailed
 
 # HTTP statuses that are worth another try, beside 429 (behaviours B39; 425: RFC 8470 5.2).
 PASSING_STATUSES = frozenset({408, 425, 499, 500, 502, 503, 504, 522})
@@ -37,7 +37,7 @@ class Retry:
             return None
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded("the time given by --timeout is over")
+            raise DeadlineExceeded(TIME_IS_OVER)
         return left
 
 
@@ -69,7 +69,7 @@ class Attempts:
         wait = self._wait(error)
         left = self._retry.remaining()
         if left is not None and wait >= left:
-            late = f"the time given by --timeout ends before another try; last: {error.what}"
+            late = f"{TIME_IS_OVER} before another try; last: {error.what}"
             raise DeadlineExceeded(late, host=error.host, attempts=error.attempts) from error
         self._report(
             Notice("info", f"{error.what}; trying again in {wait:.1f} s ({self._failures}/{self._retry.attempts})")

@@ -226,6 +226,8 @@ def _invoke(args: list[str]) -> int:
 def _as_usage_error(error: click.ClickException) -> DistError:
     message = error.format_message().replace("\n", " ")
     path = getattr(getattr(error, "ctx", None), "command_path", "dist")
+    if path == "dist" and isinstance(error, click.NoSuchOption):
+        return InvalidArgument(message.rstrip("."), hint="options go after the command, as in dist fetch --verbose")
     return InvalidArgument(message.rstrip("."), hint=f"see {path} --help")
 
 

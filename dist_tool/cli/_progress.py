@@ -140,7 +140,7 @@ class Bars:
         from rich import progress as rich_progress
         from rich.console import Console
 
-        console = Console(stderr=True)
+        console = Console(stderr=True, soft_wrap=True)  # lines of others stay whole
         columns: list[rich_progress.ProgressColumn] = [
             rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(),

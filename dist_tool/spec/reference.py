@@ -140,8 +140,12 @@ def _is_digest(text: str) -> bool:
 def _checked(text: str, what: str) -> str:
     if not text:
         raise InvalidArgument(f"the {what} is empty")
-    if len(text) > _LONGEST_TEXT or not text.isprintable():
-        raise InvalidArgument(f"the {what} {text[:80]!r} is too long or has control characters")
+    if len(text) > _LONGEST_TEXT:
+        raise InvalidArgument(f"the {what} {text[:80]!r}… has {len(text)} characters, {_LONGEST_TEXT} is the most")
+    if any("\ud800" <= character <= "\udfff" for character in text):  # so Python has what is none
+        raise InvalidArgument(f"the {what} {text[:80]!r} is not UTF-8")
+    if not text.isprintable():
+        raise InvalidArgument(f"the {what} {text[:80]!r} has control characters")
     return text
 
 

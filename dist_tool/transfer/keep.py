@@ -11,7 +11,7 @@ from dist_tool.errors import AlreadyExists, DataLoss, DistError, SizeMismatch
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.digest import Digest
 from dist_tool.spec.reference import Hints
-from dist_tool.stream import Readable, Sink, pump
+from dist_tool.stream import SMALL, Readable, ResumingReader, Sink, pump
 from dist_tool.transfer.fetch import Options, identify, open_source
 from dist_tool.transfer.places import Places
 from dist_tool.transfer.watch import watched
@@ -103,6 +103,7 @@ def _fill(places: Places, writer: DiskWriter, desc: Descriptor, options: Options
     source.start_at(writer.offset)
     with watched(source, str(desc.digest), options.progress) as watching:
         if writer.digest() != desc.digest:  # an earlier session may have ended just before its commit
+            _announce(source, writer)
             writer.fill(watching)
             while writer.digest() != desc.digest and source.reopen_past_end():
                 writer.fill(watching)
@@ -111,6 +112,13 @@ def _fill(places: Places, writer: DiskWriter, desc: Descriptor, options: Options
         committed = writer.commit(replace(desc, data=None))
     options.progress(Event(str(desc.digest), writer.offset, writer.offset, "done", writer.resumed))
     return replace(committed, media_type=source.media_type or desc.media_type)
+
+
+def _announce(source: ResumingReader, writer: DiskWriter) -> None:
+    """Let whoever looks at the store know how much is to come; what is small is there before anybody looks."""
+    source.open()
+    if source.total is not None and source.total - writer.offset > SMALL:
+        writer.expect(source.total)
 
 
 class _WriterJudge:

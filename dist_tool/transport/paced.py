@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from dist_tool.errors import TIME_IS_OVER
 from dist_tool.settings import Timeouts
 
 _BUFFER = 64 << 10
@@ -73,7 +74,7 @@ class _Pace(io.RawIOBase):
             choices.append((self._headers_due - now, TooSlow(f"no response within {limits.headers_s:g} s")))
         if self._limits.deadline is not None:
             due = self._limits.deadline - now
-            choices.append((due, TooSlow("the time given by --timeout is over", final=True)))
+            choices.append((due, TooSlow(TIME_IS_OVER, final=True)))
         allowed, reason = min(choices, key=lambda choice: choice[0])
         if allowed <= 0:
             raise reason

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from dist_tool.errors import (
+    TIME_IS_OVER,
     DeadlineExceeded,
     DistError,
     InvalidArgument,
@@ -157,7 +158,7 @@ class Helper:
         if poll.poll(max(0, int((until - time.monotonic()) * 1000) + 1)):
             return
         if deadline is not None and deadline <= due:
-            raise DeadlineExceeded("the time given by --timeout is over")
+            raise DeadlineExceeded(TIME_IS_OVER)
         raise Unavailable(f"{self.name}: nothing came for {allowed_s:g} s")
 
     def _ended(self) -> Truncated:

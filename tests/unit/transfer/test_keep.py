@@ -91,6 +91,22 @@ def test_a_wrong_start_left_by_an_earlier_session_is_thrown_away_once(store: Dis
     assert remote.offsets == [1_500_000, 0]
 
 
+def test_a_size_that_was_not_known_is_that_of_the_answer(store: DiskStore) -> None:
+    """What `content active` shows of a fetch by digest alone."""
+    large = blob("keep, large", 6 << 20)
+    with pytest.raises(Truncated):
+        keep(Source(large.data, cut_at=1_500_000), store, Descriptor(large.digest), options=ONCE)
+    assert [(status.offset, status.total) for status in store.statuses()] == [(1_500_000, 6 << 20)]
+    assert keep(Source(large.data), store, Descriptor(large.digest), options=ONCE).size == 6 << 20
+
+
+def test_a_size_that_was_a_lie_binds_nobody_later(store: DiskStore) -> None:
+    large, longer = blob("keep, large", 6 << 20), blob("keep, longer", 7 << 20)
+    with pytest.raises(Truncated):
+        keep(Source(longer.data, cut_at=5 << 20), store, Descriptor(large.digest), options=ONCE)
+    assert keep(Source(large.data), store, Descriptor(large.digest), options=ONCE).size == 6 << 20
+
+
 def test_wrong_content_is_refused_delivered_to_nobody_and_poisons_nothing(store: DiskStore) -> None:
     out = bytearray()
     liar = Source(random_bytes("lie", len(CONTENT.data)))
