@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument
 from dist_tool.spec.digest import Digest
+from dist_tool.spec.host import check_host
 from dist_tool.spec.mediatypes import (
     OCI_CONFIG,
     OCI_INDEX,
@@ -22,10 +23,6 @@ from dist_tool.spec.mediatypes import (
 HUB = "docker.io"
 HUB_API = "registry-1.docker.io"  # docker.io itself is no registry (behaviours A5)
 _HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
-_DOMAIN = re.compile(
-    r"(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
-    r"|\[[a-fA-F0-9:]+\])(?::(?P<port>[0-9]+))?"
-)
 _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
@@ -227,28 +224,6 @@ def _split_host(text: str) -> tuple[str, str]:
     elif host == lowered:
         return HUB, text
     return host, path
-
-
-def check_host(host: str, text: str) -> None:
-    """Raise InvalidArgument, speaking of `text`, unless `host` is a name or address with or without a port."""
-    match = _DOMAIN.fullmatch(host)
-    if match is None:
-        said = f"{text!r}: {host!r} is not a host" if text != host else f"{text!r} is not a host"
-        raise InvalidArgument(said, hint="IPv6 addresses go in brackets" if host.count(":") > 1 else "")
-    port = match["port"]
-    if port is not None and not (len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise InvalidArgument(f"{text!r}: port {port} is not between 1 and 65535")
-    if host.startswith("[") and not _is_ipv6(host[1 : host.index("]")]):
-        raise InvalidArgument(f"{text!r}: {host!r} is not an IPv6 address")
-
-
-def _is_ipv6(text: str) -> bool:
-    from ipaddress import AddressValueError, IPv6Address
-
-    try:
-        return IPv6Address(text).ipv4_mapped is None
-    except AddressValueError:
-        return False
 
 
 def _check_repository(path: str, text: str) -> None:

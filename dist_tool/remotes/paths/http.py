@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from dist_tool.remotes.paths.remote import PathRemote
 from dist_tool.settings import Context
-from dist_tool.spec.reference import Locator, check_host
+from dist_tool.spec.host import check_host
+from dist_tool.spec.reference import Locator
 from dist_tool.spec.template import parse_template
 from dist_tool.transport.session import Reply
 from dist_tool.transport.site import Site

@@ -22,7 +22,8 @@ from dist_tool.remotes.paths.aws import Profile
 from dist_tool.remotes.paths.remote import PathRemote
 from dist_tool.retry import Attempts
 from dist_tool.settings import Context
-from dist_tool.spec.reference import Locator, check_host
+from dist_tool.spec.host import check_host
+from dist_tool.spec.reference import Locator
 from dist_tool.spec.template import parse_template
 from dist_tool.transport.client import error_body, failure_of
 from dist_tool.transport.origin import Origin, is_loopback
