@@ -46,6 +46,7 @@ _BY_STATUS: dict[int, type[DistError]] = {
     410: NotFound,
     415: Unsupported,
 }
+_HEAD_UNEXPLAINED = frozenset({400, 501})
 # A code says more than its status, except that a 401 stays one (behaviours B35-B37).
 _BY_CODE: dict[str, type[DistError]] = {
     "BLOB_UNKNOWN": NotFound,
@@ -211,6 +212,14 @@ def _class_of(status: int, entries: tuple[RegistryError, ...]) -> type[DistError
             if entry.code == "UNKNOWN" and "not found" in entry.message.lower() and 400 <= status < 500:
                 return NotFound
     return _BY_STATUS.get(status, RemoteFailed)
+
+
+def tells_more_by_get(error: DistError) -> bool:
+    """Whether a HEAD failed in a way that GET may not, or that only the body of a GET explains (behaviours B13).
+
+    Some servers and signatures allow GET only; S3 says 400 of a token that has expired.
+    """
+    return isinstance(error, Unsupported | PermissionDenied) or error.status in _HEAD_UNEXPLAINED
 
 
 def parse_retry_after(text: str, *, now: float | None = None) -> float | None:

@@ -13,10 +13,12 @@ from dist_tool.spec.mediatypes import essence
 from dist_tool.stream import Body
 from dist_tool.transport.client import HttpBody
 from dist_tool.transport.encoding import spooled
+from dist_tool.transport.failures import tells_more_by_get
 from dist_tool.transport.ranges import extent
 from dist_tool.transport.session import Reply
 
 Ask = Callable[[Mapping[str, str], Container[int]], Reply]
+AskBy = Callable[[str, Mapping[str, str], Container[int]], Reply]
 
 
 class Wanted(NamedTuple):
@@ -30,6 +32,21 @@ class Wanted(NamedTuple):
     digest: Digest | None = None
     size: int | None = None
     validator: str = ""
+
+
+def looked_at(ask: AskBy, headers: Mapping[str, str]) -> Reply:
+    """The head of an object's answer, closed: by HEAD, or by GET where that may work or tells why it does not.
+
+    `ask` sends a request with the given method and headers and accepts the given statuses.
+    """
+    try:
+        reply = ask("HEAD", headers, (200,))
+    except DistError as error:
+        if not tells_more_by_get(error):
+            raise
+        reply = ask("GET", headers, (200,))
+    reply.close()
+    return reply
 
 
 def open_object(ask: Ask, wanted: Wanted, offset: int, context: Context) -> Body:

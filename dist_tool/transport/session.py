@@ -109,9 +109,16 @@ class Reply:
         """Let go of the connection, for the next request where nothing is left unread. Idempotent."""
         raw = self._response.raw
         original = getattr(raw, "_original_response", None)
-        if isinstance(original, PacedResponse) and original.finished():
+        if isinstance(original, PacedResponse) and original.finished() and not self._may_go_on():
             raw.release_conn()
         self._response.close()
+
+    def _may_go_on(self) -> bool:
+        """Whether a body may follow where none may be: some proxies answer a HEAD that they refuse with a page.
+
+        A challenge, and that something is not there, are too common to pay for with a connection.
+        """
+        return self.request.method == "HEAD" and self.status >= 400 and self.status not in (401, 404)
 
 
 class _Session(requests.Session):

@@ -10,7 +10,7 @@ import pytest
 from support import faults
 from support.content import blob
 from support.faults import content, redirect, s3_error
-from support.fetching import Outcome, fetch
+from support.fetching import Outcome, docker_config, fetch
 from support.server import Exchange, FaultServer, OpenServer
 
 from dist_tool import errors
@@ -204,10 +204,28 @@ def test_a_wrong_clock_is_named(server: FaultServer) -> None:
     assert "this machine's clock is wrong" in str(_fetch(server).error)
 
 
-@pytest.mark.parametrize("answer", [s3_error(503, "SlowDown"), faults.status(500), faults.too_many("0")])
+@pytest.mark.parametrize(
+    "answer", [s3_error(503, "SlowDown"), s3_error(400, "RequestTimeout"), faults.status(500), faults.too_many("0")]
+)
 def test_a_busy_server_is_asked_again(server: FaultServer, answer: faults.Answer) -> None:
     server.script("GET", KEY, answer, content(BLOB.data))
     assert _fetch(server).data == BLOB.data
+
+
+@pytest.mark.parametrize("scheme", ['Basic realm="x"', 'Bearer realm="http://{host}/token",service="x"'])
+@pytest.mark.parametrize("keys", [{}, ENVIRON])
+def test_a_challenge_is_answered_with_nothing_of_the_registries(
+    server: FaultServer, scheme: str, keys: dict[str, str]
+) -> None:
+    """Whoever has logged in to a registry at that host has not meant its bucket."""
+    server.always("GET", KEY, faults.status(401, headers=[("WWW-Authenticate", scheme.format(host=server.host))]))
+    environ = {**keys, "DOCKER_AUTH_CONFIG": docker_config({server.host: "me:secret-word"})}
+    outcome = _fetch(server, Settings(environ=environ))
+    assert (outcome.code, outcome.data) == (4, b"")
+    assert "secret-word" not in outcome.said
+    proofs = {request.header("authorization").partition(" ")[0] for request in server.log}
+    assert proofs == ({"AWS4-HMAC-SHA256"} if keys else {""})
+    assert {request.path for request in server.log} == {KEY}
 
 
 def test_messages_of_a_server_are_printable(server: FaultServer) -> None:

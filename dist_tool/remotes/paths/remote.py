@@ -7,14 +7,14 @@ from functools import partial
 from typing import Protocol
 
 from dist_tool.api import Cut, Notice
-from dist_tool.errors import NoDigest, PermissionDenied, Unsupported
+from dist_tool.errors import NoDigest
 from dist_tool.settings import Context
 from dist_tool.spec.descriptor import Descriptor
 from dist_tool.spec.mediatypes import OCTET_STREAM
 from dist_tool.spec.reference import Hints, digest_in
 from dist_tool.spec.template import Template
 from dist_tool.stream import Body
-from dist_tool.transport.objects import Wanted, open_object
+from dist_tool.transport.objects import Wanted, looked_at, open_object
 from dist_tool.transport.ranges import content_length
 from dist_tool.transport.session import Reply
 
@@ -50,11 +50,7 @@ class PathRemote:
         return Descriptor(digest, size, hints.media_type() or OCTET_STREAM)
 
     def _size(self, path: str) -> int | None:
-        try:
-            reply = self._door.ask("HEAD", path, _HEADERS, (200,))
-        except (Unsupported, PermissionDenied):  # some servers and signatures allow GET only
-            reply = self._door.ask("GET", path, _HEADERS, (200,))
-        reply.close()
+        reply = looked_at(lambda method, headers, ok: self._door.ask(method, path, headers, ok), _HEADERS)
         return content_length(reply.headers)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:

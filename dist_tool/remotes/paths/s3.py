@@ -45,6 +45,7 @@ _CLASSES: Mapping[str, type[DistError]] = {
     "NoSuchBucket": NotFound,
     "NoSuchKey": NotFound,
     "RequestTimeTooSkewed": Unauthenticated,
+    "RequestTimeout": ServerError,  # with 400, which else is final
     "SignatureDoesNotMatch": Unauthenticated,
     "SlowDown": ServerError,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -12,9 +12,7 @@ from dist_tool.errors import (
     DistError,
     InvalidArgument,
     NotFound,
-    PermissionDenied,
     ProtocolError,
-    Unsupported,
 )
 from dist_tool.remotes.registry.endpoint import Endpoint
 from dist_tool.settings import Context
@@ -25,7 +23,8 @@ from dist_tool.spec.manifest import MANIFEST_LIMIT, document_type, parse_json
 from dist_tool.spec.reference import Hints, Locator, parse_object
 from dist_tool.stream import Body
 from dist_tool.transport.client import HttpBody
-from dist_tool.transport.objects import Wanted, content_type, open_object
+from dist_tool.transport.failures import tells_more_by_get
+from dist_tool.transport.objects import Wanted, content_type, looked_at, open_object
 from dist_tool.transport.ranges import Extent, content_length
 from dist_tool.transport.session import Reply
 
@@ -60,7 +59,9 @@ class RegistryRemote:
         """HEAD, which Docker Hub does not meter; GET where that tells too little (B13-B15)."""
         try:
             reply = self._endpoint.ask("HEAD", f"manifests/{tag}", {"Accept": accept}, (200,))
-        except (Unsupported, PermissionDenied):  # without a body: GET shows the reason, or works
+        except DistError as error:
+            if not tells_more_by_get(error):
+                raise
             return self._get_tag(tag, accept)
         reply.close()
         digest, size = _header_digest(reply), content_length(reply.headers)
@@ -75,16 +76,17 @@ class RegistryRemote:
         manifest_first = mediatypes.is_manifest_like(desc.media_type) or desc.media_type == mediatypes.OCTET_STREAM
         failure: NotFound | None = None
         for part in ("manifests", "blobs") if manifest_first else ("blobs", "manifests"):
-            headers = self._headers(part, desc)
             try:
-                reply = self._endpoint.ask("HEAD", f"{part}/{desc.digest}", headers, (200,))
+                reply = self._look_at(f"{part}/{desc.digest}", self._headers(part, desc))
             except NotFound as error:
                 failure = failure or error
                 continue
-            reply.close()
             media_type = mediatypes.essence(reply.headers.get("Content-Type", "")) or desc.media_type
             return replace(desc, size=content_length(reply.headers), media_type=media_type)
         raise self._nowhere(failure)
+
+    def _look_at(self, path: str, headers: Mapping[str, str]) -> Reply:
+        return looked_at(lambda method, headers, ok: self._endpoint.ask(method, path, headers, ok), headers)
 
     def _headers(self, place: str, desc: Descriptor) -> dict[str, str]:
         if place != "manifests":
