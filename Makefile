@@ -10,7 +10,7 @@ demo: $(STAMP) ## run the three pipelines of the README against our own registry
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/demo/run.sh
 
 test: $(STAMP) ## run the whole test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 check: $(STAMP) ## lint, types, import order
 	$(BIN)/ruff check .
