@@ -1,31 +1,36 @@
-"""What the shell is to complete words with that are of the file system. Commands and options it learns from click."""
+"""Types of words that the shell completes from the file system. Commands and options it learns from click."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-def files(_ctx: Any, _param: Any, incomplete: str) -> list[CompletionItem]:
-    """Any file: the shell does it as it does elsewhere."""
-    return _item(incomplete, "file")
+class _OnDisk(click.types.StringParamType):
+    """A path, taken as it is typed: whoever opens it says what is the matter. `name` is what the shell looks for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Left to the shell, which does it as it does elsewhere."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=self.name)]
 
 
-def directories(_ctx: Any, _param: Any, incomplete: str) -> list[CompletionItem]:
-    """Any directory."""
-    return _item(incomplete, "dir")
+class _Place(_OnDisk):
+    """What may be a path; nobody can be asked for the names of registries here."""
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """A file, in what begins as a path."""
+        from dist_tool.spec.reference import is_path
+
+        return super().shell_complete(ctx, param, incomplete) if is_path(incomplete) else []
 
 
-def places(_ctx: Any, _param: Any, incomplete: str) -> list[CompletionItem]:
-    """A file, in what begins as a path; nobody can be asked for the names of registries here."""
-    from dist_tool.spec.reference import is_path
-
-    return _item(incomplete, "file") if is_path(incomplete) else []
-
-
-def _item(incomplete: str, kind: str) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type=kind)]
+FILE, DIR, PLACE = _OnDisk("file"), _OnDisk("dir"), _Place("file")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from dist_tool.cli._completion import directories, files
+from dist_tool.cli._completion import DIR, FILE
 from dist_tool.cli._options import gathered
 from dist_tool.errors import InvalidArgument
 
@@ -58,13 +58,7 @@ def delivery_options(function: Any) -> Any:
 
 
 _DELIVERY = (
-    click.option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        shell_complete=files,
-        help="Write to FILE, which appears when verified; - is standard output.",
-    ),
+    click.option("-o", "--output", type=FILE, help="Write to FILE, which appears when verified; - is standard output."),
     click.option(
         "--verify",
         type=click.Choice(["stream", "before"]),
@@ -75,10 +69,5 @@ _DELIVERY = (
     click.option("-0", "--null", is_flag=True, help="With --stdin: lines end with NUL."),
     click.option("-j", "--jobs", type=click.IntRange(1, 64), default=4, help="With --stdin: objects at once (4)."),
     click.option("--frame", is_flag=True, help="With --stdin: DIGEST TYPE SIZE in a line before each object."),
-    click.option(
-        "--into",
-        metavar="DIR",
-        shell_complete=directories,
-        help="With --stdin: one file a digest in DIR; prints the paths.",
-    ),
+    click.option("--into", type=DIR, help="With --stdin: one file a digest in DIR; prints the paths."),
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from dist_tool.cli._completion import files
+from dist_tool.cli._completion import FILE
 from dist_tool.errors import DistError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
@@ -157,12 +157,7 @@ _COMMON = (
         metavar="DURATION",
         help="Give up after this long (30, 90s, 5m); also DIST_TIMEOUT. Default: no limit.",
     ),
-    click.option(
-        "--config",
-        metavar="FILE",
-        shell_complete=files,
-        help="Read this file instead of the user's configuration; also DIST_CONFIG.",
-    ),
+    click.option("--config", type=FILE, help="Read this file instead of the user's configuration; also DIST_CONFIG."),
     click.option(
         "--error-format",
         type=click.Choice(["text", "json"]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import directories
+from dist_tool.cli._completion import DIR
 from dist_tool.cli._layer_options import apply_options
 from dist_tool.cli._options import Common, common_options
 from dist_tool.errors import LocalFailure
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(
     "apply", epilog="Example: dist fetch docker.io/library/redis sha256:a027… type:layer | dist apply ./rootfs"
 )
-@click.argument("directory", shell_complete=directories)
+@click.argument("directory", type=DIR)
 @click.option(
     "--diff-id", metavar="DIGEST", help="What the uncompressed layer must be; exit code 5 where it is something else."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import places
+from dist_tool.cli._completion import PLACE
 from dist_tool.cli._image import Wanted, image_options
 from dist_tool.cli._layer_options import limit_options
 from dist_tool.cli._options import Common, common_options
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("cat", epilog="Example: dist cat docker.io/library/redis:7 /etc/os-release")
-@click.argument("reference", shell_complete=places)
+@click.argument("reference", type=PLACE)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @limit_options
 @image_options

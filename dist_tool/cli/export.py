@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import files, places
+from dist_tool.cli._completion import FILE, PLACE
 from dist_tool.cli._image import Wanted, image_options
 from dist_tool.cli._layer_options import limit_options
 from dist_tool.cli._options import Common, common_options
@@ -17,14 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("export", epilog="Example: dist export docker.io/library/redis:7 | tar -tv")
-@click.argument("reference", shell_complete=places)
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    shell_complete=files,
-    help="Write to FILE, which appears only when whole; - is standard output.",
-)
+@click.argument("reference", type=PLACE)
+@click.option("-o", "--output", type=FILE, help="Write to FILE, which appears only when whole; - is standard output.")
 @limit_options
 @image_options
 @common_options

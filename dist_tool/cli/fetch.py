@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import places
+from dist_tool.cli._completion import PLACE
 from dist_tool.cli._delivery import Delivery, delivery_options
 from dist_tool.cli._options import Common, common_options, fetch_options, naming
 from dist_tool.cli._progress import as_progress, choose, progress_option
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     epilog="Example: dist fetch docker.io/library/redis sha256:a027… | jq -r '.layers[].digest' "
     "| xargs -n1 -P10 dist fetch docker.io/library/redis > /dev/null",
 )
-@click.argument("locator", shell_complete=places)
+@click.argument("locator", type=PLACE)
 @click.argument("object_id", metavar="OBJECT", required=False)
 @click.argument("words", metavar="[HINT]...", nargs=-1)
 @delivery_options

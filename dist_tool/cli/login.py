@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import files
+from dist_tool.cli._completion import FILE
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ _LONGEST = 64 << 10  # bytes of a password
 @click.argument("host", default="docker.io")
 @click.option("-u", "--username", metavar="NAME", help="The user name. Default: ask for it on the terminal.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input, instead of asking for it.")
-@click.option(
-    "--file", metavar="FILE", shell_complete=files, help="Write this credentials file instead of the usual one."
-)
+@click.option("--file", type=FILE, help="Write this credentials file instead of the usual one.")
 @common_options
 def command(host: str, username: str | None, password_stdin: bool, file: str | None, common: Common) -> None:
     """Try a user name and a password with a registry, and keep them where docker does.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import click
 
-from dist_tool.cli._completion import files
+from dist_tool.cli._completion import FILE
 from dist_tool.cli._options import Common, common_options
 
 
 @click.command("logout", epilog="Example: dist logout ghcr.io")
 @click.argument("host", default="docker.io")
-@click.option(
-    "--file", metavar="FILE", shell_complete=files, help="Change this credentials file instead of the usual one."
-)
+@click.option("--file", type=FILE, help="Change this credentials file instead of the usual one.")
 @common_options
 def command(host: str, file: str | None, common: Common) -> None:
     """Forget the credentials for a registry, in the file and with its helper.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import files, places
+from dist_tool.cli._completion import FILE, PLACE
 from dist_tool.cli._options import Common, common_options, naming
 from dist_tool.errors import InvalidArgument
 
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("pin", epilog="Example: dist pin --check || dist pin redis:7")
-@click.argument("references", metavar="[REFERENCE]...", nargs=-1, shell_complete=places)
-@click.option(
-    "--file", metavar="FILE", shell_complete=files, help="Write this configuration file instead of the user's own."
-)
+@click.argument("references", metavar="[REFERENCE]...", nargs=-1, type=PLACE)
+@click.option("--file", type=FILE, help="Write this configuration file instead of the user's own.")
 @click.option("--check", is_flag=True, help="Only compare pins with what their tags mean now; 5 where one has moved.")
 @common_options
 def command(references: tuple[str, ...], file: str | None, check: bool, common: Common) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from dist_tool.cli._completion import places
+from dist_tool.cli._completion import PLACE
 from dist_tool.cli._options import Common, common_options, fetch_options, naming
 
 
 @click.command(
     "resolve", epilog="Example: dist fetch docker.io/library/redis $(dist resolve docker.io/library/redis:7)"
 )
-@click.argument("reference", shell_complete=places)
+@click.argument("reference", type=PLACE)
 @click.option(
     "--platform", metavar="OS/ARCH[/VARIANT]", help="The manifest for this platform, where there are several."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dist_tool.cli._completion import directories, files
+from dist_tool.cli._completion import DIR, FILE
 from dist_tool.cli._options import Common
 from dist_tool.errors import InvalidArgument
 
@@ -37,7 +37,7 @@ class Options:
 
 
 @click.command("serve", epilog="Example: dist serve ./img --listen 127.0.0.1:0 --name demo")
-@click.argument("layout", shell_complete=directories)
+@click.argument("layout", type=DIR)
 @click.option(
     "--listen", metavar="HOST:PORT", default="127.0.0.1:5000", help="Default: 127.0.0.1:5000. Port 0 is a free one."
 )
@@ -49,12 +49,11 @@ class Options:
 @click.option("--user", metavar="NAME", default="", help=f"Demand this name, and the password in {PASSWORD_VARIABLE}.")
 @click.option(
     "--tls-cert",
-    metavar="FILE",
-    shell_complete=files,
+    type=FILE,
     default="",
     help="Serve https with this certificate chain (PEM).",
 )
-@click.option("--tls-key", metavar="FILE", shell_complete=files, default="", help="The certificate's key (PEM).")
+@click.option("--tls-key", type=FILE, default="", help="The certificate's key (PEM).")
 @click.option("-q", "--quiet", is_flag=True, help="Errors only on standard error.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for each request on standard error.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import directories, places
+from dist_tool.cli._completion import DIR, PLACE
 from dist_tool.cli._image import Wanted, image_options
 from dist_tool.cli._layer_options import apply_options
 from dist_tool.cli._options import Common, common_options
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("unpack", epilog="Example: dist unpack docker.io/library/redis:7 ./rootfs")
-@click.argument("reference", shell_complete=places)
-@click.argument("directory", shell_complete=directories)
+@click.argument("reference", type=PLACE)
+@click.argument("directory", type=DIR)
 @click.option("--force", is_flag=True, help="Replace what is at DIRECTORY.")
 @click.option("--bundle", is_flag=True, help="Make DIRECTORY an OCI runtime bundle: config.json and rootfs.")
 @apply_options

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from dist_tool.cli._completion import places
+from dist_tool.cli._completion import PLACE
 from dist_tool.cli._options import Common, common_options
 
 
 @click.command("explain", epilog="Example: dist auth explain --json ghcr.io/org/app | jq -r '.[].sources[]'")
-@click.argument("name", metavar="LOCATOR|REFERENCE|HOST", shell_complete=places)
+@click.argument("name", metavar="LOCATOR|REFERENCE|HOST", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list, an object for each registry.")
 @common_options
 def command(name: str, as_json: bool, common: Common) -> None:

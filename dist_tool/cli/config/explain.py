@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import places
+from dist_tool.cli._completion import PLACE
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explain", epilog="Example: dist config explain --json redis:7 | jq -r '.endpoints[].url'")
-@click.argument("reference", metavar="LOCATOR|REFERENCE", shell_complete=places)
+@click.argument("reference", metavar="LOCATOR|REFERENCE", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @common_options
 def command(reference: str, as_json: bool, common: Common) -> None:

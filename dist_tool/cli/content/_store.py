@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dist_tool.cli._completion import directories
+from dist_tool.cli._completion import DIR
 from dist_tool.cli._options import decorated, show_notice
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 _OPTIONS = (
-    click.option(
-        "--root", metavar="DIR", shell_complete=directories, help="Use the store in this directory; also DIST_STORE."
-    ),
+    click.option("--root", type=DIR, help="Use the store in this directory; also DIST_STORE."),
     click.option(
         "--error-format",
         type=click.Choice(["text", "json"]),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import files
+from dist_tool.cli._completion import FILE
 from dist_tool.cli.content._store import store_options
 
 if TYPE_CHECKING:
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 @click.argument("object_id", metavar="DIGEST|NAME")
 @click.option("--offset", default=0, type=click.IntRange(min=0), metavar="BYTES", help="Begin there.")
 @click.option("--size", type=click.IntRange(min=0), metavar="BYTES", help="Write so many at the most.")
-@click.option(
-    "-o",
-    "--output",
-    metavar="FILE",
-    shell_complete=files,
-    help="Write beside FILE and rename; - is standard output outright.",
-)
+@click.option("-o", "--output", type=FILE, help="Write beside FILE and rename; - is standard output outright.")
 @store_options
 def command(store: DiskStore, object_id: str, offset: int, size: int | None, output: str | None) -> None:
     """Write a blob, or a part of it, to standard output. The whole blob is verified either way.
