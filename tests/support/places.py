@@ -95,17 +95,10 @@ def liar(truth: Blob) -> Source:
     return Source(random_bytes("lie", len(truth.data)))
 
 
-class Waits(list[float]):
-    """A `Retry.sleep` that only notes."""
-
-    def __call__(self, seconds: float) -> None:
-        self.append(seconds)
-
-
-def options(attempts: int = 5, waits: Waits | None = None) -> Options:
-    """How to fetch without waiting."""
-    waits = Waits() if waits is None else waits
-    return Options(retry=Retry(attempts=attempts, sleep=waits, random=lambda: 0.0))
+def options(attempts: int = 5, waits: list[float] | None = None) -> Options:
+    """How to fetch without waiting; `waits` notes the seconds."""
+    noted: list[float] = [] if waits is None else waits
+    return Options(retry=Retry(attempts=attempts, sleep=noted.append, random=lambda: 0.0))
 
 
 def mirrored(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.content import Blob, blob, flip, random_bytes
-from support.places import PULL, Files, Source, Waits, liar, mirrored, options
+from support.places import PULL, Files, Source, liar, mirrored, options
 
 from dist_tool.api import Notice
 from dist_tool.errors import (
@@ -117,13 +117,13 @@ class TestRounds:
     """Going elsewhere is no retry; beginning again with the same places is one."""
 
     def test_with_one_attempt_a_place_that_dies_midway_is_left_for_another(self) -> None:
-        waits = Waits()
+        waits: list[float] = []
         dying, sound = Source(SMALL.data, cut_at=AT), Source(SMALL.data)
         assert fetched(mirrored(dying, sound), options(1, waits)) == SMALL.data
         assert (dying.asked, sound.asked, waits) == ([0], [AT], [])
 
     def test_with_one_attempt_each_place_is_asked_once(self) -> None:
-        waits = Waits()
+        waits: list[float] = []
         sources = [Source(SMALL.data, cut_at=AT) for _ in range(3)]
         with pytest.raises(Truncated) as caught:
             fetched(mirrored(*sources), options(1, waits))
@@ -131,7 +131,7 @@ class TestRounds:
         assert len(caught.value.attempts) == 3
 
     def test_with_more_attempts_all_are_asked_again_after_a_wait(self) -> None:
-        waits = Waits()
+        waits: list[float] = []
         sources = [Source(SMALL.data, cut_at=AT) for _ in range(2)]
         with pytest.raises(Truncated):
             fetched(mirrored(*sources), options(3, waits))
@@ -155,7 +155,7 @@ class TestRounds:
         assert mirror.asked == [0, AT]
 
     def test_a_place_that_could_never_be_opened_is_no_reason_for_another_round(self) -> None:
-        waits = Waits()
+        waits: list[float] = []
         sources = [Source(error=Unavailable("refused")) for _ in range(2)]
         with pytest.raises(Unavailable):
             fetched(mirrored(*sources), options(5, waits))
