@@ -139,10 +139,9 @@ def _checked(text: str, what: str) -> str:
         raise InvalidArgument(f"the {what} is empty")
     if len(text) > _LONGEST_TEXT:
         raise InvalidArgument(f"the {what} {text[:80]!r}… has {len(text)} characters, {_LONGEST_TEXT} is the most")
-    if any("\ud800" <= character <= "\udfff" for character in text):  # so Python has what is none
-        raise InvalidArgument(f"the {what} {text[:80]!r} is not UTF-8")
     if not text.isprintable():
-        raise InvalidArgument(f"the {what} {text[:80]!r} has control characters")
+        is_utf8 = not any("\ud800" <= character <= "\udfff" for character in text)  # so Python has what is none
+        raise InvalidArgument(f"the {what} {text[:80]!r} {'has control characters' if is_utf8 else 'is not UTF-8'}")
     return text
 
 

@@ -18,7 +18,7 @@ from dist_tool.transport.ranges import extent
 from dist_tool.transport.session import Reply
 
 Ask = Callable[[Mapping[str, str], Container[int]], Reply]
-AskBy = Callable[[str, Mapping[str, str], Container[int]], Reply]
+AskFor = Callable[[str, str, Mapping[str, str], Container[int]], Reply]
 
 
 class Wanted(NamedTuple):
@@ -34,17 +34,17 @@ class Wanted(NamedTuple):
     validator: str = ""
 
 
-def looked_at(ask: AskBy, headers: Mapping[str, str]) -> Reply:
+def looked_at(ask: AskFor, path: str, headers: Mapping[str, str]) -> Reply:
     """The head of an object's answer, closed: by HEAD, or by GET where that may work or tells why it does not.
 
-    `ask` sends a request with the given method and headers and accepts the given statuses.
+    `ask` sends a request with the given method, path and headers and accepts the given statuses.
     """
     try:
-        reply = ask("HEAD", headers, (200,))
+        reply = ask("HEAD", path, headers, (200,))
     except DistError as error:
         if not tells_more_by_get(error):
             raise
-        reply = ask("GET", headers, (200,))
+        reply = ask("GET", path, headers, (200,))
     reply.close()
     return reply
 

@@ -50,8 +50,7 @@ class PathRemote:
         return Descriptor(digest, size, hints.media_type() or OCTET_STREAM)
 
     def _size(self, path: str) -> int | None:
-        reply = looked_at(lambda method, headers, ok: self._door.ask(method, path, headers, ok), _HEADERS)
-        return content_length(reply.headers)
+        return content_length(looked_at(self._door.ask, path, _HEADERS).headers)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The bytes of a digest from `offset`, or from 0 where the server knows no ranges."""

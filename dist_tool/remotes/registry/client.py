@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -77,16 +77,13 @@ class RegistryRemote:
         failure: NotFound | None = None
         for part in ("manifests", "blobs") if manifest_first else ("blobs", "manifests"):
             try:
-                reply = self._look_at(f"{part}/{desc.digest}", self._headers(part, desc))
+                reply = looked_at(self._endpoint.ask, f"{part}/{desc.digest}", self._headers(part, desc))
             except NotFound as error:
                 failure = failure or error
                 continue
             media_type = mediatypes.essence(reply.headers.get("Content-Type", "")) or desc.media_type
             return replace(desc, size=content_length(reply.headers), media_type=media_type)
         raise self._nowhere(failure)
-
-    def _look_at(self, path: str, headers: Mapping[str, str]) -> Reply:
-        return looked_at(lambda method, headers, ok: self._endpoint.ask(method, path, headers, ok), headers)
 
     def _headers(self, place: str, desc: Descriptor) -> dict[str, str]:
         if place != "manifests":
