@@ -8,25 +8,17 @@ isinstance. Raw bytes never reach a user: `transfer.fetch` verifies what it read
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 
 if TYPE_CHECKING:
     from dist_tool.errors import DistError
-    from dist_tool.stream import Body
+    from dist_tool.stream.body import Body
 
 _T = TypeVar("_T")
-
-
-class Notice(NamedTuple):
-    """Something worth telling a person while work goes on. `level`: `warning`, `info` or `debug`."""
-
-    level: str
-    text: str
 
 
 class Cut(NamedTuple):
@@ -34,34 +26,6 @@ class Cut(NamedTuple):
 
     offset: int
     validator: str
-
-
-Report = Callable[[Notice], None]
-
-
-def unheard(notice: Notice) -> None:
-    """The `Report` of whoever does not listen."""
-
-
-class Event(NamedTuple):
-    """Progress of one object: `offset` of `total` bytes (None: not known).
-
-    `resumed` counts bytes that were there before this run, so that rates stay true.
-    `state`: `started`, `moving`, `waiting`, `done`, `exists` or `failed`.
-    """
-
-    ref: str
-    offset: int
-    total: int | None
-    state: str
-    resumed: int = 0
-
-
-Progress = Callable[[Event], None]
-
-
-def unseen(event: Event) -> None:
-    """The `Progress` of whoever does not watch."""
 
 
 @runtime_checkable
@@ -252,11 +216,3 @@ class Store(Fetcher, Ingester, Protocol):
 
     def abort(self, ref: str) -> None:
         """Drop a write and what it wrote. Raises NotFound; Locked while it is being written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listeners:
-    """Who hears of notices and progress."""
-
-    report: Report = field(default=unheard)
-    progress: Progress = field(default=unseen)

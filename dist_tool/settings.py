@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from dist_tool.api import Report, unheard
 from dist_tool.errors import InvalidArgument, PolicyRefused
-from dist_tool.retry import Retry
-from dist_tool.spec.digest import VERIFIABLE, Digest
-from dist_tool.spec.reference import Locator, ObjectName, Reference, is_path, parse_locator, parse_reference
+from dist_tool.names.reference import Locator, ObjectName, Reference, is_path, parse_locator, parse_reference
+from dist_tool.oci.digest import VERIFIABLE, Digest
+from dist_tool.run import Report, unheard
+from dist_tool.stream.retry import Retry
 
 _DEFAULT_KIND = "registry"
 # Kinds that have a place of their own where no location is given.
@@ -238,7 +238,7 @@ class Pin(NamedTuple):
     where: str = ""
 
 
-class Others(Protocol):
+class ForeignConfig(Protocol):
     """What other programs' configuration says (behaviours D1-D12). Read when first asked."""
 
     def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
@@ -254,7 +254,7 @@ class Others(Protocol):
         """The full name that a short one stands for, "" for none."""
 
 
-class Nobody:
+class NoForeignConfig:
     """No other configuration at all."""
 
     def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:  # noqa: ARG002
@@ -295,7 +295,7 @@ class Settings:
     store_path: str = ""
     policy: Policy = field(default_factory=Policy)
     pins: Mapping[str, Pin] = field(default_factory=dict)
-    others: Others = field(default_factory=Nobody, repr=False, compare=False)
+    others: ForeignConfig = field(default_factory=NoForeignConfig, repr=False, compare=False)
 
     def at_home(self, path: str) -> str:
         """A path, its `~` being the environment's home directory."""

@@ -14,7 +14,7 @@ import click
 
 from dist_tool import __version__
 from dist_tool.cli._errors import write_error
-from dist_tool.cli._output import ReaderLeft, TextOutput, close_stdout, remove_unfinished
+from dist_tool.cli._output import ReaderClosed, TextOutput, close_stdout, remove_unfinished
 from dist_tool.errors import DistError, InvalidArgument, LocalFailure
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _ends_of_life() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise _EndedBy(signal.SIGINT) from None
-    except ReaderLeft:
+    except ReaderClosed:
         raise _EndedBy(signal.SIGPIPE) from None
     except OSError as error:
         raise _unforeseen(error) from error
@@ -203,7 +203,7 @@ def _run(args: list[str]) -> int:
         return _fail(args, _as_usage_error(error), debug=False)
     except DistError as error:
         return _fail(args, error, debug="--debug" in args)
-    except ReaderLeft:
+    except ReaderClosed:
         raise
     except Exception as error:
         if "--debug" in args:

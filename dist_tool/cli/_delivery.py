@@ -12,7 +12,7 @@ from dist_tool.cli._options import gathered
 from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from dist_tool.stream import Sink
+    from dist_tool.stream.pump import Sink
 
 
 class Delivery(NamedTuple):

@@ -42,6 +42,6 @@ class Failures:
 
     def exit_code(self) -> int:
         """0 without failures, the code that all of them share, else 1."""
-        from dist_tool.transfer.many import shared_exit_code
+        from dist_tool.transfer.batch import shared_exit_code
 
         return shared_exit_code(self._by_code.values())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.spec.reference import Hints, Locator, Reference, parse_object
-from dist_tool.transfer.fetch import Options, fetch_known, fetch_to, identify
+from dist_tool.names.reference import Hints, Locator, Reference, parse_object
+from dist_tool.transfer.fetch import FetchOptions, fetch_known, fetch_to, identify
 
 if TYPE_CHECKING:
     from dist_tool.api import Remote
-    from dist_tool.spec.descriptor import Descriptor
+    from dist_tool.oci.descriptor import Descriptor
     from dist_tool.store.disk import DiskStore
-    from dist_tool.stream import Sink
+    from dist_tool.stream.pump import Sink
 
 
 class Fetching(NamedTuple):
@@ -20,7 +20,7 @@ class Fetching(NamedTuple):
 
     locator: Locator
     remote: Remote
-    options: Options
+    options: FetchOptions
     store: DiskStore | None = None
 
     def fetch(self, object_id: str, hints: Hints, sink: Sink) -> Descriptor:
@@ -36,7 +36,7 @@ class Fetching(NamedTuple):
         """
         if self.store is None:
             return identify(self.remote, object_id, hints)
-        from dist_tool.transfer.keep import find, keep
+        from dist_tool.transfer.cache import find, keep
 
         desc = find(self.remote, self.store, object_id, hints)
         name = self._name(object_id)
@@ -49,7 +49,7 @@ class Fetching(NamedTuple):
         """Write a known object to `sink`."""
         if self.store is None:
             return fetch_known(self.remote, desc, sink, hints, self.options)
-        from dist_tool.transfer.keep import Known, fetch_kept
+        from dist_tool.transfer.cache import Known, fetch_kept
 
         return fetch_kept(self.remote, self.store, Known(desc, hints), sink, self.options)
 

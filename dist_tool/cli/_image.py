@@ -13,22 +13,22 @@ from dist_tool.cli._options import Common, counted, fetch_options, gathered, nam
 from dist_tool.cli._progress import as_progress, choose, progress_option
 
 if TYPE_CHECKING:
-    from dist_tool.transfer.image import Image
-    from dist_tool.transfer.layer_source import LayerSource
+    from dist_tool.images.image import Image
+    from dist_tool.images.layer_fetcher import LayerFetcher
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Opened(NamedTuple):
+class OpenedImage(NamedTuple):
     """An image, where its layers come from, and whether they are near already."""
 
     image: Image
-    source: LayerSource
+    source: LayerFetcher
     local: bool
     stored: bool
 
 
-class Wanted(NamedTuple):
+class ImageOptions(NamedTuple):
     """What `image_options` say."""
 
     platform: str | None
@@ -36,13 +36,13 @@ class Wanted(NamedTuple):
     progress: str
 
     @contextmanager
-    def open(self, reference: str, common: Common) -> Iterator[Opened]:
+    def open(self, reference: str, common: Common) -> Iterator[OpenedImage]:
         """Find the image of a reference; errors inside come out naming it."""
-        from dist_tool.api import Notice
-        from dist_tool.spec.platform import Platform, default_platform
+        from dist_tool.images.image import open_image
+        from dist_tool.images.layer_fetcher import LayerFetcher, is_local
+        from dist_tool.oci.platform import Platform, default_platform
+        from dist_tool.run import Notice
         from dist_tool.transfer.fetch import open_remote
-        from dist_tool.transfer.image import open_image
-        from dist_tool.transfer.layer_source import LayerSource, is_local
 
         platform = Platform.parse(self.platform) if self.platform else default_platform()
         settings = common.settings(store=self.store)
@@ -56,7 +56,7 @@ class Wanted(NamedTuple):
             ):
                 options = fetch_options(settings, parsed.locator, common)._replace(progress=as_progress(display))
                 if store is not None:
-                    from dist_tool.transfer.kept_remote import KeptRemote
+                    from dist_tool.transfer.cached_remote import KeptRemote
 
                     remote = KeptRemote(remote, store, options)
                 image = open_image(remote, parsed.object_id, platform, options)
@@ -64,8 +64,8 @@ class Wanted(NamedTuple):
                     f"{reference}: {image.desc.digest}, {image.config.platform}, {counted(len(image.layers), 'layer')}"
                 )
                 common.report(Notice("debug", text))
-                source = LayerSource(remote, options)
-                yield Opened(image, source, is_local(parsed.locator) and not source.may_retract, store is not None)
+                source = LayerFetcher(remote, options)
+                yield OpenedImage(image, source, is_local(parsed.locator) and not source.may_retract, store is not None)
         finally:
             if display is not None:
                 display.close()
@@ -73,7 +73,7 @@ class Wanted(NamedTuple):
 
 def image_options(function: _F) -> _F:
     """--platform, --store and --progress; the command gets `wanted`."""
-    return gathered(function, "wanted", Wanted, _OPTIONS)
+    return gathered(function, "wanted", ImageOptions, _OPTIONS)
 
 
 _OPTIONS = (

@@ -11,8 +11,8 @@ from dist_tool.cli._options import decorated, value_of
 from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from dist_tool.layers.limits import Limits
     from dist_tool.layers.options import ApplyOptions
+    from dist_tool.tar.limits import Limits
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _LIMITS = ("max_size", "max_entries", "max_depth", "max_ratio", "max_window")
@@ -41,7 +41,7 @@ def apply_options(function: _F) -> _F:
 
 def _limits(given: dict[str, Any]) -> Limits:
     from dist_tool.config import parse_bytes
-    from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
+    from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 
     def size(name: str, default: int) -> int:
         parsed = value_of(f"--{name.replace('_', '-')}", parse_bytes, given[name])

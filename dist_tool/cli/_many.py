@@ -11,12 +11,13 @@ from dist_tool.cli._failures import Failures
 from dist_tool.cli._input import stdin_lines
 from dist_tool.cli._output import file_sink, write_stdout
 from dist_tool.errors import DistError, LocalFailure
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.reference import Hints
-from dist_tool.stream import Body, Sink, pump
-from dist_tool.transfer.many import Line, Outcome, in_order
-from dist_tool.transfer.spool import Spool
-from dist_tool.verifier import Verifier
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.stream.body import Body
+from dist_tool.stream.pump import Sink, pump
+from dist_tool.stream.spool import Spool
+from dist_tool.stream.verify import Verifier
+from dist_tool.transfer.batch import Line, Outcome, in_order
 
 if TYPE_CHECKING:
     from dist_tool.cli._delivery import Delivery
@@ -36,11 +37,11 @@ def fetch_lines(fetching: Fetching, delivery: Delivery) -> int:
     failures = Failures()
     try:
         with ExitStack() as stack:
-            target: Concatenate | IntoDirectory
+            target: ConcatenatedOutput | DirectoryOutput
             if delivery.into is not None:
-                target = IntoDirectory(unheld(fetching), delivery.into)
+                target = DirectoryOutput(unheld(fetching), delivery.into)
             else:
-                target = Concatenate(unheld(fetching), delivery.open(stack), framed=delivery.frame)
+                target = ConcatenatedOutput(unheld(fetching), delivery.open(stack), framed=delivery.frame)
             work: Callable[[Line], Any] = target.work
             for outcome in in_order(read_lines(b"\0" if delivery.null else b"\n"), work, delivery.jobs):
                 target.deliver(outcome)
@@ -94,7 +95,7 @@ def spooled(fetching: Fetching, object_id: str, hints: Hints) -> Spooled:
         raise
 
 
-class Concatenate:
+class ConcatenatedOutput:
     """The objects' bytes, one after the other; with `framed`, each behind a line DIGEST TYPE SIZE.
 
     Every object is verified before its first byte, whatever its size.
@@ -126,7 +127,7 @@ class Concatenate:
             self._sink(memoryview(text.encode("utf-8", "backslashreplace")))
 
 
-class IntoDirectory:
+class DirectoryOutput:
     """One file a digest in a directory, named ALGORITHM-ENCODED; prints its path when it is there."""
 
     def __init__(self, fetching: Fetching, directory: str) -> None:

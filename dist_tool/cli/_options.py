@@ -15,11 +15,11 @@ from dist_tool.cli._completion import FILE
 from dist_tool.errors import DistError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
-    from dist_tool.api import Notice
+    from dist_tool.names.reference import Locator
+    from dist_tool.run import Notice
     from dist_tool.settings import Settings
-    from dist_tool.spec.reference import Locator
     from dist_tool.store.disk import DiskStore
-    from dist_tool.transfer.fetch import Options
+    from dist_tool.transfer.fetch import FetchOptions
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -111,15 +111,15 @@ def naming(typed: str, locator: Locator, object_id: str = "") -> Iterator[None]:
         raise
 
 
-def fetch_options(settings: Settings, locator: Locator, common: Common) -> Options:
+def fetch_options(settings: Settings, locator: Locator, common: Common) -> FetchOptions:
     """How to fetch from a locator under these settings."""
-    from dist_tool.retry import Retry
-    from dist_tool.transfer.fetch import Options
+    from dist_tool.stream.retry import Retry
+    from dist_tool.transfer.fetch import FetchOptions
 
     remote = settings.remote_for(locator)
     retry = replace(remote.retry if remote else Retry(), deadline=settings.deadline)
     limit = min((size for size in (settings.max_size, settings.policy.max_size) if size), default=None)
-    return Options(retry, limit, common.report)
+    return FetchOptions(retry, limit, common.report)
 
 
 def common_options(function: _F) -> _F:

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 from dist_tool.errors import InvalidArgument, LocalFailure
 
 if TYPE_CHECKING:
-    from dist_tool.stream import Sink
+    from dist_tool.stream.pump import Sink
 
 _STDOUT = 1
 # Temporary files of this process: a worker cannot take its own away when the process is ended by a signal.
 _unfinished: set[str] = set()
 
 
-class ReaderLeft(Exception):
+class ReaderClosed(Exception):
     """Whoever read standard output has left. Another pipe that breaks is a failure like any other."""
 
 
 def write_stdout(data: memoryview | bytes) -> None:
     """Write all of `data`, unbuffered.
 
-    Raises ReaderLeft when nobody reads, LocalFailure for any other failure (a full disk is an
+    Raises ReaderClosed when nobody reads, LocalFailure for any other failure (a full disk is an
     error, not a short success).
     """
     view = memoryview(data)
@@ -43,7 +43,7 @@ def write_stdout(data: memoryview | bytes) -> None:
 
 def _output_failure(error: OSError) -> Exception:
     if isinstance(error, BrokenPipeError):
-        return ReaderLeft()
+        return ReaderClosed()
     return LocalFailure(f"standard output: {error.strerror or error}")
 
 

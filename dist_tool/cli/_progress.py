@@ -15,7 +15,7 @@ from dist_tool.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dist_tool.api import Event, Progress
+    from dist_tool.run import Event, Progress
 
 _BARS_AFTER_S = 0.5  # nothing is drawn, and rich not loaded, for what is done sooner
 _PLAIN_EVERY_S = 5.0
@@ -190,6 +190,6 @@ def choose(mode: str, environ: Mapping[str, str], *, quiet: bool) -> Plain | Jso
 
 def as_progress(display: Plain | Json | Bars | None) -> Progress:
     """A display as the library wants it."""
-    from dist_tool.api import unseen
+    from dist_tool.run import unseen
 
     return display or unseen

@@ -36,8 +36,8 @@ def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions]
     """
     from dist_tool.cli._input import read_stdin
     from dist_tool.cli._output import print_line
-    from dist_tool.layers.apply import apply_layer
-    from dist_tool.spec.digest import Digest
+    from dist_tool.layers.changeset import apply_layer
+    from dist_tool.oci.digest import Digest
 
     expected = Digest.parse(diff_id) if diff_id is not None else None
     options = how()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dist_tool.cli._completion import PLACE
-from dist_tool.cli._image import Wanted, image_options
+from dist_tool.cli._image import ImageOptions, image_options
 from dist_tool.cli._layer_options import limit_options
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
-    from dist_tool.layers.limits import Limits
+    from dist_tool.tar.limits import Limits
 
 
 @click.command("cat", epilog="Example: dist cat docker.io/library/redis:7 /etc/os-release")
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @image_options
 @common_options
 def command(
-    reference: str, paths: tuple[str, ...], limits: Callable[[], Limits], wanted: Wanted, common: Common
+    reference: str, paths: tuple[str, ...], limits: Callable[[], Limits], wanted: ImageOptions, common: Common
 ) -> None:
     """Write files out of an image to standard output, one after the other.
 
@@ -32,7 +32,7 @@ def command(
     inside the image.
     """
     from dist_tool.cli._output import stdout_sink
-    from dist_tool.transfer.cat import cat
+    from dist_tool.images.cat import cat
 
     chosen = limits()
     with wanted.open(reference, common) as opened:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dist_tool.cli._completion import FILE, PLACE
-from dist_tool.cli._image import Wanted, image_options
+from dist_tool.cli._image import ImageOptions, image_options
 from dist_tool.cli._layer_options import limit_options
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
-    from dist_tool.layers.limits import Limits
+    from dist_tool.tar.limits import Limits
 
 
 @click.command("export", epilog="Example: dist export docker.io/library/redis:7 | tar -tv")
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @limit_options
 @image_options
 @common_options
-def command(reference: str, output: str | None, limits: Callable[[], Limits], wanted: Wanted, common: Common) -> None:
+def command(
+    reference: str, output: str | None, limits: Callable[[], Limits], wanted: ImageOptions, common: Common
+) -> None:
     """Write an image's file system to standard output as one tar.
 
     Whiteouts are applied, nothing is unpacked, and no rights are needed. Nothing is written
@@ -30,7 +32,7 @@ def command(reference: str, output: str | None, limits: Callable[[], Limits], wa
     """
     from dist_tool.cli._output import file_sink, stdout_sink
     from dist_tool.errors import InvalidArgument
-    from dist_tool.transfer.export import export
+    from dist_tool.images.export import export
 
     if output == "":
         raise InvalidArgument("--output: the name is empty")

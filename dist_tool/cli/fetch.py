@@ -15,7 +15,7 @@ from dist_tool.cli._progress import as_progress, choose, progress_option
 
 if TYPE_CHECKING:
     from dist_tool.cli._fetching import Fetching
-    from dist_tool.spec.reference import Hints
+    from dist_tool.names.reference import Hints
 
 
 @click.command(
@@ -55,7 +55,7 @@ def command(
     unverified is written at all. The exit code is the verdict.
     """
     from dist_tool.cli._fetching import Fetching
-    from dist_tool.spec.reference import parse_hints
+    from dist_tool.names.reference import parse_hints
     from dist_tool.transfer.fetch import open_remote
 
     hints = parse_hints(words)
@@ -79,7 +79,7 @@ def command(
 
 
 def _fetch_one(fetching: Fetching, object_id: str, hints: Hints, delivery: Delivery) -> None:
-    from dist_tool.api import Notice
+    from dist_tool.run import Notice
 
     with ExitStack() as stack:
         sink = delivery.open(stack)

@@ -11,7 +11,7 @@ from dist_tool.cli._completion import FILE
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
-    from dist_tool.transport.auth_file import Credentials
+    from dist_tool.auth.credential_file import Credentials
 
 _LONGEST = 64 << 10  # bytes of a password
 
@@ -29,9 +29,9 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
     helper that docker's configuration names for the host gets the password; without one it lies
     in the file, encoded, and readable to you alone. A password is never an argument.
     """
-    from dist_tool.api import Notice
-    from dist_tool.spec.reference import parse_host
-    from dist_tool.transfer.login import login
+    from dist_tool.admin.login import login
+    from dist_tool.names.reference import parse_host
+    from dist_tool.run import Notice
 
     name = parse_host(host)
     settings = common.settings()
@@ -51,9 +51,9 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
 
 
 def _credentials(host: str, username: str | None, password_stdin: bool) -> Credentials:
+    from dist_tool.auth.credential_file import Credentials
     from dist_tool.cli._input import input_failures
     from dist_tool.errors import InvalidArgument
-    from dist_tool.transport.auth_file import Credentials
 
     if password_stdin:
         if not username:

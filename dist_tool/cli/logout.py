@@ -17,9 +17,9 @@ def command(host: str, file: str | None, common: Common) -> None:
 
     HOST is docker.io where none is given. That there are none is no failure.
     """
-    from dist_tool.api import Notice
-    from dist_tool.spec.reference import parse_host
-    from dist_tool.transfer.login import logout
+    from dist_tool.admin.login import logout
+    from dist_tool.names.reference import parse_host
+    from dist_tool.run import Notice
 
     name = parse_host(host)
     kept, still = logout(name, common.settings(), file=file or "")

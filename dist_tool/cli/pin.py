@@ -12,8 +12,8 @@ from dist_tool.cli._options import Common, common_options, naming
 from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from dist_tool.admin.pins import Pinned
     from dist_tool.settings import Settings
-    from dist_tool.transfer.pins import Pinned
 
 
 @click.command("pin", epilog="Example: dist pin --check || dist pin redis:7")
@@ -47,7 +47,7 @@ def _user_file(common: Common) -> str:
 
 
 def _looked_up(text: str, settings: Settings, common: Common) -> Pinned:
-    from dist_tool.transfer.pins import look_up
+    from dist_tool.admin.pins import look_up
 
     reference = settings.reference(text)
     with naming(text, reference.locator, reference.object_id):
@@ -55,9 +55,9 @@ def _looked_up(text: str, settings: Settings, common: Common) -> Pinned:
 
 
 def _pin(found: Pinned, file: str, common: Common) -> None:
-    from dist_tool.api import Notice
     from dist_tool.cli._output import print_line
     from dist_tool.config.pinning import write_pin
+    from dist_tool.run import Notice
 
     write_pin(file, found.name, found.now, os.environ)
     print_line(f"{found.name} {found.now}")

@@ -24,10 +24,10 @@ def command(reference: str, platform: str | None, as_json: bool, common: Common)
     where the registry allows it.
     """
     from dist_tool.cli._output import print_line
-    from dist_tool.spec.platform import Platform
-    from dist_tool.spec.reference import Hints
+    from dist_tool.images.select import resolve_platform
+    from dist_tool.names.reference import Hints
+    from dist_tool.oci.platform import Platform
     from dist_tool.transfer.fetch import open_remote, resolve
-    from dist_tool.transfer.select import resolve_platform
 
     wanted = Platform.parse(platform) if platform else None
     settings = common.settings()

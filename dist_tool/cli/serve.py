@@ -15,15 +15,15 @@ from dist_tool.errors import InvalidArgument
 if TYPE_CHECKING:
     from types import FrameType
 
-    from dist_tool.api import Report
-    from dist_tool.service.registry import RegistryServer
-    from dist_tool.service.registry.settings import Observe
+    from dist_tool.run import Report
+    from dist_tool.service.http import RegistryServer
+    from dist_tool.service.http.settings import Observe
 
 PASSWORD_VARIABLE = "DIST_SERVE_PASSWORD"  # noqa: S105 - the variable's name
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ServeOptions:
     """The options as typed."""
 
     layout: str
@@ -70,11 +70,11 @@ def command(quiet: bool, verbose: bool, **options: Any) -> None:
     """
     for name in ("debug", "error_format"):
         options.pop(name)  # main looks at them: they matter when nothing else worked
-    _serve(Options(**options), Common(quiet, verbose, None, None).report)
+    _serve(ServeOptions(**options), Common(quiet, verbose, None, None).report)
 
 
-def _serve(options: Options, report: Report) -> None:
-    from dist_tool.service.registry import RegistryServer
+def _serve(options: ServeOptions, report: Report) -> None:
+    from dist_tool.service.http import RegistryServer
 
     host, port = parse_listen(options.listen)
     if bool(options.tls_cert) != bool(options.tls_key):
@@ -158,13 +158,13 @@ def _pass_on(received: list[int]) -> None:
 
 
 def _observer(report: Report) -> Observe:
-    from dist_tool.api import Notice
+    from dist_tool.run import Notice
 
     return lambda entry: report(Notice("debug", f"{entry.method or '-'} {entry.path or '-'} {entry.status}"))
 
 
 def _warn_of_exposure(server: RegistryServer, report: Report) -> None:
-    from dist_tool.api import Notice
+    from dist_tool.run import Notice
 
     if server.is_local:
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dist_tool.cli._completion import DIR, PLACE
-from dist_tool.cli._image import Wanted, image_options
+from dist_tool.cli._image import ImageOptions, image_options
 from dist_tool.cli._layer_options import apply_options
 from dist_tool.cli._options import Common, common_options
 
@@ -30,7 +30,7 @@ def command(
     force: bool,
     bundle: bool,
     how: Callable[[], ApplyOptions],
-    wanted: Wanted,
+    wanted: ImageOptions,
     common: Common,
 ) -> None:
     """Unpack an image's layers to a directory; print their chain ID.
@@ -39,8 +39,8 @@ def command(
     or empty. It appears when every digest and diff ID was right, and not at all otherwise.
     """
     from dist_tool.cli._output import print_line
-    from dist_tool.transfer.layer_source import AHEAD
-    from dist_tool.transfer.unpack import UnpackOptions, unpack
+    from dist_tool.images.layer_fetcher import AHEAD
+    from dist_tool.images.unpack import UnpackOptions, unpack
 
     applying = how()
     with wanted.open(reference, common) as opened:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dist_tool.config.options import Fetch, from_environ, imports_from_environ
-from dist_tool.config.others import OtherFiles
+from dist_tool.config.foreign.sources import ForeignFiles
+from dist_tool.config.options import FetchDefaults, from_environ, imports_from_environ
 from dist_tool.config.quantity import parse_age, parse_bytes, parse_duration
 from dist_tool.config.reading import read_file
 from dist_tool.errors import InvalidArgument
@@ -43,7 +43,7 @@ def load(
     FILE:LINE or with the name of the variable.
     """
     contents = [_contents(name, data, environ) for name, data in _files(environ, file)]
-    fetch = Fetch(timeout_s, max_size, lenient, store=store).over(from_environ(environ))
+    fetch = FetchDefaults(timeout_s, max_size, lenient, store=store).over(from_environ(environ))
     remotes: dict[str, RemoteSettings] = {}
     pins: dict[str, Pin] = {}
     for weightier in contents:
@@ -79,11 +79,11 @@ def _policy(contents: Sequence[Contents]) -> Policy:
     return total
 
 
-def _others(contents: Sequence[Contents], environ: Mapping[str, str]) -> OtherFiles:
+def _others(contents: Sequence[Contents], environ: Mapping[str, str]) -> ForeignFiles:
     imports = imports_from_environ(environ)
     if imports is None:
         imports = _last(contents, "imports")
-    return OtherFiles(environ, imports, environ.get("DIST_HOSTS_DIR") or _last(contents, "hosts_dir") or "")
+    return ForeignFiles(environ, imports, environ.get("DIST_HOSTS_DIR") or _last(contents, "hosts_dir") or "")
 
 
 def _last(contents: Sequence[Contents], name: str) -> Any:

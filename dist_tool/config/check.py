@@ -43,8 +43,8 @@ def check(environ: Mapping[str, str], file: str | None = None) -> Iterator[Check
 
 
 def _others(settings: Settings, environ: Mapping[str, str]) -> Iterator[Checked]:
-    from dist_tool.config.hosts_toml import read_hosts
-    from dist_tool.config.registries_conf import read_document
+    from dist_tool.config.foreign.hosts_toml import read_hosts
+    from dist_tool.config.foreign.registries_conf import read_document
 
     files: Iterator[str] = getattr(settings.others, "files", lambda: iter(()))()
     for name in files:

@@ -19,7 +19,7 @@ _TYPES = {str: "a string", bool: "a boolean", int: "an integer", float: "a numbe
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DocumentSource:
     """Where a document came from, and the environment that its `${NAME}` refer to.
 
     `faults` gathers everything that was found wrong; the first of them is raised.
@@ -42,7 +42,7 @@ class Source:
 class Value:
     """Something in a document: the whole, a table, a list or a scalar. `raw` is as tomllib gave it."""
 
-    source: Source
+    source: DocumentSource
     path: Path
     raw: Any
 
@@ -118,7 +118,7 @@ def parse_document(file: str, data: bytes, environ: Mapping[str, str]) -> Value:
         raise InvalidArgument(f"{file}: not valid TOML: a number has too many digits") from error
     except RecursionError as error:
         raise InvalidArgument(f"{file}: nested too deeply") from error
-    return Value(Source(file, lines, environ), (), raw)
+    return Value(DocumentSource(file, lines, environ), (), raw)
 
 
 def _syntax_error(file: str, text: str, message: str) -> InvalidArgument:

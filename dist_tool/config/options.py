@@ -17,7 +17,7 @@ IMPORTS = ("hosts.toml", "registries.conf", "certs.d")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-class Fetch(NamedTuple):
+class FetchDefaults(NamedTuple):
     """What one of them says; None where it says nothing. A timeout or size of 0 lifts a lesser one's limit."""
 
     timeout_s: float | None = None
@@ -26,16 +26,16 @@ class Fetch(NamedTuple):
     token_cache: bool | None = None
     store: bool | None = None
 
-    def over(self, lesser: Fetch) -> Fetch:
+    def over(self, lesser: FetchDefaults) -> FetchDefaults:
         """This, and what `lesser` says where this says nothing."""
         said = {name: value for name, value in self._asdict().items() if value is not None}
         return lesser._replace(**said)
 
 
-def from_environ(environ: Mapping[str, str]) -> Fetch:
+def from_environ(environ: Mapping[str, str]) -> FetchDefaults:
     """What the environment says; an empty variable says nothing. Raises InvalidArgument naming the variable."""
     timeout_s = next((_seconds(environ, name) for name in _TIMEOUT_VARIABLES if environ.get(name)), None)
-    return Fetch(timeout_s=timeout_s, token_cache=_token_cache(environ.get(_NO_TOKEN_CACHE, "")))
+    return FetchDefaults(timeout_s=timeout_s, token_cache=_token_cache(environ.get(_NO_TOKEN_CACHE, "")))
 
 
 def _seconds(environ: Mapping[str, str], name: str) -> float:

@@ -10,8 +10,8 @@ from dist_tool.config.document import Value, parse_document
 from dist_tool.config.tables import DOCUMENT
 from dist_tool.config.values import pinned_name
 from dist_tool.errors import InvalidArgument
-from dist_tool.rewriting import rewrite
-from dist_tool.spec.digest import Digest
+from dist_tool.files import replace_file
+from dist_tool.oci.digest import Digest
 
 
 def write_pin(file: str, name: str, digest: Digest, environ: Mapping[str, str]) -> None:
@@ -20,7 +20,7 @@ def write_pin(file: str, name: str, digest: Digest, environ: Mapping[str, str]) 
     Raises InvalidArgument where the file is broken or the entry can only be written by hand,
     LocalFailure where it cannot be written; the file is untouched then.
     """
-    rewrite(file, partial(_with_pin, file, name, digest, environ))
+    replace_file(file, partial(_with_pin, file, name, digest, environ))
 
 
 def _with_pin(file: str, name: str, digest: Digest, environ: Mapping[str, str], data: bytes) -> bytes:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from dist_tool.config import values
 from dist_tool.config.document import Value
-from dist_tool.config.options import IMPORTS, Fetch
+from dist_tool.config.options import IMPORTS, FetchDefaults
 from dist_tool.config.values import Reader
 from dist_tool.errors import InvalidArgument
-from dist_tool.retry import Retry
+from dist_tool.oci.digest import VERIFIABLE
 from dist_tool.settings import CAPABILITIES, AuthSettings, Pin, Policy, Redirects, RemoteSettings, Timeouts, Tls
-from dist_tool.spec.digest import VERIFIABLE
+from dist_tool.stream.retry import Retry
 
 _PATH_KINDS = frozenset({"archive", "layout", "store"})
 # These have a place of their own where none is given.
@@ -158,7 +158,7 @@ REMOTE = Table(
     {"prefix": Key(values.prefix), "blocked": Key(values.flag), **_ENDPOINT, "mirror": Key(_mirrors, "mirrors")},
 )
 FETCH = Table(
-    Fetch,
+    FetchDefaults,
     {
         "timeout": Key(values.duration, "timeout_s"),
         "max_size": Key(values.size),
@@ -187,7 +187,7 @@ class Contents(NamedTuple):
     """What one file says; None and "" where it says nothing. Of its remotes no two have the same prefix."""
 
     remotes: tuple[RemoteSettings, ...] = ()
-    fetch: Fetch = Fetch()
+    fetch: FetchDefaults = FetchDefaults()
     policy: Policy = Policy()
     pins: Mapping[str, Pin] = MappingProxyType({})
     store_path: str = ""

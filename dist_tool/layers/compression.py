@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from dist_tool.errors import InvalidContent, LimitExceeded, Unsupported
-from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
+from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 
 INPUT = 128 << 10  # compressed bytes read at a time
 OUTPUT = 512 << 10  # uncompressed bytes handed on at a time, at most

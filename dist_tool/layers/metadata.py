@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from dist_tool.errors import InvalidContent
-from dist_tool.layers.names import shown
 from dist_tool.layers.omissions import Omissions
 from dist_tool.layers.options import ApplyOptions
-from dist_tool.layers.tarstream import Entry
+from dist_tool.rootfs.names import shown
+from dist_tool.tar.reader import Entry
 
 # Attributes that mean something to the machine that wrote them, and none here (behaviours G18).
 _FOREIGN = (b"trusted.", b"security.selinux", b"system.nfs4_acl")

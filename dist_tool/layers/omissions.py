@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dist_tool.api import Notice, Report
-from dist_tool.layers.names import shown
+from dist_tool.rootfs.names import shown
+from dist_tool.run import Notice, Report
 
 _TEXTS = {
     "device": "devices are left out",

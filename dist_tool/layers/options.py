@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument, InvalidContent
-from dist_tool.layers.limits import DEFAULT_LIMITS, Limits
+from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 
 DEVICES = ("auto", "skip", "placeholder", "create")
 _IDS = 2**32 - 1  # an id of all ones means "leave it" to the kernel

@@ -6,18 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from dist_tool.errors import (
-    DistError,
-    NoDigest,
-    NotFound,
-    PermissionDenied,
-    RemoteFailed,
-    Unauthenticated,
-    Unavailable,
-)
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.mediatypes import OCTET_STREAM
-from dist_tool.spec.reference import Hints, digest_in
+from dist_tool.errors import DistError, NoDigest, NotFound, PermissionDenied, RemoteFailed, Unauthenticated, Unavailable
+from dist_tool.names.reference import Hints, digest_in
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.mediatypes import OCTET_STREAM
 
 FetchFunction = Callable[[str, Hints], IO[bytes]]
 _BY_STATUS = {401: Unauthenticated, 403: PermissionDenied, 404: NotFound, 410: NotFound}

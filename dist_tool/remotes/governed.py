@@ -18,11 +18,11 @@ from dist_tool.api import (
     Search,
 )
 from dist_tool.errors import InvalidArgument, NoDigest, Unsupported
+from dist_tool.names.reference import Hints, Locator, ObjectName, parse_object
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.settings import Settings
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints, Locator, ObjectName, parse_object
-from dist_tool.stream import Body, as_body
+from dist_tool.stream.body import Body, as_body
 
 _T = TypeVar("_T")
 # What an object is to be asked for as. Raises PolicyRefused for what must not be asked for.

@@ -14,10 +14,11 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from dist_tool.api import Alternatives, Remote, Report, unheard
+from dist_tool.api import Alternatives, Remote
 from dist_tool.errors import DistError, InvalidArgument, NotFound, PolicyRefused, Unsupported
+from dist_tool.names.reference import Locator
+from dist_tool.run import Report, unheard
 from dist_tool.settings import Context, Policy, RemoteSettings, Settings
-from dist_tool.spec.reference import Locator
 
 ENTRY_POINTS = "dist_tool.remotes"
 _PROGRAM = "dist-remote-"
@@ -74,8 +75,8 @@ def _endpoint(locator: Locator, table: RemoteSettings, settings: Settings, repor
 
 def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
     """All endpoints of a name. Only the last one is patient: before it, the next is a better try."""
-    from dist_tool.remotes.mirrored.place import Place
-    from dist_tool.remotes.mirrored.remote import MirroredRemote
+    from dist_tool.remotes.mirrors.mirror import Mirror
+    from dist_tool.remotes.mirrors.remote import MirroredRemote
 
     places = []
     endpoints = table.endpoints
@@ -83,7 +84,7 @@ def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, repor
         is_last = number == len(endpoints) or not endpoint.location
         hasty = endpoint if is_last else replace(endpoint, retry=replace(endpoint.retry, attempts=1))
         opener = partial(_endpoint, locator, hasty, settings, report)
-        places.append(Place(str(endpoint.rewrite(locator)), opener, endpoint.capabilities))
+        places.append(Mirror(str(endpoint.rewrite(locator)), opener, endpoint.capabilities))
     return MirroredRemote(places, report)
 
 

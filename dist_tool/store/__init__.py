@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dist_tool.api import Report, unheard
 from dist_tool.errors import InvalidArgument
+from dist_tool.run import Report, unheard
 
 if TYPE_CHECKING:
     from dist_tool.settings import Settings

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.store import files, locks
-from dist_tool.stream import Body
+from dist_tool.stream.body import Body
 
 _RECENT_S = 60.0  # younger names may not be on disk yet: every kernel writes back sooner
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-class Blob(Body):
+class OpenBlob(Body):
     """An open blob, unverified: every read that matters goes through `DiskStore.open_verified`."""
 
     def __init__(self, file: io.FileIO, offset: int, total: int) -> None:
@@ -36,7 +36,7 @@ class Blob(Body):
         """The file descriptor, for reading at an offset."""
         return self._raw.fileno()
 
-    def __enter__(self) -> Blob:
+    def __enter__(self) -> OpenBlob:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,7 +72,7 @@ class Blobs:
         with files.failing(f"cannot look up {digest}"):
             return files.regular(self.path(digest))
 
-    def open(self, desc: Descriptor, offset: int = 0) -> Blob:
+    def open(self, desc: Descriptor, offset: int = 0) -> OpenBlob:
         """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with files.failing(f"cannot open {desc.digest} in the store"):
@@ -89,7 +89,7 @@ class Blobs:
             except BaseException:
                 file.close()
                 raise
-        return Blob(file, offset, found.st_size)
+        return OpenBlob(file, offset, found.st_size)
 
     def digests(self) -> Iterator[Digest]:
         """The names of blobs, in no order. What is no digest is passed over."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 
-from dist_tool.api import Info, Notice, Report, Status, unheard
+from dist_tool.api import Info, Status
 from dist_tool.errors import (
     AlreadyExists,
     DistError,
@@ -19,17 +19,17 @@ from dist_tool.errors import (
     NotFound,
     Unsupported,
 )
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import VERIFIABLE, Digest
-from dist_tool.spec.reference import Hints
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import VERIFIABLE, Digest
+from dist_tool.run import Notice, Report, unheard
 from dist_tool.store import files, layout, locks
-from dist_tool.store.blobs import Blob, Blobs, info_time, missing
+from dist_tool.store.blobs import Blobs, OpenBlob, info_time, missing
 from dist_tool.store.index import Index
 from dist_tool.store.ingest import IngestDirectory, check_ref
 from dist_tool.store.labels import Labels
 from dist_tool.store.writer import DiskWriter
-from dist_tool.stream import VerifiedReader
-from dist_tool.verifier import Verifier
+from dist_tool.stream.verify import VerifiedReader, Verifier
 
 _LOCK_TRIES = 5  # somebody who lists ingests holds each lock for an instant
 _LOCK_PAUSE_S = 0.002
@@ -70,7 +70,7 @@ class DiskStore:
         found = self.blobs.stat(digest)
         return found.st_size if found else None
 
-    def open(self, desc: Descriptor, offset: int = 0) -> Blob:
+    def open(self, desc: Descriptor, offset: int = 0) -> OpenBlob:
         """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure."""
         return self.blobs.open(desc, offset)
 
@@ -134,7 +134,7 @@ class DiskStore:
         for entry in self.index.entries():
             if entry.digest == digest:
                 return entry
-        from dist_tool.store.media import sniff  # reads the blob: only where nobody said
+        from dist_tool.store.sniff import sniff  # reads the blob: only where nobody said
 
         media_type = hints.media_type() or sniff(self, digest)
         return Descriptor(digest, size, media_type)

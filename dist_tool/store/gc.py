@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.errors import BadManifest, DistError, InvalidArgument, LimitExceeded, NotFound
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.manifest import CHILDREN_LIMIT, DEPTH_LIMIT, MANIFEST_LIMIT, parse_json
-from dist_tool.spec.mediatypes import CONFIG_TYPES, is_layer
+from dist_tool.errors import DistError
+from dist_tool.oci.digest import Digest
 from dist_tool.store import files, locks
-from dist_tool.store.blobs import info_time, missing
-from dist_tool.store.ingest import IngestDirectory, parse_time
-from dist_tool.store.labels import GC_EXPIRE, GC_REF, GC_ROOT
+from dist_tool.store.blobs import info_time
+from dist_tool.store.graph import mark
+from dist_tool.store.ingest import IngestDirectory
 
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
@@ -31,7 +28,7 @@ GRACE_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class GcPolicy:
     """What to spare: blobs used and ingests written in the last `grace_s` seconds, and `keep`.
 
     The grace protects what was fetched and is about to be named. With 0 it must be quiet.
@@ -50,7 +47,7 @@ class Removed(NamedTuple):
     size: int
 
 
-def collect(store: DiskStore, policy: Policy) -> Iterator[Removed]:
+def collect(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
     """Remove what nothing needs, and tell of it once the store's lock is given back.
 
     Raises BadManifest, LimitExceeded and DataLoss where something that is needed cannot be
@@ -72,7 +69,7 @@ def collect(store: DiskStore, policy: Policy) -> Iterator[Removed]:
         raise failure
 
 
-def _collect(store: DiskStore, policy: Policy, removed: list[Removed]) -> None:
+def _collect(store: DiskStore, policy: GcPolicy, removed: list[Removed]) -> None:
     marked = mark(store, policy.keep)
     try:
         removed.extend(_sweep_blobs(store, policy, marked))
@@ -82,94 +79,7 @@ def _collect(store: DiskStore, policy: Policy, removed: list[Removed]) -> None:
     removed.extend(_sweep_ingests(store, policy))
 
 
-def mark(store: DiskStore, keep: Iterable[Digest] = ()) -> set[Digest]:
-    """Every digest that `index.json`, labels or `keep` need, directly or through manifests."""
-    labels = store.labels.everything()
-    pending = [(entry, 0) for entry in store.index.entries()]
-    pending += [(Descriptor(digest, media_type=""), 0) for digest in (*keep, *_labelled_roots(labels))]
-    marked: set[Digest] = set()
-    followed: set[Digest] = set()
-    while pending:
-        desc, depth = pending.pop()
-        marked.add(desc.digest)
-        if desc.digest in followed or not _may_link(desc):
-            continue
-        followed.add(desc.digest)
-        if depth > DEPTH_LIMIT:
-            raise LimitExceeded(f"{desc.digest} is nested deeper than the limit of {DEPTH_LIMIT}")
-        pending += [(child, depth + 1) for child in _links_of(store, desc, labels.get(str(desc.digest), {}))]
-    return marked
-
-
-def _may_link(desc: Descriptor) -> bool:
-    """False for what certainly points to nothing; an unknown type may be a manifest of tomorrow."""
-    return not is_layer(desc.media_type) and desc.media_type not in CONFIG_TYPES
-
-
-def _labelled_roots(labels: dict[str, dict[str, str]]) -> Iterator[Digest]:
-    now = time.time()
-    for digest, entries in labels.items():
-        expires = parse_time(entries.get(GC_EXPIRE, ""))
-        if GC_ROOT in entries and (expires is None or expires > now):
-            yield Digest.parse(digest)
-
-
-def _links_of(store: DiskStore, desc: Descriptor, labels: dict[str, str]) -> list[Descriptor]:
-    found = [_labelled(value) for key, value in labels.items() if key == GC_REF or key.startswith(f"{GC_REF}.")]
-    try:
-        return found + links(store, desc.digest)
-    except NotFound:  # a partial store: what is not here needs nothing
-        return found
-    except DistError as error:
-        error.hint = error.hint or "repair or remove it first: `dist content verify`, `dist content rm`"
-        raise error.with_facts(object_id=str(desc.digest)) from None
-
-
-def _labelled(value: str) -> Descriptor:
-    try:
-        return Descriptor(Digest.parse(value), media_type="")
-    except InvalidArgument as error:
-        raise BadManifest(f"a label {GC_REF} does not hold a digest: {error.what}") from error
-
-
-def links(store: DiskStore, digest: Digest) -> list[Descriptor]:
-    """What a manifest or index in the store points to, the subject included; [] for other blobs.
-
-    Laxer than the reading that acts on content: whatever looks like a link keeps its blob.
-    Raises NotFound, BadManifest, DataLoss, LimitExceeded.
-    """
-    size = store.size(digest)
-    if size is None:
-        raise missing(digest)
-    if size > MANIFEST_LIMIT or not _is_document(store, digest):
-        return []
-    content = store.read(Descriptor(digest), MANIFEST_LIMIT)
-    try:
-        value = parse_json(content)
-    except BadManifest:
-        return []  # intact, by its digest, and no JSON: just bytes
-    return _descriptors(value) if isinstance(value, dict) else []
-
-
-def _is_document(store: DiskStore, digest: Digest) -> bool:
-    with store.open(Descriptor(digest)) as blob:
-        first = memoryview(bytearray(64))
-        return bytes(first[: blob.readinto(first)]).lstrip()[:1] == b"{"
-
-
-def _descriptors(value: dict[str, Any]) -> list[Descriptor]:
-    entries: list[Any] = [value[name] for name in ("config", "subject") if isinstance(value.get(name), dict)]
-    for name in ("layers", "manifests", "blobs"):
-        many = value.get(name)
-        if isinstance(many, list):
-            entries += many
-    if len(entries) > CHILDREN_LIMIT:
-        raise LimitExceeded(f"{len(entries)} children are over the limit of {CHILDREN_LIMIT}")
-    # A config or a stranger's JSON may use these names for something else.
-    return [Descriptor.from_json(entry) for entry in entries if isinstance(entry, dict) and "digest" in entry]
-
-
-def _sweep_blobs(store: DiskStore, policy: Policy, marked: set[Digest]) -> Iterator[Removed]:
+def _sweep_blobs(store: DiskStore, policy: GcPolicy, marked: set[Digest]) -> Iterator[Removed]:
     now = time.time()
     for digest in list(store.blobs.digests()):
         found = files.regular(store.path(digest))
@@ -182,7 +92,7 @@ def _sweep_blobs(store: DiskStore, policy: Policy, marked: set[Digest]) -> Itera
         yield Removed("blob", str(digest), found.st_size)
 
 
-def _sweep_ingests(store: DiskStore, policy: Policy) -> Iterator[Removed]:
+def _sweep_ingests(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
     """Ingests that nobody writes and that are older than the grace, half made ones included."""
     now = time.time()
     for directory in list(store.ingests()):

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from dist_tool.errors import BadManifest, InvalidArgument, InvalidContent, NotFound
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.manifest import parse_json
-from dist_tool.spec.mediatypes import OCI_INDEX
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.manifest import parse_json
+from dist_tool.oci.mediatypes import OCI_INDEX
 from dist_tool.store import files
 
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from dist_tool.api import Status
 from dist_tool.errors import InvalidArgument
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.digest import Digest
 from dist_tool.store import files, locks
 
 LONGEST_REF = 4096

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dist_tool.errors import InvalidArgument, LocalFailure
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.digest import Digest
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

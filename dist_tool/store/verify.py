@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.errors import DataLoss, LocalFailure, NotFound, Unsupported
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.stream import CHUNK
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.stream.body import CHUNK
 
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from dist_tool.api import Event, Listeners, Notice
 from dist_tool.errors import Locked
+from dist_tool.run import Event, Listeners, Notice
 
 if TYPE_CHECKING:
-    from dist_tool.retry import Retry
-    from dist_tool.spec.descriptor import Descriptor
+    from dist_tool.oci.descriptor import Descriptor
+    from dist_tool.stream.retry import Retry
 
 _FIRST_S = 0.016
 _LONGEST_S = 2.0

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from dist_tool.api import Status
 from dist_tool.errors import AlreadyExists, DigestMismatch, DistError, LocalFailure, SizeMismatch
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest, new_hasher
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest, new_hasher
 from dist_tool.store import files
-from dist_tool.store.uncached import BLOCK, PIECE, UncachedFile
-from dist_tool.verifier import BackgroundHash
+from dist_tool.store.direct_io import BLOCK, PIECE, DirectFile
+from dist_tool.stream.verify import BackgroundHash
 
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
@@ -25,7 +25,7 @@ _WRITE_BACK = 8 << 20  # what the disk is told to begin with at a time
 _WORTH_A_THREAD = 256 << 10  # smaller pieces are hashed sooner than handed over
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """What `DiskWriter.fill` reads from: a `Readable`, a raw file."""
 
     def readinto(self, view: memoryview, /) -> int | None:
@@ -48,7 +48,7 @@ class DiskWriter:
         self._algorithm = desc.digest.algorithm if desc else "sha256"
         self._hasher = new_hasher(self._algorithm)
         self._background: BackgroundHash | None = None
-        self._uncached: UncachedFile | None = None
+        self._direct: DirectFile | None = None
         self._offset = 0
         self._written_back = 0
         self._limit = 0
@@ -149,17 +149,17 @@ class DiskWriter:
             self._background.drain()
         return len(view)
 
-    def fill(self, source: Source, *, uncached: bool = False) -> int:
+    def fill(self, source: ByteSource, *, direct: bool = False) -> int:
         """Append all that `source` gives; returns how many bytes that were.
 
         The fast way for large content: while one piece is hashed, the next is read and written.
-        `uncached` is for what nobody reads back soon. Raises what `source` raises.
+        `direct` is for what nobody reads back soon. Raises what `source` raises.
         """
         from mmap import mmap  # its memory begins at a page, as writes past the cache ask
 
         before = self._offset
-        buffers = [memoryview(mmap(-1, PIECE if uncached else _PIECE)) for _ in range(2)]
-        with self._uncaching() if uncached else nullcontext():
+        buffers = [memoryview(mmap(-1, PIECE if direct else _PIECE)) for _ in range(2)]
+        with self._direct_writes() if direct else nullcontext():
             while self._fill_piece(source, buffers[0][: len(buffers[0]) - self._offset % BLOCK]):
                 buffers.reverse()
         if self._background is not None:
@@ -167,16 +167,16 @@ class DiskWriter:
         return self._offset - before
 
     @contextmanager
-    def _uncaching(self) -> Iterator[None]:
-        self._uncached = UncachedFile(self._data)
+    def _direct_writes(self) -> Iterator[None]:
+        self._direct = DirectFile(self._data)
         try:
             yield
         finally:
-            uncached, self._uncached = self._uncached, None
+            direct, self._direct = self._direct, None
             with files.failing("cannot write to the store"):
-                uncached.end()
+                direct.end()
 
-    def _fill_piece(self, source: Source, buffer: memoryview) -> bool:
+    def _fill_piece(self, source: ByteSource, buffer: memoryview) -> bool:
         """Append the next piece, False at the end.
 
         A source that gives little at a time is written as it comes, so that others see progress
@@ -208,8 +208,8 @@ class DiskWriter:
             self._hasher.update(view)
         try:
             with files.failing(f"cannot write to the store after {self._offset} bytes"):
-                if self._uncached is not None:
-                    self._uncached.write(view, self._offset)
+                if self._direct is not None:
+                    self._direct.write(view, self._offset)
                 else:
                     files.write_all(self._data, view)
         except BaseException:  # also an interrupt: hash and file may have parted

@@ -6,29 +6,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.api import (
-    Alternatives,
-    Closable,
-    Cut,
-    Event,
-    NamedFetcher,
-    NamedResumer,
-    Notice,
-    Progress,
-    Remote,
-    Report,
-    unheard,
-    unseen,
-)
+from dist_tool.api import Alternatives, Closable, Cut, NamedFetcher, NamedResumer, Remote
 from dist_tool.errors import DistError, InvalidArgument, NoDigest, SizeMismatch
-from dist_tool.retry import Retry
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.reference import Hints, Locator, parse_locator, parse_object
-from dist_tool.stream import SMALL, Body, Judge, ResumingReader, Sink, VerifiedReader, as_body, pump
-from dist_tool.transfer.places import Places
-from dist_tool.transfer.spool import Spool, drafted
-from dist_tool.transfer.watch import watched, watching
-from dist_tool.verifier import Verifier
+from dist_tool.names.reference import Hints, Locator, parse_locator, parse_object
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.run import Event, Notice, Progress, Report, unheard, unseen
+from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.pump import SMALL, Sink, pump
+from dist_tool.stream.resume import PartialHash, ResumingReader
+from dist_tool.stream.retry import Retry
+from dist_tool.stream.spool import Spool, rewindable
+from dist_tool.stream.verify import VerifiedReader, Verifier
+from dist_tool.transfer.progress import progress_reader, with_progress
+from dist_tool.transfer.sources import Places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +26,7 @@ if TYPE_CHECKING:
     from dist_tool.settings import Settings
 
 
-class Options(NamedTuple):
+class FetchOptions(NamedTuple):
     """How to fetch. `limit` bounds an object's size in bytes.
 
     `report` hears of warnings and retries, `progress` of bytes; `small` is the size in bytes up
@@ -51,10 +41,10 @@ class Options(NamedTuple):
 
 
 _NO_HINTS = Hints()
-_DEFAULTS = Options()
+_DEFAULTS = FetchOptions()
 
 
-class Opened(NamedTuple):
+class OpenedObject(NamedTuple):
     """An object that was found: what it is, and its bytes with their judge.
 
     `desc` is None where nobody knows a digest: such bytes cannot be verified.
@@ -112,12 +102,12 @@ def locate(remote: Remote, object_id: str, hints: Hints) -> Descriptor:
     return desc
 
 
-def open_source(places: Places, judge: Judge, options: Options) -> ResumingReader:
+def open_source(places: Places, judge: PartialHash, options: FetchOptions) -> ResumingReader:
     """The bytes of an object, resumed over cuts; nothing is asked for yet."""
     return ResumingReader(places.open, judge, options.retry, report=options.report, limit=options.limit)
 
 
-def _open(places: Places, desc: Descriptor, hints: Hints, options: Options) -> Opened:
+def _open(places: Places, desc: Descriptor, hints: Hints, options: FetchOptions) -> OpenedObject:
     """Make the first request for an object that is known.
 
     Raises SizeMismatch where another size is declared than `desc` has, and what asking raises.
@@ -127,10 +117,10 @@ def _open(places: Places, desc: Descriptor, hints: Hints, options: Options) -> O
     source = open_source(places, verifier, options)
     source.open()
     _compare_types(desc, hints, source, options.report)
-    return Opened(desc, source, verifier)
+    return OpenedObject(desc, source, verifier)
 
 
-def _open_unverified(remote: object, object_id: str, hints: Hints, options: Options) -> Opened:
+def _open_unverified(remote: object, object_id: str, hints: Hints, options: FetchOptions) -> OpenedObject:
     if not isinstance(remote, NamedFetcher):
         raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
     verifier = Verifier(None, hints.size)
@@ -142,7 +132,7 @@ def _open_unverified(remote: object, object_id: str, hints: Hints, options: Opti
     source = ResumingReader(reopen, verifier, retry, report=options.report, limit=options.limit)
     source.open()
     options.report(Notice("warning", f"{object_id}: no digest is known, the bytes are not verified"))
-    return Opened(None, source, verifier)
+    return OpenedObject(None, source, verifier)
 
 
 class _Name:
@@ -176,7 +166,7 @@ def fetch(
     remote: Remote,
     object_id: str,
     hints: Hints = _NO_HINTS,
-    options: Options = _DEFAULTS,
+    options: FetchOptions = _DEFAULTS,
 ) -> tuple[Descriptor, VerifiedReader]:
     """An object as a descriptor and a binary file that ends cleanly only if it is the object.
 
@@ -188,7 +178,7 @@ def fetch(
 
 
 def open_known(
-    remote: Remote, desc: Descriptor, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS
+    remote: Remote, desc: Descriptor, hints: Hints = _NO_HINTS, options: FetchOptions = _DEFAULTS
 ) -> tuple[Descriptor, VerifiedReader]:
     """The object of a descriptor; see `fetch`. The first request has been made when this returns.
 
@@ -204,7 +194,7 @@ def open_known(
         spool.end()
         return done, VerifiedReader(Body(spool.reader()), Verifier(done.digest, done.size))
     opened = _open(Places(remote, desc), desc, hints, options)
-    source = watching(opened.source, str(desc.digest), options.progress)
+    source = progress_reader(opened.source, str(desc.digest), options.progress)
     size = desc.size if desc.size is not None else opened.source.total
     return replace(desc, size=size), VerifiedReader(source, opened.verifier)
 
@@ -214,7 +204,7 @@ def fetch_to(
     object_id: str,
     sink: Sink,
     hints: Hints = _NO_HINTS,
-    options: Options = _DEFAULTS,
+    options: FetchOptions = _DEFAULTS,
 ) -> Descriptor:
     """Write an object to `sink` under the rules of the pipe (see `stream.pump`).
 
@@ -231,7 +221,7 @@ def fetch_to(
 
 
 def fetch_known(
-    remote: Remote, desc: Descriptor, sink: Sink, hints: Hints = _NO_HINTS, options: Options = _DEFAULTS
+    remote: Remote, desc: Descriptor, sink: Sink, hints: Hints = _NO_HINTS, options: FetchOptions = _DEFAULTS
 ) -> Descriptor:
     """Write the object of a descriptor to `sink`; see `fetch_to`.
 
@@ -243,7 +233,7 @@ def fetch_known(
     if not isinstance(remote, Alternatives):
         return _deliver(_open(places, desc, hints, options), ref, sink, options)
     options = options._replace(small=0)
-    with drafted(sink) as draft:
+    with rewindable(sink) as draft:
         while True:
             try:
                 return _deliver(_open(places, desc, hints, options), ref, draft, options)
@@ -252,12 +242,12 @@ def fetch_known(
                 draft.restart()
 
 
-def _fetch_unverified(remote: Remote, object_id: str, sink: Sink, hints: Hints, options: Options) -> Descriptor:
+def _fetch_unverified(remote: Remote, object_id: str, sink: Sink, hints: Hints, options: FetchOptions) -> Descriptor:
     """Write what a name means: of several places from one at a time, each from its beginning, so nothing is spliced."""
     if not isinstance(remote, Alternatives):
         return _deliver(_open_unverified(remote, object_id, hints, options), object_id, sink, options)
     options = options._replace(small=0)
-    with drafted(sink) as draft:
+    with rewindable(sink) as draft:
 
         def whole(place: Remote) -> Descriptor:
             draft.restart()
@@ -266,9 +256,9 @@ def _fetch_unverified(remote: Remote, object_id: str, sink: Sink, hints: Hints, 
         return remote.first(whole)
 
 
-def _deliver(opened: Opened, ref: str, sink: Sink, options: Options) -> Descriptor:
+def _deliver(opened: OpenedObject, ref: str, sink: Sink, options: FetchOptions) -> Descriptor:
     """Write an opened object to `sink` and close it; `ref` is its name for those who watch."""
-    with watched(opened.source, ref, options.progress) as source:
+    with with_progress(opened.source, ref, options.progress) as source:
         size = pump(source, opened.verifier, sink, small=options.small)
     options.progress(Event(ref, size, size, "done"))
     desc = opened.desc or Descriptor(opened.verifier.actual())

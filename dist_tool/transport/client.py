@@ -7,7 +7,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dist_tool.api import Notice
+from dist_tool.auth.authenticator import Authenticator, TokenRequest, TokenResponse, TokenSources
+from dist_tool.auth.keychain import Keychain
+from dist_tool.auth.token_cache import TokenCache
 from dist_tool.errors import (
     DistError,
     PermissionDenied,
@@ -18,17 +20,15 @@ from dist_tool.errors import (
     Unauthenticated,
     printable,
 )
-from dist_tool.retry import Attempts
+from dist_tool.names.origin import Origin, redact
+from dist_tool.run import Notice
 from dist_tool.settings import Context, RemoteSettings
-from dist_tool.stream import Body
-from dist_tool.transport.auth import Authenticator, Means, TokenRequest, TokenResponse
-from dist_tool.transport.credentials import Keychain
+from dist_tool.stream.body import Body
+from dist_tool.stream.retry import Attempts
 from dist_tool.transport.failures import from_status
-from dist_tool.transport.origin import Origin, redact
 from dist_tool.transport.ranges import Extent
 from dist_tool.transport.session import Reply, Request, Session
-from dist_tool.transport.tokens import TokenCache
-from dist_tool.transport.warnings import warning_texts
+from dist_tool.transport.warning_header import warning_texts
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -51,7 +51,7 @@ class Client:
         self._context = context
         self._session = Session(home, context)
         self._warned: set[str] = set()
-        means = Means(
+        means = TokenSources(
             Keychain(context.remote.auth, context.settings.environ, context.report),
             TokenCache(context.settings.cache_dir, report=context.report),
             self._exchange,

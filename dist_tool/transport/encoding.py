@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from dist_tool.errors import LimitExceeded, LocalFailure, ProtocolError, Unsupported
-from dist_tool.spec.digest import Digest
-from dist_tool.stream import CHUNK, Body
-from dist_tool.verifier import Verifier
+from dist_tool.oci.digest import Digest
+from dist_tool.stream.body import CHUNK, Body
+from dist_tool.stream.verify import Verifier
 
 _IN_MEMORY = 1 << 20
 _SLACK = 4096  # bytes, beside an eighth: what a coding may add to content that does not compress

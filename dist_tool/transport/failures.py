@@ -33,8 +33,8 @@ from dist_tool.errors import (
     Unsupported,
     printable,
 )
-from dist_tool.retry import PASSING_STATUSES
-from dist_tool.transport.paced import TooSlow
+from dist_tool.stream.retry import PASSING_STATUSES, parse_retry_after
+from dist_tool.transport.deadlines import TooSlow
 
 _ERROR_BODY_LIMIT = 64 << 10
 _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # in the words of http.client, which has no others
@@ -214,27 +214,9 @@ def _class_of(status: int, entries: tuple[RegistryError, ...]) -> type[DistError
     return _BY_STATUS.get(status, RemoteFailed)
 
 
-def tells_more_by_get(error: DistError) -> bool:
+def should_retry_with_get(error: DistError) -> bool:
     """Whether a HEAD failed in a way that GET may not, or that only the body of a GET explains (behaviours B13).
 
     Some servers and signatures allow GET only; S3 says 400 of a token that has expired.
     """
     return isinstance(error, Unsupported | PermissionDenied) or error.status in _HEAD_UNEXPLAINED
-
-
-def parse_retry_after(text: str, *, now: float | None = None) -> float | None:
-    """Seconds to wait from a Retry-After value: a number or an HTTP date (behaviours B38).
-
-    None for a past date and for anything else.
-    """
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    from email.utils import parsedate_to_datetime
-    from time import time
-
-    try:
-        wait = parsedate_to_datetime(text).timestamp() - (time() if now is None else now)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return wait if wait > 0 else None

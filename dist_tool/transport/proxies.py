@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dist_tool.transport.origin import Origin, is_loopback
+from dist_tool.names.origin import Origin, is_loopback
 
 
 def proxies_for(origin: Origin, configured: str | None, environ: Mapping[str, str]) -> dict[str, str]:

@@ -17,14 +17,14 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from dist_tool import __version__
-from dist_tool.api import Notice, Report
 from dist_tool.errors import DistError, PolicyRefused, ProtocolError
+from dist_tool.names.origin import Origin, host_class, redact
+from dist_tool.run import Notice, Report
 from dist_tool.settings import Context, Policy, RemoteSettings, Tls
+from dist_tool.transport.deadlines import ConnectionLimits, PacedResponse, pool_classes
 from dist_tool.transport.failures import from_exception
-from dist_tool.transport.origin import Origin, host_class, redact
-from dist_tool.transport.paced import Limits, PacedResponse, pool_classes
 from dist_tool.transport.proxies import proxies_for
-from dist_tool.transport.quoting import quotable
+from dist_tool.transport.redaction import quotable
 from dist_tool.transport.tls import tls_context
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class _Adapter(HTTPAdapter):
     One context for all threads: connections of another would be pooled apart.
     """
 
-    def __init__(self, tls: Tls, environ: Mapping[str, str], limits: Limits) -> None:
+    def __init__(self, tls: Tls, environ: Mapping[str, str], limits: ConnectionLimits) -> None:
         self._tls = tls
         self._environ = environ
         self._guard = Lock()
@@ -198,7 +198,7 @@ class Session:
         session.trust_env = False
         session.headers.clear()
         session.cookies.set_policy(_no_cookies())
-        adapter = _Adapter(tls, self._environ, Limits(self._remote.timeout, self._retry.deadline))
+        adapter = _Adapter(tls, self._environ, ConnectionLimits(self._remote.timeout, self._retry.deadline))
         for scheme in ("http://", "https://"):
             session.mount(scheme, adapter)
         return session
@@ -247,11 +247,11 @@ class Session:
     def follow(self, request: Request, *, foreign: bool = False) -> Reply:
         """Send, and follow redirects (behaviours B21, B22). GET and HEAD only.
 
-        `foreign` holds for every hop; see `send`. Raises as `led`.
+        `foreign` holds for every hop; see `send`. Raises as `follow_redirects`.
         """
-        return self.led(self.send(request, foreign=foreign), request.headers, foreign=foreign)
+        return self.follow_redirects(self.send(request, foreign=foreign), request.headers, foreign=foreign)
 
-    def led(self, reply: Reply, headers: Mapping[str, str], *, foreign: bool = False) -> Reply:
+    def follow_redirects(self, reply: Reply, headers: Mapping[str, str], *, foreign: bool = False) -> Reply:
         """The answer that another one leads to, asked for with `headers`; itself where it is no redirect.
 
         Raises PolicyRefused for a redirect that must not be followed, ProtocolError for one that

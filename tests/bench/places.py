@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support.content import Blob, Image, write_blob, write_layout
 
-from dist_tool.service.registry import RegistryServer
+from dist_tool.service.http import RegistryServer
 
 PIECE = 1 << 20
 

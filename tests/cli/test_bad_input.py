@@ -11,7 +11,7 @@ from support.content import image, write_layout
 from support.invoked import Invoke
 from support.processes import Result, run_dist
 
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.digest import Digest
 
 SHA256 = str(Digest.of(b""))
 HEX = SHA256.partition(":")[2]

@@ -12,7 +12,7 @@ from support.content import image, write_layout
 from support.invoked import Invoke
 
 from dist_tool import config
-from dist_tool.config import others
+from dist_tool.config.foreign import sources as others
 
 IMAGE = image("configured store")
 SHA = "sha256:" + "a" * 64

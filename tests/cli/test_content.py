@@ -17,10 +17,10 @@ from support.content import to_json
 from support.processes import ROOT, dist_command, dist_environment, run_dist
 
 from dist_tool.cli.content import CONTENT
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import OCI_CONFIG, OCI_MANIFEST, OCTET_STREAM
-from dist_tool.spec.reference import Hints
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_MANIFEST, OCTET_STREAM
 from dist_tool.store import open_store
 from dist_tool.store.ingest import ref_for
 

@@ -23,14 +23,14 @@ from dist_tool import errors
 from dist_tool.api import Remote
 from dist_tool.cli import COMMANDS, dist
 from dist_tool.errors import DistError, NotFound
+from dist_tool.names.reference import Hints, Locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.platform import Platform
 from dist_tool.remotes import table
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.settings import Context, Settings
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.platform import Platform
-from dist_tool.spec.reference import Hints, Locator
-from dist_tool.stream import as_body
+from dist_tool.stream.body import as_body
 from dist_tool.transfer.fetch import fetch, fetch_to
 
 DOCS = ROOT / "docs"

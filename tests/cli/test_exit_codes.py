@@ -18,7 +18,7 @@ from support.plugins import install
 from support.processes import Result, dist_command, dist_environment, run_dist
 from support.server import FaultServer, closed_port
 
-from dist_tool.service.registry import RegistryServer
+from dist_tool.service.http import RegistryServer
 
 IMAGE = image("exit codes")
 BIG = blob("big", 1 << 20)

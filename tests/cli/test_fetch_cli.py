@@ -20,8 +20,8 @@ from support.invoked import Invoke, said
 from support.processes import dist_command, dist_environment, require_program, run_dist
 from support.server import FaultServer
 
-from dist_tool.service.registry import RegistryServer
-from dist_tool.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
+from dist_tool.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
+from dist_tool.service.http import RegistryServer
 
 IMAGE = image("fetch")
 MANIFEST = IMAGE.manifest

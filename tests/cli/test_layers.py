@@ -18,9 +18,9 @@ from support.processes import ROOT, Result, dist_command, dist_environment, run_
 from support.tars import char_device, directory, file, hard_link, symlink, tar, whiteout
 from support.trees import shape
 
-from dist_tool.service.registry import RegistryServer
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.image import chain_id
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.image import chain_id
+from dist_tool.service.http import RegistryServer
 
 LAYERS = (
     tar(directory("./"), directory("etc"), file("etc/a", b"low"), file("etc/b", b"base")),

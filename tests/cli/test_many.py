@@ -16,7 +16,7 @@ from support.processes import dist_command, dist_environment, run_dist
 from support.rusage import cost_of
 from support.server import FaultServer
 
-from dist_tool.service.registry import Entry, RegistryServer
+from dist_tool.service.http import AccessLogEntry, RegistryServer
 
 IMAGE = image("many", layers=[{f"f{n}": random_bytes(f"many {n}", 3000 + n)} for n in range(12)])
 LARGE = blob("many large", 6 << 20)
@@ -26,7 +26,7 @@ ABSENT = "sha256:" + "0" * 64
 
 
 @pytest.fixture
-def entries() -> list[Entry]:
+def entries() -> list[AccessLogEntry]:
     """What the registry was asked."""
     return []
 
@@ -39,7 +39,7 @@ def layout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def locator(layout: Path, entries: list[Entry]) -> Iterator[str]:
+def locator(layout: Path, entries: list[AccessLogEntry]) -> Iterator[str]:
     with RegistryServer(layout, name="app", token_auth=True, observe=entries.append) as server:
         yield f"{server.address}/app"
 
@@ -58,7 +58,9 @@ def test_lines_may_end_with_nul_and_the_last_need_not_end(locator: str) -> None:
     assert run_dist(["fetch", locator, "-", "-0"], stdin=LINES.replace(b"\n", b"\0")[:-1]).stdout == ALL
 
 
-def test_one_process_makes_one_token_exchange_and_one_request_an_object(locator: str, entries: list[Entry]) -> None:
+def test_one_process_makes_one_token_exchange_and_one_request_an_object(
+    locator: str, entries: list[AccessLogEntry]
+) -> None:
     run_dist(["fetch", locator, "-", "-j8"], stdin=LINES)
     paths = [entry.path for entry in entries]
     assert sum(path.startswith("/token") for path in paths) == 1
@@ -101,7 +103,7 @@ def test_no_lines_are_no_objects(locator: str) -> None:
 
 
 def test_into_writes_a_file_a_digest_and_skips_what_is_there_and_right(
-    locator: str, entries: list[Entry], tmp_path: Path
+    locator: str, entries: list[AccessLogEntry], tmp_path: Path
 ) -> None:
     into = tmp_path / "into"
     done = run_dist(["fetch", locator, "-", "--into", str(into)], stdin=LINES)

@@ -11,7 +11,7 @@ import pytest
 
 from dist_tool.cli._output import file_sink
 from dist_tool.errors import LocalFailure
-from dist_tool.stream import Draft
+from dist_tool.stream.pump import Rewindable
 
 
 @pytest.fixture
@@ -77,10 +77,10 @@ def test_what_fails_leaves_neither_a_file_nor_a_temporary_one(directory: Path) -
 
 def test_a_file_of_its_own_can_take_back_what_was_written_and_a_pipe_cannot(directory: Path) -> None:
     with file_sink(str(directory / "x")) as sink:
-        assert isinstance(sink, Draft)
+        assert isinstance(sink, Rewindable)
         sink(memoryview(b"all wrong"))
         sink.restart()
         sink(memoryview(b"right"))
     assert (directory / "x").read_bytes() == b"right"
     with file_sink("/dev/null") as sink:
-        assert not isinstance(sink, Draft)
+        assert not isinstance(sink, Rewindable)

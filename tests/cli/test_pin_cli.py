@@ -10,7 +10,7 @@ from support.config_files import write
 from support.content import image, write_layout
 from support.invoked import Invoke
 
-from dist_tool.service.registry import RegistryServer
+from dist_tool.service.http import RegistryServer
 
 ONE, TWO = image("pin one"), image("pin two")
 SHA = "sha256:" + "a" * 64

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from dist_tool.api import Event
 from dist_tool.cli import _progress
 from dist_tool.cli._progress import Bars
+from dist_tool.run import Event
 
 
 def test_lines_of_others_stay_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:

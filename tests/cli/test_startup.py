@@ -70,11 +70,11 @@ def test_help_and_version_load_no_command_and_nothing_heavy(recorder: Path, opti
         "dist_tool.cli._output",
         "dist_tool.errors",
         "dist_tool.api",
-        "dist_tool.retry",
-        "dist_tool.stream",
-        "dist_tool.verifier",
-        "dist_tool.spec",
-        *(f"dist_tool.spec.{name}" for name in ("digest", "descriptor", "mediatypes", "platform", "reference")),
+        "dist_tool.stream.retry",
+        "dist_tool.stream.pump",
+        "dist_tool.stream.verify",
+        "dist_tool.oci",
+        *(f"dist_tool.oci.{name}" for name in ("digest", "descriptor", "mediatypes", "platform", "reference")),
     }
 
 

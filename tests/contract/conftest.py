@@ -17,12 +17,12 @@ from support.tree import serving
 
 from dist_tool.api import Remote
 from dist_tool.errors import NotFound
+from dist_tool.names.reference import Hints, parse_locator
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.remotes.table import open_remote
-from dist_tool.service.registry import RegistryServer
+from dist_tool.service.http import RegistryServer
 from dist_tool.settings import Settings
-from dist_tool.spec.reference import Hints, parse_locator
-from dist_tool.stream import CHUNK
+from dist_tool.stream.body import CHUNK
 
 SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1)
 

@@ -23,13 +23,13 @@ from dist_tool.errors import (
     Truncated,
     Unsupported,
 )
+from dist_tool.names.reference import Hints, parse_hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.remotes import table
-from dist_tool.retry import Retry
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints, parse_hints
-from dist_tool.stream import Body, as_body
-from dist_tool.transfer.fetch import Options, fetch, fetch_to, resolve
+from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.retry import Retry
+from dist_tool.transfer.fetch import FetchOptions, fetch, fetch_to, resolve
 
 V1 = CONTENT.images["v1"].manifest
 SMALL = CONTENT.blobs["small"]
@@ -43,7 +43,7 @@ def test_every_kind_has_a_seeder_and_every_seeder_a_kind() -> None:
 
 def read(remote: Remote, object_id: object, *words: str) -> bytes:
     out = bytearray()
-    fetch_to(remote, str(object_id), out.extend, parse_hints(words), Options(Retry(sleep=lambda _: None)))
+    fetch_to(remote, str(object_id), out.extend, parse_hints(words), FetchOptions(Retry(sleep=lambda _: None)))
     return bytes(out)
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from dist_tool.api import Event, Fetcher, Ingester, Listable, Listeners, Remote, Resolver, Store, Writer
+from dist_tool.api import Fetcher, Ingester, Listable, Remote, Resolver, Store, Writer
 from dist_tool.errors import (
     AlreadyExists,
     BadManifest,
@@ -25,19 +25,20 @@ from dist_tool.errors import (
     PolicyRefused,
     Unsupported,
 )
-from dist_tool.retry import Retry
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, OCTET_STREAM
-from dist_tool.spec.reference import Hints
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, OCTET_STREAM
+from dist_tool.run import Event, Listeners
 from dist_tool.store import default_path, open_store
-from dist_tool.store.gc import Policy, collect
+from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.ingest import format_time, parse_time, ref_for
-from dist_tool.store.media import media_types, sniff
+from dist_tool.store.sniff import media_types, sniff
 from dist_tool.store.verify import verify, verify_all
 from dist_tool.store.waiting import wait_for_writer
+from dist_tool.stream.retry import Retry
 
-EVERYTHING = Policy(grace_s=0)
+EVERYTHING = GcPolicy(grace_s=0)
 
 
 @pytest.fixture
@@ -502,20 +503,20 @@ def test_gc_keeps_what_names_reach_and_removes_the_rest(store):
 
 def test_gc_spares_what_was_used_lately(store):
     desc = put(store, b"x")
-    assert list(collect(store, Policy())) == []
+    assert list(collect(store, GcPolicy())) == []
     os.utime(store.path(desc.digest), (1000, 1000))
     with pytest.raises(AlreadyExists):
         store.writer("ref", desc)
-    assert list(collect(store, Policy())) == []
+    assert list(collect(store, GcPolicy())) == []
     os.utime(store.path(desc.digest), (1000, 1000))
-    assert [each.name for each in collect(store, Policy())] == [str(desc.digest)]
+    assert [each.name for each in collect(store, GcPolicy())] == [str(desc.digest)]
 
 
 def test_a_dry_run_removes_nothing(store):
     desc = put(store, b"x")
     with store.writer("ref") as writer:
         writer.write(b"some")
-    plan = list(collect(store, Policy(grace_s=0, dry_run=True)))
+    plan = list(collect(store, GcPolicy(grace_s=0, dry_run=True)))
     assert [(each.kind, each.name, each.size) for each in plan] == [
         ("blob", str(desc.digest), 1),
         ("ingest", "ref", 4),
@@ -536,7 +537,7 @@ def test_gc_follows_labels(store):
 
 def test_gc_keeps_what_it_is_told_to(store):
     manifest, _config, _layer = put_image(store)
-    kept = Policy(grace_s=0, keep=frozenset({manifest.digest}))
+    kept = GcPolicy(grace_s=0, keep=frozenset({manifest.digest}))
     assert list(collect(store, kept)) == []
 
 

@@ -22,12 +22,12 @@ from dist_tool.errors import (
     SizeMismatch,
     Unsupported,
 )
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.store import open_store
+from dist_tool.store.direct_io import BLOCK, PIECE
 from dist_tool.store.disk import DiskStore
-from dist_tool.store.uncached import BLOCK, PIECE
-from dist_tool.stream import CHUNK
+from dist_tool.stream.body import CHUNK
 
 
 def content(size, seed=0):
@@ -300,7 +300,7 @@ def direct_writes(monkeypatch):
             seen.append((os.lseek(fd, 0, os.SEEK_CUR), len(data)))
         return real(fd, data)
 
-    monkeypatch.setattr("dist_tool.store.uncached._WORTH_IT", 2 * BLOCK)
+    monkeypatch.setattr("dist_tool.store.direct_io._WORTH_IT", 2 * BLOCK)
     monkeypatch.setattr(os, "write", write)
     return seen
 
@@ -312,7 +312,7 @@ def test_fill_past_the_cache_takes_all_that_a_source_gives(store, direct_writes,
     with store.writer("ref") as writer:
         writer.write(data[:before])
     with store.writer("ref") as writer:
-        assert writer.fill(BytesIO(data[before:]), uncached=True) == size
+        assert writer.fill(BytesIO(data[before:]), direct=True) == size
         assert writer.commit().digest == Digest.of(data)
     assert store.read(describe(data), len(data)) == data
     assert all(offset % BLOCK == 0 and count % BLOCK == 0 for offset, count in direct_writes)
@@ -325,7 +325,7 @@ def test_fill_past_the_cache_is_what_it_says(store, tmp_path, direct_writes):
         pytest.skip("the system or its file system has no such writes")
     with store.writer("ref") as writer:
         writer.write(b"x" * 5000)
-        writer.fill(BytesIO(content(3 * PIECE)), uncached=True)
+        writer.fill(BytesIO(content(3 * PIECE)), direct=True)
         assert sum(count for _, count in direct_writes) == 2 * PIECE
         direct_writes.clear()
         writer.write(b"x" * BLOCK)
@@ -335,13 +335,13 @@ def test_fill_past_the_cache_is_what_it_says(store, tmp_path, direct_writes):
 def test_fill_past_the_cache_can_be_read_with_another_algorithm(store, direct_writes):
     data = content(3 * PIECE + 5)
     with store.writer("ref") as writer:
-        writer.fill(BytesIO(data), uncached=True)
+        writer.fill(BytesIO(data), direct=True)
         assert writer.commit(describe(data, "sha512")).digest == Digest.of(data, "sha512")
 
 
 @pytest.mark.parametrize("refused", ["flag", "write", "second write"])
 def test_fill_uses_the_cache_where_the_file_system_has_nothing_else(store, monkeypatch, refused):
-    monkeypatch.setattr("dist_tool.store.uncached._WORTH_IT", 0)
+    monkeypatch.setattr("dist_tool.store.direct_io._WORTH_IT", 0)
     direct = getattr(os, "O_DIRECT", 0)
     real_write, real_fcntl, refusals = os.write, fcntl.fcntl, []
 
@@ -362,7 +362,7 @@ def test_fill_uses_the_cache_where_the_file_system_has_nothing_else(store, monke
     monkeypatch.setattr(fcntl, "fcntl", set_flags)
     data = content(3 * PIECE)
     with store.writer("ref", describe(data)) as writer:
-        assert writer.fill(BytesIO(data), uncached=True) == len(data)
+        assert writer.fill(BytesIO(data), direct=True) == len(data)
         writer.commit()
     assert len(refusals) == (1 if direct else 0)  # it is asked once
 

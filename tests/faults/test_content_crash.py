@@ -9,8 +9,8 @@ import time
 import pytest
 from support.processes import dist_command, dist_environment, run_dist
 
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.store import open_store
 from dist_tool.store.verify import verify_all
 

@@ -16,8 +16,8 @@ from support.fetching import SHORT, fetch
 from support.kinds import PASSWORD, REGISTRY, REPOSITORY, TOKEN, Kind, login
 from support.server import FaultServer, OpenServer, Step
 
+from dist_tool.remotes.paths.sigv4 import Keys
 from dist_tool.settings import RemoteSettings, Settings
-from dist_tool.transport.sigv4 import Keys
 
 BLOB = blob("credentials", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)

@@ -13,10 +13,10 @@ from support.kinds import REPOSITORY, Kind
 from support.server import FaultServer, Step
 
 from dist_tool.errors import DistError
-from dist_tool.retry import Retry
+from dist_tool.names.reference import Hints, parse_locator
+from dist_tool.oci.descriptor import Descriptor
 from dist_tool.settings import RemoteSettings, Settings
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.reference import Hints, parse_locator
+from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import open_remote, resolve
 
 BLOB = blob("head", 5000)

@@ -20,9 +20,9 @@ from support.server import FaultServer, OpenServer, Step, closed_port
 
 from dist_tool import errors
 from dist_tool.api import Listable, Referring
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.settings import RemoteSettings, Settings, Tls
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
 from dist_tool.transfer.fetch import open_remote
 
 SCOPE = f"repository:{REPOSITORY}:pull"

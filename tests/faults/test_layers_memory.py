@@ -17,8 +17,8 @@ from support.layers import image_with
 from support.processes import dist_command, dist_environment
 from support.rusage import cost_of
 
-from dist_tool.spec.mediatypes import OCI_LAYER
-from dist_tool.spec.platform import default_platform
+from dist_tool.oci.mediatypes import OCI_LAYER
+from dist_tool.oci.platform import default_platform
 
 MIB = 1 << 20
 CEILING_MIB = 120

@@ -16,7 +16,7 @@ from support.server import Exchange, FaultServer, OpenServer
 from dist_tool import errors
 from dist_tool.remotes.paths.s3 import aws_endpoint
 from dist_tool.settings import AuthSettings, RemoteSettings, Settings
-from dist_tool.stream import as_body
+from dist_tool.stream.body import as_body
 from dist_tool.transfer.fetch import open_remote
 
 BLOB = blob("s3", 5000)

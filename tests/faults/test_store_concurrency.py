@@ -14,16 +14,16 @@ import pytest
 from support.disk import Child, intercepted
 
 from dist_tool.errors import AlreadyExists, Locked, NotFound
-from dist_tool.retry import Retry
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.store import gc as gc_module
 from dist_tool.store import locks, open_store
-from dist_tool.store.gc import Policy, collect
+from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.ingest import ref_for
 from dist_tool.store.verify import verify_all
 from dist_tool.store.waiting import wait_for_writer
+from dist_tool.stream.retry import Retry
 
 PATIENT = Retry(sleep=lambda seconds: time.sleep(seconds / 10))
 
@@ -97,7 +97,7 @@ def read_everything(store):
 
 def gc(store):
     """Collects what nobody names and nobody used for a minute: nothing, and never a fresh name's."""
-    assert list(collect(store, Policy(grace_s=60))) == []
+    assert list(collect(store, GcPolicy(grace_s=60))) == []
 
 
 def run_together(root, writers, blobs, rounds):
@@ -181,7 +181,7 @@ def test_gc_without_grace_keeps_what_is_named_while_others_fetch(tmp_path):
                 except NotFound:
                     continue
 
-    collector = Child(until_told(root, lambda store: list(collect(store, Policy(grace_s=0)))))
+    collector = Child(until_told(root, lambda store: list(collect(store, GcPolicy(grace_s=0)))))
     children = [Child(careless) for _ in range(3)]
     codes = [child.wait()[0] for child in children]
     store = open_store(root)
@@ -213,7 +213,7 @@ def test_naming_waits_for_gc_and_then_knows_what_is_gone(tmp_path, monkeypatch):
     real = gc_module._sweep_blobs
     monkeypatch.setattr(gc_module, "_sweep_blobs", sweep)
     namer = Child(name)
-    assert [each.name for each in collect(store, Policy(grace_s=0))] == [str(describe(blob(1)).digest)]
+    assert [each.name for each in collect(store, GcPolicy(grace_s=0))] == [str(describe(blob(1)).digest)]
     assert namer.wait() == (0, ["gone"])
     assert list(store.tags()) == []
 

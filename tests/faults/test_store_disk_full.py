@@ -12,10 +12,10 @@ import pytest
 from support.disk import Child
 
 from dist_tool.errors import LocalFailure
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.store import open_store
-from dist_tool.store.gc import Policy, collect
+from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.verify import verify_all
 
 DATA = random.Random(1).randbytes(4 << 20)
@@ -85,7 +85,7 @@ def test_aborting_and_collecting_give_the_space_back(small_disk):
     store = open_store(str(small_disk / "store"))
     store.prepare()
     free = os.statvfs(small_disk).f_bavail
-    for end in (lambda: store.abort("ref"), lambda: list(collect(store, Policy(grace_s=0)))):
+    for end in (lambda: store.abort("ref"), lambda: list(collect(store, GcPolicy(grace_s=0)))):
         fill(small_disk, 2 << 20)
         with pytest.raises(LocalFailure):
             ingest(store)

@@ -19,8 +19,8 @@ from support.tars import directory, fifo, file, hard_link, opaque, symlink, tar,
 from support.trees import shape
 
 from dist_tool.errors import DistError
-from dist_tool.transfer import spool
-from dist_tool.transfer.unpack import UnpackOptions, unpack
+from dist_tool.images.unpack import UnpackOptions, unpack
+from dist_tool.stream import spool
 
 CALLS = (
     *("open", "dup", "mkdir", "mknod", "symlink", "link", "unlink", "rmdir", "rename", "write", "pwrite", "pread"),

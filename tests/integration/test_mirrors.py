@@ -11,7 +11,7 @@ from support.faults import content, cut, flipped, registry_error
 from support.processes import Result, run_dist
 from support.server import FaultServer, OpenServer
 
-from dist_tool.service.registry import Entry, RegistryServer
+from dist_tool.service.http import AccessLogEntry, RegistryServer
 
 IMAGE = image("mirrors")
 LARGE = blob("mirrors large", 6 << 20)
@@ -21,7 +21,7 @@ Fetch = Callable[..., Result]
 
 
 @pytest.fixture
-def entries() -> list[Entry]:
+def entries() -> list[AccessLogEntry]:
     """What the upstream registry was asked."""
     return []
 
@@ -34,7 +34,7 @@ def layout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def upstream(layout: Path, entries: list[Entry]) -> Iterator[str]:
+def upstream(layout: Path, entries: list[AccessLogEntry]) -> Iterator[str]:
     with RegistryServer(layout, name="library/redis", observe=entries.append) as server:
         yield server.address
 
@@ -61,7 +61,7 @@ def at(server: FaultServer) -> str:
 
 
 def test_a_directory_is_a_mirror_and_upstream_is_not_asked_for_what_it_has(
-    layout: Path, upstream: str, entries: list[Entry], dist: Fetch
+    layout: Path, upstream: str, entries: list[AccessLogEntry], dist: Fetch
 ) -> None:
     mirror = f'kind = "layout"\nlocation = "{layout}"\nflat = true\ncapabilities = ["pull"]'
     done = dist(remote(upstream, mirror), "fetch", NAME, str(LARGE.digest))
@@ -70,7 +70,7 @@ def test_a_directory_is_a_mirror_and_upstream_is_not_asked_for_what_it_has(
 
 
 def test_tags_come_from_where_resolving_is_trusted_only(
-    layout: Path, upstream: str, entries: list[Entry], dist: Fetch
+    layout: Path, upstream: str, entries: list[AccessLogEntry], dist: Fetch
 ) -> None:
     mirror = f'kind = "layout"\nlocation = "{layout}"\nflat = true\ncapabilities = ["pull"]'
     assert dist(remote(upstream, mirror), "fetch", NAME, "latest").stdout == IMAGE.manifest.data
@@ -148,7 +148,9 @@ def test_policy_holds_with_and_without_mirrors(
     assert bool(done.stdout) == (code == 0)
 
 
-def test_a_pinned_tag_is_its_digest_wherever_the_tag_has_gone(upstream: str, entries: list[Entry], dist: Fetch) -> None:
+def test_a_pinned_tag_is_its_digest_wherever_the_tag_has_gone(
+    upstream: str, entries: list[AccessLogEntry], dist: Fetch
+) -> None:
     pinned = f'[pin]\n"{NAME}:latest" = "{LARGE.digest}"\n[policy]\nrequire_digest = ["*"]'
     assert dist(remote(upstream, more=pinned), "fetch", NAME, "latest").stdout == LARGE.data
     assert not any("manifests/latest" in entry.path for entry in entries)

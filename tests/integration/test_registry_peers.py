@@ -21,7 +21,7 @@ from support.processes import (
     run_program,
 )
 
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.digest import Digest
 
 LAYERS = 10
 NAME = "library/redis"

@@ -12,7 +12,7 @@ from support.fetching import Outcome, fetch, with_environment
 from support.processes import run_dist
 
 from dist_tool import errors
-from dist_tool.transport.sigv4 import Keys
+from dist_tool.remotes.paths.sigv4 import Keys
 
 BLOB = blob("signed", 5000)
 NAME = "dir/a file~1.bin"  # servers before moto 5.2.5 are wrong about names that are odder

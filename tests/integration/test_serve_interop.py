@@ -10,9 +10,9 @@ import pytest
 from support.content import Image, Index, blob, image, index, write_blob, write_layout
 from support.processes import Authority, require_program, run_program
 
-from dist_tool.service.registry import Entry, RegistryServer
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.platform import Platform
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.platform import Platform
+from dist_tool.service.http import AccessLogEntry, RegistryServer
 
 REDIS = index(image("redis-amd64"), image("redis-arm64", platform=Platform("linux", "arm64")))
 PLAIN = image("plain")
@@ -28,12 +28,12 @@ def layout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log() -> list[Entry]:
+def log() -> list[AccessLogEntry]:
     return []
 
 
 @pytest.fixture(params=["open", "tokens"])
-def address(layout: Path, log: list[Entry], request: pytest.FixtureRequest) -> Iterator[str]:
+def address(layout: Path, log: list[AccessLogEntry], request: pytest.FixtureRequest) -> Iterator[str]:
     """The same with and without a token server: clients answer the challenge by themselves."""
     with RegistryServer(layout, name="demo", token_auth=request.param == "tokens", observe=log.append) as server:
         yield server.address
@@ -87,7 +87,7 @@ def test_skopeo_inspects_and_lists_tags(address: str) -> None:
     assert tags["Tags"] == ["d", "v1"]
 
 
-def test_skopeo_logs_in_with_a_password(layout: Path, tmp_path: Path, log: list[Entry]) -> None:
+def test_skopeo_logs_in_with_a_password(layout: Path, tmp_path: Path, log: list[AccessLogEntry]) -> None:
     settings = {"name": "demo", "token_auth": True, "user": "me", "password": "hunter2"}
     with RegistryServer(layout, observe=log.append, **settings) as server:  # type: ignore[arg-type]
         source = f"docker://{server.address}/demo:v1"
@@ -97,7 +97,7 @@ def test_skopeo_logs_in_with_a_password(layout: Path, tmp_path: Path, log: list[
     assert {(entry.status, entry.has_authorization) for entry in spoken} == {(401, False), (200, True)}
 
 
-def test_skopeo_cannot_push(layout: Path, log: list[Entry]) -> None:
+def test_skopeo_cannot_push(layout: Path, log: list[AccessLogEntry]) -> None:
     require_program("skopeo")
     before = sorted(path.relative_to(layout) for path in layout.rglob("*"))
     with RegistryServer(layout, name="demo", observe=log.append) as server:
@@ -123,7 +123,7 @@ def test_crane_pulls_lists_and_digests(address: str, tmp_path: Path) -> None:
     assert copied(target, PLAIN) == [each.digest for each in PLAIN.blobs()]
 
 
-def test_curl_resumes(layout: Path, tmp_path: Path, log: list[Entry]) -> None:
+def test_curl_resumes(layout: Path, tmp_path: Path, log: list[AccessLogEntry]) -> None:
     part = tmp_path / "part"
     part.write_bytes(LARGE.data[:123_456])
     with RegistryServer(layout, name="demo", observe=log.append) as server:

@@ -17,7 +17,7 @@ from support.faults import content, cut
 from support.processes import dist_command, dist_environment, require_program, run_dist
 from support.server import FaultServer
 
-from dist_tool.service.registry import Entry, RegistryServer
+from dist_tool.service.http import AccessLogEntry, RegistryServer
 from dist_tool.store.disk import DiskStore
 
 TAGS = {f"v{n}": image(f"store {n}", layers=[{f"f{n}": random_bytes(f"store {n}", 2000)}]) for n in range(10)}
@@ -26,13 +26,13 @@ LARGE = blob("store large", 3 << 20)
 
 
 @pytest.fixture
-def entries() -> list[Entry]:
+def entries() -> list[AccessLogEntry]:
     """What the registry was asked."""
     return []
 
 
 @pytest.fixture
-def locator(tmp_path: Path, entries: list[Entry]) -> Iterator[str]:
+def locator(tmp_path: Path, entries: list[AccessLogEntry]) -> Iterator[str]:
     layout = write_layout(tmp_path / "img", {**TAGS, "latest": IMAGE})
     write_blob(layout, LARGE)
     with RegistryServer(layout, name="library/redis", observe=entries.append) as server:
@@ -46,7 +46,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiskStore:
 
 
 def test_the_second_run_of_the_same_pipeline_downloads_nothing(
-    locator: str, entries: list[Entry], store: DiskStore, tmp_path: Path
+    locator: str, entries: list[AccessLogEntry], store: DiskStore, tmp_path: Path
 ) -> None:
     require_program("jq")
     (tmp_path / "bin").mkdir()
@@ -67,7 +67,7 @@ def test_the_second_run_of_the_same_pipeline_downloads_nothing(
 
 
 def test_a_tag_is_recorded_under_its_full_reference_and_costs_one_question_later(
-    locator: str, entries: list[Entry], store: DiskStore
+    locator: str, entries: list[AccessLogEntry], store: DiskStore
 ) -> None:
     assert run_dist(["fetch", locator, "latest", "--store"]).stdout == IMAGE.manifest.data
     assert list(store.tags()) == [f"{locator}:latest"]
@@ -107,7 +107,7 @@ def test_ten_processes_that_fetch_ten_tags_leave_ten_references(
 
 
 def test_of_ten_processes_that_want_one_digest_one_downloads(
-    locator: str, entries: list[Entry], store: DiskStore
+    locator: str, entries: list[AccessLogEntry], store: DiskStore
 ) -> None:
     with ThreadPoolExecutor(10) as pool:
         results = list(pool.map(lambda _: run_dist(["fetch", locator, str(LARGE.digest), "--store", "-q"]), range(10)))

@@ -11,11 +11,11 @@ from support.content import image as make_image
 from support.content import write_layout
 from support.processes import require_program, run_dist, run_program
 
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.store import open_store
-from dist_tool.store.gc import Policy, collect
+from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.ingest import ref_for
 from dist_tool.store.verify import verify_all
 
@@ -89,7 +89,7 @@ def test_skopeo_writes_into_our_store(root, tmp_path):
     assert manifest["layers"] != check(store, "v1")["layers"]
     assert sorted(store.tags()) == ["v1", "v2"]
     store.tag("v3", store.resolve("v2", Hints()))
-    assert list(collect(store, Policy(grace_s=0)))[-1].name == "unfinished"
+    assert list(collect(store, GcPolicy(grace_s=0)))[-1].name == "unfinished"
     check(store, "v2")
     skopeo("inspect", f"oci:{root}:v3")
 
@@ -105,7 +105,7 @@ def test_umoci_writes_into_our_store_and_its_gc_spares_what_is_ours(root, tmp_pa
     assert [status.ref for status in store.statuses()] == ["unfinished"]
     assert run_dist(["content", "ls", "-q", "--root", str(root)]).code == 0
     store.untag("v2")
-    assert {each.kind for each in collect(store, Policy(grace_s=0))} == {"blob", "ingest"}
+    assert {each.kind for each in collect(store, GcPolicy(grace_s=0))} == {"blob", "ingest"}
     check(store, "v1")
     assert run_program("umoci", "list", "--layout", str(root)).split() == [b"v1", b"v3"]
 

@@ -13,26 +13,26 @@ from support.fetching import docker_config
 from support.invoked import said
 from support.processes import dist_command, dist_environment, run_dist
 
-from dist_tool.service.registry import Entry, RegistryServer
+from dist_tool.service.http import AccessLogEntry, RegistryServer
 
 IMAGE = image("parallel", layers=[{f"file-{n}": random_bytes(f"parallel {n}", 2000)} for n in range(10)])
 NAME = "team/app"
 
 
 @pytest.fixture
-def entries() -> list[Entry]:
+def entries() -> list[AccessLogEntry]:
     """What the registry was asked."""
     return []
 
 
 @pytest.fixture
-def locator(tmp_path: Path, entries: list[Entry]) -> Iterator[str]:
+def locator(tmp_path: Path, entries: list[AccessLogEntry]) -> Iterator[str]:
     layout = write_layout(tmp_path / "img", {"latest": IMAGE})
     with RegistryServer(layout, name=NAME, token_auth=True, observe=entries.append) as server:
         yield f"{server.address}/{NAME}"
 
 
-def exchanges(entries: list[Entry]) -> int:
+def exchanges(entries: list[AccessLogEntry]) -> int:
     return sum(entry.path.startswith("/token") for entry in entries)
 
 
@@ -53,7 +53,9 @@ def fetch_in_parallel(locator: str, *options: str) -> None:
     assert [(out, said(err), code) for (out, err), code in results] == [(layer.data, [], 0) for layer in IMAGE.layers]
 
 
-def test_ten_cold_processes_make_one_exchange_and_ten_warm_ones_none(locator: str, entries: list[Entry]) -> None:
+def test_ten_cold_processes_make_one_exchange_and_ten_warm_ones_none(
+    locator: str, entries: list[AccessLogEntry]
+) -> None:
     fetch_in_parallel(locator)
     assert exchanges(entries) == 1
     entries.clear()
@@ -80,7 +82,7 @@ def test_the_cache_is_private_and_holds_no_password(isolation: Path, tmp_path: P
 
 @pytest.mark.parametrize("environ", [{"DIST_NO_TOKEN_CACHE": "1"}, {"HOME": "relative", "XDG_CACHE_HOME": "relative"}])
 def test_without_a_cache_each_process_asks_for_itself(
-    locator: str, entries: list[Entry], isolation: Path, environ: dict[str, str]
+    locator: str, entries: list[AccessLogEntry], isolation: Path, environ: dict[str, str]
 ) -> None:
     for count in (1, 2):
         assert run_dist(["fetch", locator, "latest"], environ).code == 0
@@ -89,7 +91,7 @@ def test_without_a_cache_each_process_asks_for_itself(
 
 
 def test_a_cache_that_cannot_be_written_costs_an_exchange_and_no_more(
-    locator: str, entries: list[Entry], isolation: Path
+    locator: str, entries: list[AccessLogEntry], isolation: Path
 ) -> None:
     (isolation / ".cache").write_text("not a directory")
     result = run_dist(["fetch", locator, "latest"])
@@ -97,7 +99,7 @@ def test_a_cache_that_cannot_be_written_costs_an_exchange_and_no_more(
     assert exchanges(entries) == 1
 
 
-def test_a_token_that_the_registry_no_longer_knows_is_renewed(tmp_path: Path, entries: list[Entry]) -> None:
+def test_a_token_that_the_registry_no_longer_knows_is_renewed(tmp_path: Path, entries: list[AccessLogEntry]) -> None:
     """A registry that was restarted has another key."""
     layout = write_layout(tmp_path / "img", {"latest": IMAGE})
     with RegistryServer(layout, name=NAME, token_auth=True, observe=entries.append) as server:

@@ -20,9 +20,9 @@ from support.processes import dist_environment, require_program, run_program
 from support.trees import Node, differences, snapshot
 from support.user import NOBODY
 
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
-from dist_tool.spec.platform import default_platform
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from dist_tool.oci.platform import default_platform
 
 ENTRIES = 6_500
 LARGEST = 16 << 10  # bytes of a file that is taken over from this machine
@@ -154,7 +154,7 @@ def place() -> Iterator[Path]:
 _AS_USER = """
 import subprocess, sys
 from support.user import become_nobody
-import dist_tool.cli.unpack, dist_tool.cli._image, dist_tool.transfer.unpack, dist_tool.transfer.image
+import dist_tool.cli.unpack, dist_tool.cli._image, dist_tool.images.unpack, dist_tool.images.image
 import dist_tool.config, dist_tool.remotes.table, dist_tool.remotes.layout, dist_tool.cli._output
 import encodings.idna, hashlib, tomllib
 try:

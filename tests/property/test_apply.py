@@ -33,7 +33,7 @@ def test_applied_layers_equal_the_model(layers: list[list[Step]], use_openat2: b
     """Whether what is remembered of names fits in memory, or not (`room`)."""
     model = Model()
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dist_tool.layers.shelf._ROOM", room)
+        patch.setattr("dist_tool.rootfs.spill._ROOM", room)
         here = Path(directory)
         root = here / "root"
         (here / "canary").write_text("as it was")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dist_tool.transport.challenge import Challenge, parse_challenges
+from dist_tool.auth.challenges import Challenge, parse_challenges
 
 TOKEN_CHARS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 tokens = st.text(TOKEN_CHARS, min_size=1, max_size=12)

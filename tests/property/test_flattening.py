@@ -14,8 +14,8 @@ from support.model import Model, Refused, Step
 from support.steps import LAYERS, observed, written
 
 from dist_tool.errors import InvalidContent
-from dist_tool.transfer.cat import cat
-from dist_tool.transfer.export import export
+from dist_tool.images.cat import cat
+from dist_tool.images.export import export
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])

@@ -10,10 +10,10 @@ from support.content import blob, flip
 from support.places import Source, mirrored, options
 
 from dist_tool.errors import DistError, NotFound, ProtocolError, Unavailable
-from dist_tool.spec.descriptor import Descriptor
+from dist_tool.oci.descriptor import Descriptor
 from dist_tool.store.disk import DiskStore
+from dist_tool.transfer.cache import keep
 from dist_tool.transfer.fetch import fetch_known
-from dist_tool.transfer.keep import keep
 
 TRUTH = blob("places", 200)
 ERRORS = (NotFound, Unavailable, ProtocolError)

@@ -14,11 +14,7 @@ from hypothesis import strategies as st
 from support import content
 
 from dist_tool.errors import DistError, InvalidArgument
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import VERIFIABLE, Digest
-from dist_tool.spec.manifest import parse_json, parse_manifest, select
-from dist_tool.spec.platform import Platform
-from dist_tool.spec.reference import (
+from dist_tool.names.reference import (
     KNOWN_KINDS,
     Hints,
     ObjectName,
@@ -29,6 +25,10 @@ from dist_tool.spec.reference import (
     parse_reference,
     parse_size,
 )
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import VERIFIABLE, Digest
+from dist_tool.oci.manifest import parse_json, parse_manifest, select
+from dist_tool.oci.platform import Platform
 
 HEX = "0123456789abcdef"
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from dist_tool.errors import AlreadyExists, DigestMismatch, Locked, NotFound, SizeMismatch
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.store import open_store
-from dist_tool.store.gc import Policy, collect
+from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.verify import verify_all
 
 CONTENTS = [b"", b"a", b"ab", b"abc" * 30, b"abd" * 30, b"x" * 300]
@@ -161,7 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(dry_run=st.booleans())
     def collect(self, dry_run):
-        removed = {each.name for each in collect(self.store, Policy(grace_s=0, dry_run=dry_run))}
+        removed = {each.name for each in collect(self.store, GcPolicy(grace_s=0, dry_run=dry_run))}
         garbage = {digest for digest in self.blobs if digest not in self.names.values()}
         abandoned = {ref for ref in self.partial if ref not in self.writers}
         assert removed == {str(digest) for digest in garbage} | abandoned

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from support.bodies import PATIENT, Answer, Collected, Scripted
 from support.content import flip, random_bytes
 
-from dist_tool import stream
 from dist_tool.errors import DataLoss, DistError
-from dist_tool.spec.digest import Digest
-from dist_tool.stream import ResumingReader, VerifiedReader, pump
-from dist_tool.verifier import Verifier
+from dist_tool.oci.digest import Digest
+from dist_tool.stream import body, resume
+from dist_tool.stream import pump as pump_module
+from dist_tool.stream.pump import pump
+from dist_tool.stream.resume import ResumingReader
+from dist_tool.stream.verify import VerifiedReader, Verifier
 
 CHUNK, SMALL = 16, 64
 
@@ -23,9 +25,10 @@ CHUNK, SMALL = 16, 64
 def small_chunks() -> Iterator[None]:
     """16 bytes a chunk, verified first up to 64: every boundary within reach of a small example."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "CHUNK", CHUNK)
-        patch.setattr(stream, "SMALL", SMALL)
-        patch.setattr(stream, "_PROGRESS", CHUNK)
+        for module in (body, pump_module, resume):
+            patch.setattr(module, "CHUNK", CHUNK)
+        patch.setattr(pump_module, "SMALL", SMALL)
+        patch.setattr(resume, "_PROGRESS", CHUNK)
         yield
 
 

@@ -44,7 +44,7 @@ def tar_layout(path: Path, layout: Path, *, mode: str = "w") -> Path:
 
 def saved(config: bytes, layers: Sequence[bytes], *names: str) -> tuple[dict[str, Any], dict[str, bytes | Link]]:
     """An image as `docker save` has it: its entry of manifest.json, and its members."""
-    from dist_tool.spec.digest import Digest
+    from dist_tool.oci.digest import Digest
 
     config_name = f"{Digest.of(config).encoded}.json"
     layer_names = [f"{Digest.of(layer).encoded[:12]}/layer.tar" for layer in layers]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dist_tool.errors import Truncated
-from dist_tool.retry import Retry
-from dist_tool.stream import Body
+from dist_tool.stream.body import Body
+from dist_tool.stream.retry import Retry
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from dist_tool.transport.sigv4 import Keys, sign
+from dist_tool.remotes.paths.sigv4 import Keys, sign
 from support.processes import require_program, running
 
 _LISTENING = re.compile(r"Running on http://(127\.0\.0\.1:[0-9]+)")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dist_tool import config
+from dist_tool.names.reference import parse_locator, parse_object
 from dist_tool.settings import RemoteSettings, Settings
-from dist_tool.spec.reference import parse_locator, parse_object
 
 
 def load(directory: Path, toml: str, environ: Mapping[str, str] | None = None) -> Settings:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import (
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import (
     DOCKER_CONFIG,
     DOCKER_LAYER,
     DOCKER_LIST,
@@ -25,7 +25,7 @@ from dist_tool.spec.mediatypes import (
     OCI_MANIFEST,
     OCTET_STREAM,
 )
-from dist_tool.spec.platform import Platform
+from dist_tool.oci.platform import Platform
 
 REF_NAME = "org.opencontainers.image.ref.name"
 

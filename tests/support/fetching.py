@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dist_tool.api import Notice
 from dist_tool.errors import DistError
-from dist_tool.retry import Retry
+from dist_tool.names.reference import parse_hints, parse_locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.run import Notice
 from dist_tool.settings import RemoteSettings, Settings, Timeouts
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.reference import parse_hints, parse_locator
-from dist_tool.transfer.fetch import Options, fetch_to, open_remote
+from dist_tool.stream.retry import Retry
+from dist_tool.transfer.fetch import FetchOptions, fetch_to, open_remote
 
 # Limits for servers that are silent on purpose. All others answer within a millisecond.
 SHORT = Timeouts(connect_s=2.0, headers_s=0.25, idle_s=0.25, floor=1024, floor_window_s=0.25)
@@ -62,7 +62,9 @@ def fetch(
     pieces: list[bytes] = []
     try:
         with open_remote(parsed, settings, outcome.notices.append) as opened:
-            options = Options(replace(retry, deadline=settings.deadline), settings.max_size, outcome.notices.append)
+            options = FetchOptions(
+                replace(retry, deadline=settings.deadline), settings.max_size, outcome.notices.append
+            )
             outcome.desc = fetch_to(
                 opened, str(object_id), lambda view: pieces.append(bytes(view)), parse_hints(hints), options
             )

@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
-from dist_tool.api import Notice, Remote
-from dist_tool.layers.apply import Applied, apply_layer
+from dist_tool.api import Remote
+from dist_tool.images.image import Image as OpenedImage
+from dist_tool.images.image import open_image
+from dist_tool.images.layer_fetcher import LayerFetcher
+from dist_tool.layers.changeset import Applied, apply_layer
 from dist_tool.layers.options import ApplyOptions
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from dist_tool.oci.platform import default_platform
+from dist_tool.run import Notice
 from dist_tool.settings import Settings
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
-from dist_tool.spec.platform import default_platform
-from dist_tool.stream import VerifiedReader
-from dist_tool.transfer.fetch import Options, open_remote
-from dist_tool.transfer.image import Image as OpenedImage
-from dist_tool.transfer.image import open_image
-from dist_tool.transfer.layer_source import LayerSource
-from dist_tool.transfer.spool import Spool
-from dist_tool.verifier import Verifier
+from dist_tool.stream.spool import Spool
+from dist_tool.stream.verify import VerifiedReader, Verifier
+from dist_tool.transfer.fetch import FetchOptions, open_remote
 from support.content import Blob, Image, to_json
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -98,18 +98,18 @@ def image_with(blobs: tuple[Blob, ...], config: dict[str, Any], config_type: str
 
 
 @contextmanager
-def opened(layout: Path, *, asked: list[str] | None = None) -> Iterator[tuple[OpenedImage, LayerSource]]:
+def opened(layout: Path, *, asked: list[str] | None = None) -> Iterator[tuple[OpenedImage, LayerFetcher]]:
     """The only image of a layout, and where its layers come from; `asked` lists which were asked for."""
     with open_remote(str(layout), Settings()) as remote:
-        image = open_image(remote, "", default_platform(), Options())
+        image = open_image(remote, "", default_platform(), FetchOptions())
         yield image, Noting(remote, asked)
 
 
-class Noting(LayerSource):
+class Noting(LayerFetcher):
     """Layers of a remote; `asked` lists which were asked for."""
 
     def __init__(self, remote: Remote, asked: list[str] | None = None) -> None:
-        super().__init__(remote, Options())
+        super().__init__(remote, FetchOptions())
         self._asked = asked
 
     def open(self, layer: Descriptor) -> VerifiedReader:
@@ -125,7 +125,7 @@ class Noting(LayerSource):
             self._asked.append(str(layer.digest))
 
 
-class Near(LayerSource):
+class Near(LayerFetcher):
     """Layers that `opener` has brought near."""
 
     may_retract = False

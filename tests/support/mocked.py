@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import responses
 
-from dist_tool.api import Notice
+from dist_tool.names.reference import Hints, parse_hints, parse_locator
 from dist_tool.remotes.registry import RegistryRemote
-from dist_tool.retry import Retry
+from dist_tool.run import Notice
 from dist_tool.settings import Context, RemoteSettings, Settings
-from dist_tool.spec.reference import Hints, parse_hints, parse_locator
-from dist_tool.transfer.fetch import Options, fetch_to
+from dist_tool.stream.retry import Retry
+from dist_tool.transfer.fetch import FetchOptions, fetch_to
 
 HOST = "registry.test"
 REPOSITORY = "team/app"
@@ -50,7 +50,7 @@ class MockedRegistry:
     def fetch(self, object_id: object, *words: str, remote: RegistryRemote | None = None) -> bytes:
         """All bytes of an object, verified."""
         out = bytearray()
-        options = Options(Retry(sleep=self.waits.append), report=self.notices.append)
+        options = FetchOptions(Retry(sleep=self.waits.append), report=self.notices.append)
         fetch_to(remote or self.remote(), str(object_id), out.extend, parse_hints(words), options)
         return bytes(out)
 

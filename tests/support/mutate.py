@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dist_tool.errors import DistError
 from dist_tool.layers import compression
-from dist_tool.layers.limits import Limits
+from dist_tool.tar.limits import Limits
 from support import tars
 
 # Far below what a machine has, so that a mutated size cannot fill the disk.

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dist_tool.api import Cut, Notice
+from dist_tool.api import Cut
 from dist_tool.errors import DistError, NoDigest
-from dist_tool.remotes.mirrored.place import Place
-from dist_tool.remotes.mirrored.remote import MirroredRemote
-from dist_tool.retry import Retry
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints, digest_in
-from dist_tool.stream import Body
-from dist_tool.transfer.fetch import Options
+from dist_tool.names.reference import Hints, digest_in
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.remotes.mirrors.mirror import Mirror
+from dist_tool.remotes.mirrors.remote import MirroredRemote
+from dist_tool.run import Notice
+from dist_tool.stream.body import Body
+from dist_tool.stream.retry import Retry
+from dist_tool.transfer.fetch import FetchOptions
 from support.content import Blob, random_bytes
 
 PULL, ALL = ("pull",), ("pull", "resolve", "referrers")
@@ -95,10 +96,10 @@ def liar(truth: Blob) -> Source:
     return Source(random_bytes("lie", len(truth.data)))
 
 
-def options(attempts: int = 5, waits: list[float] | None = None) -> Options:
+def options(attempts: int = 5, waits: list[float] | None = None) -> FetchOptions:
     """How to fetch without waiting; `waits` notes the seconds."""
     noted: list[float] = [] if waits is None else waits
-    return Options(retry=Retry(attempts=attempts, sleep=noted.append, random=lambda: 0.0))
+    return FetchOptions(retry=Retry(attempts=attempts, sleep=noted.append, random=lambda: 0.0))
 
 
 def mirrored(
@@ -107,7 +108,7 @@ def mirrored(
     """The sources as `place 0`, `place 1` and so on."""
     able = capabilities or [ALL] * len(sources)
     places = [
-        Place(f"place {number}", lambda source=source: source, able[number])  # type: ignore[misc]
+        Mirror(f"place {number}", lambda source=source: source, able[number])  # type: ignore[misc]
         for number, source in enumerate(sources)
     ]
     return MirroredRemote(places, notices.append if notices is not None else lambda _: None)

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from dist_tool.errors import AlreadyExists
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import OCI_MANIFEST
-from dist_tool.spec.reference import Hints
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCI_MANIFEST
 from dist_tool.store import open_store
+from dist_tool.store.direct_io import BLOCK
 from dist_tool.store.disk import DiskStore
-from dist_tool.store.gc import Policy, collect
+from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.ingest import ref_for
-from dist_tool.store.uncached import BLOCK
 from dist_tool.store.verify import verify_all
 
 CONTENTS = tuple(random.Random(seed).randbytes(size) for seed, size in enumerate((0, 10, 3000, 9000, 12288)))
@@ -41,7 +41,7 @@ def ingest(store: DiskStore, data: bytes, desc: Descriptor) -> None:
         with store.writer(ref_for(desc.digest), desc) as writer:
             assert data.startswith(data[: writer.offset])
             if len(data) % BLOCK == 0:
-                writer.fill(BytesIO(data[writer.offset :]), uncached=True)
+                writer.fill(BytesIO(data[writer.offset :]), direct=True)
             while writer.offset < len(data):
                 writer.write(data[writer.offset : writer.offset + _PIECE])
             writer.commit()
@@ -52,7 +52,7 @@ def ingest(store: DiskStore, data: bytes, desc: Descriptor) -> None:
 def live(root: Path, ack: Callable[[str], None]) -> None:
     """Ingest, interrupt, resume, name and collect. `ack` hears of everything that must last from then on."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dist_tool.store.uncached._WORTH_IT", 0)
+        patch.setattr("dist_tool.store.direct_io._WORTH_IT", 0)
         _live(open_store(str(root)), ack)
 
 
@@ -72,7 +72,7 @@ def _live(store: DiskStore, ack: Callable[[str], None]) -> None:
     for name, desc in zip(NAMES, DESCRIPTORS[1:], strict=False):
         store.tag(name, desc)
         ack(f"{name} {desc.digest}")
-    list(collect(store, Policy(keep=frozenset(desc.digest for desc in DESCRIPTORS))))
+    list(collect(store, GcPolicy(keep=frozenset(desc.digest for desc in DESCRIPTORS))))
 
 
 def check(root: Path, acked: list[str]) -> None:
@@ -96,7 +96,7 @@ def recover(root: Path) -> None:
     live(root, acked.append)
     check(root, acked)
     store = open_store(str(root))
-    list(collect(store, Policy(grace_s=0, keep=frozenset(desc.digest for desc in DESCRIPTORS))))
+    list(collect(store, GcPolicy(grace_s=0, keep=frozenset(desc.digest for desc in DESCRIPTORS))))
     assert list((root / "ingest").iterdir()) == []
     assert {path.name for path in root.iterdir()} <= {
         "oci-layout",

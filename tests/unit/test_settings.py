@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dist_tool.errors import InvalidArgument, PolicyRefused
+from dist_tool.names.reference import Locator, parse_locator
 from dist_tool.settings import Policy, RemoteSettings, Settings
-from dist_tool.spec.reference import Locator, parse_locator
 
 
 def chosen(locator: str, *prefixes: str) -> str | None:

@@ -18,9 +18,9 @@ def command(name: str, as_json: bool, common: Common) -> None:
     One line for each source, in the order in which they are asked. The first that has something
     answers. No helper is run, and no secret is shown.
     """
+    from dist_tool.admin.explain import explain, parse_host_or_name
     from dist_tool.cli._output import print_line
     from dist_tool.errors import printable
-    from dist_tool.transfer.explain import explain, parse_host_or_name
 
     settings = common.settings()
     found = explain(*parse_host_or_name(name, settings), settings)

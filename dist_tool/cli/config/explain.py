@@ -11,7 +11,7 @@ from dist_tool.cli._completion import PLACE
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
-    from dist_tool.transfer.explain import Endpoint, Explanation
+    from dist_tool.admin.explain import ExplainedEndpoint, Explanation
 
 
 @click.command("explain", epilog="Example: dist config explain --json redis:7 | jq -r '.endpoints[].url'")
@@ -24,9 +24,9 @@ def command(reference: str, as_json: bool, common: Common) -> None:
     With a tag or digest, what holds for that object: mirrors for digests only, policy, pins.
     Credentials are named by source; no helper is run, and nothing secret is shown.
     """
+    from dist_tool.admin.explain import explain, parse_name
     from dist_tool.cli._output import print_line
     from dist_tool.errors import printable
-    from dist_tool.transfer.explain import explain, parse_name
 
     settings = common.settings()
     found = explain(*parse_name(reference, settings), settings)
@@ -53,7 +53,7 @@ def _lines(found: Explanation) -> Iterator[str]:
         yield f"  refused: {found.refused}"
 
 
-def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
+def _facts(endpoint: ExplainedEndpoint) -> Iterator[tuple[str, str]]:
     yield "may", ", ".join(endpoint.capabilities)
     if endpoint.url:
         yield "tls", _tls(endpoint)
@@ -68,7 +68,7 @@ def _facts(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
         yield "credentials", "none, by auth.source"
 
 
-def _tls(endpoint: Endpoint) -> str:
+def _tls(endpoint: ExplainedEndpoint) -> str:
     tls = endpoint.tls
     if tls is None:
         return "none, plain http"

@@ -12,7 +12,7 @@ from dist_tool.cli._completion import DIR
 from dist_tool.cli._options import decorated, show_notice
 
 if TYPE_CHECKING:
-    from dist_tool.spec.digest import Digest
+    from dist_tool.oci.digest import Digest
     from dist_tool.store.disk import DiskStore
 
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -10,7 +10,7 @@ import click
 from dist_tool.cli.content._store import store_options
 
 if TYPE_CHECKING:
-    from dist_tool.spec.descriptor import Descriptor
+    from dist_tool.oci.descriptor import Descriptor
     from dist_tool.store.disk import DiskStore
 
 _LIMIT = 64 << 20
@@ -46,7 +46,7 @@ def command(store: DiskStore, object_id: str, validate: bool, name: str | None) 
 
 
 def _type_of(store: DiskStore, desc: Descriptor) -> str:
-    from dist_tool.store.media import media_types
+    from dist_tool.store.sniff import media_types
 
     return media_types(store, [desc.digest], tellers=store.blobs.digests())[desc.digest]
 
@@ -96,8 +96,8 @@ def _run_editor(path: str) -> None:
 
 
 def _check(before: bytes, after: bytes, media_type: str) -> None:
-    from dist_tool.spec.manifest import parse_json, parse_manifest
-    from dist_tool.spec.mediatypes import is_manifest_like
+    from dist_tool.oci.manifest import parse_json, parse_manifest
+    from dist_tool.oci.mediatypes import is_manifest_like
 
     if is_manifest_like(media_type):
         parse_manifest(after, media_type)
@@ -109,8 +109,8 @@ def _add(store: DiskStore, content: bytes, media_type: str) -> Descriptor:
     from dataclasses import replace
 
     from dist_tool.errors import AlreadyExists
-    from dist_tool.spec.descriptor import Descriptor
-    from dist_tool.spec.digest import Digest
+    from dist_tool.oci.descriptor import Descriptor
+    from dist_tool.oci.digest import Digest
     from dist_tool.store.ingest import ref_for
 
     desc = Descriptor(Digest.of(content), len(content), media_type)

@@ -30,10 +30,10 @@ def command(store: DiskStore, grace: str, dry_run: bool, as_json: bool) -> None:
     from dist_tool.cli._options import counted, value_of
     from dist_tool.cli._output import print_line
     from dist_tool.config import parse_age
-    from dist_tool.store.gc import Policy, collect
+    from dist_tool.store.gc import GcPolicy, collect
 
     count: Counter[str] = Counter()
-    for removed in collect(store, Policy(value_of("--grace", parse_age, grace) or 0.0, dry_run=dry_run)):
+    for removed in collect(store, GcPolicy(value_of("--grace", parse_age, grace) or 0.0, dry_run=dry_run)):
         count[removed.kind] += 1
         count["bytes"] += removed.size
         if as_json:

@@ -10,9 +10,9 @@ from dist_tool.cli._completion import FILE
 from dist_tool.cli.content._store import store_options
 
 if TYPE_CHECKING:
-    from dist_tool.store.blobs import Blob
+    from dist_tool.store.blobs import OpenBlob
     from dist_tool.store.disk import DiskStore
-    from dist_tool.stream import Sink
+    from dist_tool.stream.pump import Sink
 
 
 @click.command("get", epilog="Example: dist content get docker.io/library/redis:latest | jq .")
@@ -41,8 +41,8 @@ def command(store: DiskStore, object_id: str, offset: int, size: int | None, out
 
 
 def _copy(store: DiskStore, object_id: str, part: tuple[int, int | None], sink: Sink) -> None:
-    from dist_tool.stream import pump
-    from dist_tool.verifier import Verifier
+    from dist_tool.stream.pump import pump
+    from dist_tool.stream.verify import Verifier
 
     desc = store.find(object_id)
     verifier = Verifier(desc.digest, desc.size, source="the store")
@@ -58,11 +58,11 @@ def _nowhere(data: memoryview) -> None:
     """Where verified bytes go that nobody asked for."""
 
 
-def _copy_part(blob: Blob, part: tuple[int, int | None], sink: Sink) -> None:
+def _copy_part(blob: OpenBlob, part: tuple[int, int | None], sink: Sink) -> None:
     import os
 
     from dist_tool.store.files import failing
-    from dist_tool.stream import CHUNK
+    from dist_tool.stream.body import CHUNK
 
     offset, size = part
     left = blob.total or 0 if size is None else size

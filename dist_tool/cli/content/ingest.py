@@ -10,8 +10,8 @@ from dist_tool.cli._options import show_notice
 from dist_tool.cli.content._store import labels_of, new_store_options
 
 if TYPE_CHECKING:
-    from dist_tool.spec.descriptor import Descriptor
-    from dist_tool.spec.digest import Digest
+    from dist_tool.oci.descriptor import Descriptor
+    from dist_tool.oci.digest import Digest
     from dist_tool.store.disk import DiskStore
     from dist_tool.store.writer import DiskWriter
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PIPE = 1 << 20
 
 
-class _Wanted(NamedTuple):
+class _IngestRequest(NamedTuple):
     """What is to become of the ingest."""
 
     ref: str
@@ -59,14 +59,14 @@ def command(
     """
     from dist_tool.cli._output import print_line
     from dist_tool.errors import DistError, InvalidArgument
-    from dist_tool.spec.digest import Digest
+    from dist_tool.oci.digest import Digest
     from dist_tool.store.ingest import ref_for
 
     digest = Digest.parse(expected_digest) if expected_digest is not None else None
     if ref is None and digest is None:
         raise InvalidArgument("no REF is given", hint="give one, or --expected-digest")
     parsed_labels = labels_of(labels)
-    wanted = _Wanted(
+    wanted = _IngestRequest(
         ref if ref is not None else ref_for(digest) if digest else "",
         digest,
         expected_size,
@@ -88,11 +88,11 @@ def command(
     print_line(str(found))
 
 
-def _ingest(store: DiskStore, wanted: _Wanted) -> Digest | None:
+def _ingest(store: DiskStore, wanted: _IngestRequest) -> Digest | None:
     """The digest once it is in the store, None where nothing was to be committed yet."""
     from dist_tool.errors import AlreadyExists
-    from dist_tool.spec.descriptor import Descriptor
-    from dist_tool.spec.digest import Digest
+    from dist_tool.oci.descriptor import Descriptor
+    from dist_tool.oci.digest import Digest
 
     desc = Descriptor(wanted.digest, wanted.size) if wanted.digest else None
     if not wanted.reads and (desc is None or store.size(desc.digest) is None):
@@ -112,11 +112,11 @@ def _ingest(store: DiskStore, wanted: _Wanted) -> Digest | None:
         return Digest.parse(found.object_id)
 
 
-def _writer(store: DiskStore, wanted: _Wanted, desc: Descriptor | None) -> DiskWriter:
+def _writer(store: DiskStore, wanted: _IngestRequest, desc: Descriptor | None) -> DiskWriter:
     """Whoever wants known content waits for another who writes it; other refs are busy then."""
-    from dist_tool.api import Listeners
-    from dist_tool.retry import Retry
+    from dist_tool.run import Listeners
     from dist_tool.store.waiting import wait_for_writer
+    from dist_tool.stream.retry import Retry
 
     if desc is None or wanted.appends:
         return store.writer(wanted.ref, desc)
@@ -125,7 +125,7 @@ def _writer(store: DiskStore, wanted: _Wanted, desc: Descriptor | None) -> DiskW
 
 def _sized(writer: DiskWriter, size: int | None) -> Descriptor | None:
     """What was written, if it has to have a size: 0 is one as well."""
-    from dist_tool.spec.descriptor import Descriptor
+    from dist_tool.oci.descriptor import Descriptor
 
     return None if size is None else Descriptor(writer.digest(), size)
 
@@ -140,11 +140,11 @@ def _read(writer: DiskWriter) -> None:
     with suppress(AttributeError, OSError):  # Linux, and a pipe: fewer turns between the two processes
         fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _PIPE)
     with input_failures(), io.FileIO(0, closefd=False) as source:
-        writer.fill(source, uncached=True)
+        writer.fill(source, direct=True)
 
 
 def _name(store: DiskStore, name: str, digest: Digest, media_type: str | None) -> None:
-    from dist_tool.spec.descriptor import Descriptor
-    from dist_tool.store.media import sniff
+    from dist_tool.oci.descriptor import Descriptor
+    from dist_tool.store.sniff import sniff
 
     store.tag(name, Descriptor(digest, None, media_type or sniff(store, digest)))

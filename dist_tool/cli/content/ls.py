@@ -13,7 +13,7 @@ from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from dist_tool.api import Info
-    from dist_tool.spec.digest import Digest
+    from dist_tool.oci.digest import Digest
     from dist_tool.store.disk import DiskStore
 
 _KINDS = ("manifest", "index", "config", "layer", "other")
@@ -103,7 +103,7 @@ class _Conditions:
 
 def _types(store: DiskStore, infos: list[Info]) -> dict[Digest, str]:
     """Only of what is listed, but told by everything: a layer's type stands in its manifest."""
-    from dist_tool.store.media import media_types
+    from dist_tool.store.sniff import media_types
 
     return media_types(store, [info.digest for info in infos], tellers=store.blobs.digests())
 
@@ -119,7 +119,7 @@ def _check_types(wanted: tuple[str, ...]) -> None:
 def _is_of(media_type: str, wanted: tuple[str, ...]) -> bool:
     from fnmatch import fnmatchcase
 
-    from dist_tool.spec.mediatypes import kind
+    from dist_tool.oci.mediatypes import kind
 
     return any(word == kind(media_type) or fnmatchcase(media_type, word) for word in wanted)
 

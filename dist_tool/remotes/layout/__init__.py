@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 
+from dist_tool.names.reference import Locator
 from dist_tool.remotes.layout.directory import LayoutRemote
-from dist_tool.remotes.layout.images import Images
+from dist_tool.remotes.layout.reader import LayoutReader
 from dist_tool.settings import Context
-from dist_tool.spec.reference import Locator
 
 __all__ = ["LayoutRemote", "open_remote"]
 
 _NESTED = re.compile(r"[a-z][a-z0-9+.-]*::.")
 
 
-def open_remote(locator: Locator, context: Context) -> Images:
+def open_remote(locator: Locator, context: Context) -> LayoutReader:
     """`layout::DIRECTORY`, or `layout::KIND::REST` for a layout that another remote serves."""
     if not _NESTED.match(locator.rest):
         return LayoutRemote(locator, context)
-    from dist_tool.remotes.layout.distant import DistantLayout
+    from dist_tool.remotes.layout.nested import NestedLayout
 
-    return DistantLayout(locator, context)
+    return NestedLayout(locator, context)

@@ -7,16 +7,16 @@ from threading import Lock
 from typing import Protocol
 
 from dist_tool.errors import InvalidArgument, NotFound
-from dist_tool.remotes.layout.images import Images, repository_of
+from dist_tool.names.reference import Locator
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.remotes.layout.members import Members, read_member
+from dist_tool.remotes.layout.reader import LayoutReader, repository_of
 from dist_tool.settings import Context
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.manifest import MANIFEST_LIMIT
-from dist_tool.spec.reference import Locator
-from dist_tool.stream import Body
+from dist_tool.stream.body import Body
 
 
-class ArchiveRemote(Images):
+class ArchiveRemote(LayoutReader):
     """`archive::FILE`, `archive::-` for standard input. Opened and indexed on first use, and held open then."""
 
     def __init__(self, locator: Locator, context: Context) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 
 from dist_tool.errors import NotFound
-from dist_tool.remotes.layout.directory import Directory
+from dist_tool.names.reference import Hints, Locator, digest_in
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.mediatypes import OCTET_STREAM
+from dist_tool.remotes.layout.directory import LayoutDirectory
 from dist_tool.settings import Context
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.mediatypes import OCTET_STREAM
-from dist_tool.spec.reference import Hints, Locator, digest_in
-from dist_tool.stream import Body
+from dist_tool.stream.body import Body
 
 _ROOT = "/var/lib/containerd"
 _CONTENT = "io.containerd.content.v1.content"
@@ -25,7 +25,7 @@ class ContainerdRemote:
     def __init__(self, locator: Locator, context: Context) -> None:
         root = context.settings.at_home(locator.rest) or _ROOT
         inner = os.path.join(root, _CONTENT)
-        self._blobs = Directory(inner if os.path.isdir(inner) else root)
+        self._blobs = LayoutDirectory(inner if os.path.isdir(inner) else root)
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """A digest that is there, with its size. Raises NotFound for it else, and for every name."""

@@ -7,22 +7,22 @@ import stat
 from io import FileIO
 
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound, UnsafePath
-from dist_tool.remotes.layout.images import Images, repository_of
+from dist_tool.names.reference import Locator
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.manifest import MANIFEST_LIMIT
+from dist_tool.remotes.layout.reader import LayoutReader, repository_of
 from dist_tool.settings import Context
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.manifest import MANIFEST_LIMIT
-from dist_tool.spec.reference import Locator
-from dist_tool.stream import Body
+from dist_tool.stream.body import Body
 
 
-class LayoutRemote(Images):
+class LayoutRemote(LayoutReader):
     """One layout on disk. Nothing is kept open between calls."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
-        super().__init__(Directory(context.settings.at_home(locator.rest)), repository_of(context))
+        super().__init__(LayoutDirectory(context.settings.at_home(locator.rest)), repository_of(context))
 
 
-class Directory:
+class LayoutDirectory:
     """The files of a layout in a directory."""
 
     def __init__(self, path: str) -> None:

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 from dist_tool.errors import BadManifest, InvalidArgument, LimitExceeded, NotFound
 from dist_tool.layers.compression import sniff
-from dist_tool.remotes.layout.images import IMAGE_NAME, REF_NAME
+from dist_tool.names.reference import parse_reference
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest, new_hasher
+from dist_tool.oci.manifest import CHILDREN_LIMIT, MANIFEST_LIMIT, parse_json
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from dist_tool.remotes.layout.members import Member, Members, read_member
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest, new_hasher
-from dist_tool.spec.manifest import CHILDREN_LIMIT, MANIFEST_LIMIT, parse_json
-from dist_tool.spec.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
-from dist_tool.spec.reference import parse_reference
-from dist_tool.stream import CHUNK, Body
+from dist_tool.remotes.layout.reader import IMAGE_NAME, REF_NAME
+from dist_tool.stream.body import CHUNK, Body
 
 _LIST_LIMIT = 1 << 20  # bytes of manifest.json
 _SUFFIX = {"gzip": "+gzip", "zstd": "+zstd", "plain": ""}

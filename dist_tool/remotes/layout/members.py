@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from dist_tool.errors import DistError, InvalidContent, LocalFailure, NotFound, UnsafePath, printable
 from dist_tool.layers.compression import decompress, sniff
-from dist_tool.layers.limits import Limits
-from dist_tool.layers.tarstream import FILE, LINK, SYMLINK, Entry, TarReader
-from dist_tool.stream import CHUNK, Body
+from dist_tool.stream.body import CHUNK, Body
+from dist_tool.tar.limits import Limits
+from dist_tool.tar.reader import FILE, LINK, SYMLINK, Entry, TarReader
 
 _PIECE = 16 << 10  # bytes read at a time while headers are looked for
 

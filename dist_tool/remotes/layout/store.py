@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dist_tool.remotes.layout.directory import Directory
-from dist_tool.remotes.layout.images import Images, digest_of, repository_of
+from dist_tool.names.reference import Hints, Locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.remotes.layout.directory import LayoutDirectory
+from dist_tool.remotes.layout.reader import LayoutReader, digest_of, repository_of
 from dist_tool.settings import Context
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.reference import Hints, Locator
 from dist_tool.store import open_store, place
 
 
-class StoreRemote(Images):
+class StoreRemote(LayoutReader):
     """A store. Nothing is created, locked or marked as used by reading."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
         path = context.settings.at_home(locator.rest) or place(context.settings)
         self._store = open_store(path, context.report)
-        super().__init__(Directory(self._store.root), repository_of(context))
+        super().__init__(LayoutDirectory(self._store.root), repository_of(context))
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """As of any layout, the media type of a blob that no entry names being found from its bytes."""

@@ -12,7 +12,7 @@ from configparser import ConfigParser
 from configparser import Error as ConfigError
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.transport.sigv4 import Keys
+from dist_tool.remotes.paths.sigv4 import Keys
 
 _LARGEST = 1 << 20  # bytes of a file
 _ELSEWHERE = ("credential_process", "sso_session", "sso_start_url", "role_arn", "web_identity_token_file")

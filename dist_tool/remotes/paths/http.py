@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from urllib.parse import quote
 
+from dist_tool.names.host import check_host
+from dist_tool.names.reference import Locator
+from dist_tool.names.template import parse_template
 from dist_tool.remotes.paths.remote import PathRemote
 from dist_tool.settings import Context
-from dist_tool.spec.host import check_host
-from dist_tool.spec.reference import Locator
-from dist_tool.spec.template import parse_template
+from dist_tool.transport.service import HttpService
 from dist_tool.transport.session import Reply
-from dist_tool.transport.site import Site
 
 # What a path may hold as it is (RFC 3986, pchar); all else is quoted, `%`, `?` and `#` included.
 _PLAIN = "/-._~!$&'()*+,;=:@"
@@ -19,7 +19,7 @@ _PLAIN = "/-._~!$&'()*+,;=:@"
 
 class _Door:
     def __init__(self, host: str, context: Context) -> None:
-        self._site = Site(host, context)
+        self._site = HttpService(host, context)
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         return self._site.ask(method, f"/{quote(path, safe=_PLAIN)}", headers, ok)

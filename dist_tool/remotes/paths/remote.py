@@ -6,22 +6,23 @@ from collections.abc import Container, Mapping
 from functools import partial
 from typing import Protocol
 
-from dist_tool.api import Cut, Notice
+from dist_tool.api import Cut
 from dist_tool.errors import NoDigest
+from dist_tool.names.reference import Hints, digest_in
+from dist_tool.names.template import Template
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.mediatypes import OCTET_STREAM
+from dist_tool.run import Notice
 from dist_tool.settings import Context
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.mediatypes import OCTET_STREAM
-from dist_tool.spec.reference import Hints, digest_in
-from dist_tool.spec.template import Template
-from dist_tool.stream import Body
-from dist_tool.transport.objects import Wanted, looked_at, open_object
+from dist_tool.stream.body import Body
+from dist_tool.transport.download import DownloadRequest, head_or_get, open_object
 from dist_tool.transport.ranges import content_length
 from dist_tool.transport.session import Reply
 
 _HEADERS = {"Accept": "*/*"}
 
 
-class Door(Protocol):
+class PathClient(Protocol):
     """How a tree is asked for a path, which is given unquoted and without a leading slash."""
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
@@ -32,9 +33,9 @@ class Door(Protocol):
 
 
 class PathRemote:
-    """A tree of files behind a `Door`."""
+    """A tree of files behind a `PathClient`."""
 
-    def __init__(self, door: Door, template: Template, context: Context) -> None:
+    def __init__(self, door: PathClient, template: Template, context: Context) -> None:
         self._door = door
         self._template = template
         self._context = context
@@ -50,17 +51,17 @@ class PathRemote:
         return Descriptor(digest, size, hints.media_type() or OCTET_STREAM)
 
     def _size(self, path: str) -> int | None:
-        return content_length(looked_at(self._door.ask, path, _HEADERS).headers)
+        return content_length(head_or_get(self._door.ask, path, _HEADERS).headers)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The bytes of a digest from `offset`, or from 0 where the server knows no ranges."""
         desc.digest.hasher()
-        wanted = Wanted(_HEADERS, desc.digest, desc.size)
+        wanted = DownloadRequest(_HEADERS, desc.digest, desc.size)
         return self._open(self._template.blob_path(desc.digest), wanted, offset)
 
     def open_name(self, object_id: str, hints: Hints) -> Body:
         """The bytes of a path below the location."""
-        body = self._open(self._template.path(object_id), Wanted(_HEADERS, None, hints.size), 0)
+        body = self._open(self._template.path(object_id), DownloadRequest(_HEADERS, None, hints.size), 0)
         if body.total is None and hints.size is None:  # B30
             text = f"{object_id}: {body.source} declares no size: an end that comes too early would not be noticed"
             self._context.report(Notice("warning", text))
@@ -68,15 +69,15 @@ class PathRemote:
 
     def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> Body:
         """The bytes from the cut on while the validator holds, else from the beginning (behaviours B28)."""
-        wanted = Wanted(_HEADERS, None, hints.size, cut.validator)
+        wanted = DownloadRequest(_HEADERS, None, hints.size, cut.validator)
         return self._open(self._template.path(object_id), wanted, cut.offset if cut.validator else 0)
 
     def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> Body:
         """The bytes of a path, which are those of `desc` where that is given; see `api.PathFetcher`."""
-        wanted = Wanted(_HEADERS, desc.digest, desc.size) if desc else Wanted(_HEADERS)
+        wanted = DownloadRequest(_HEADERS, desc.digest, desc.size) if desc else DownloadRequest(_HEADERS)
         return self._open(self._template.path(path), wanted, offset if desc else 0)
 
-    def _open(self, path: str, wanted: Wanted, offset: int) -> Body:
+    def _open(self, path: str, wanted: DownloadRequest, offset: int) -> Body:
         if wanted.size is None:
             wanted = wanted._replace(size=self._context.settings.max_size)
         return open_object(partial(self._door.ask, "GET", path), wanted, offset, self._context)

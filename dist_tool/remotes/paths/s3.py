@@ -18,22 +18,22 @@ from dist_tool.errors import (
     Unauthenticated,
     printable,
 )
+from dist_tool.names.host import check_host
+from dist_tool.names.origin import Origin, is_loopback
+from dist_tool.names.reference import Locator
+from dist_tool.names.template import parse_template
 from dist_tool.remotes.paths.aws import Profile
 from dist_tool.remotes.paths.remote import PathRemote
-from dist_tool.retry import Attempts
+from dist_tool.remotes.paths.sigv4 import Keys, quoted, sign
 from dist_tool.settings import Context
-from dist_tool.spec.host import check_host
-from dist_tool.spec.reference import Locator
-from dist_tool.spec.template import parse_template
+from dist_tool.stream.retry import Attempts
 from dist_tool.transport.client import error_body, failure_of
-from dist_tool.transport.origin import Origin, is_loopback
 from dist_tool.transport.session import Reply, Request, Session
-from dist_tool.transport.sigv4 import Keys, quoted, sign
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _DEFAULT_REGION = "us-east-1"
-_ELEMENT = re.compile(r"<(Code|Message|Region|Endpoint)>([^<]{0,1000})</")
+_ELEMENT = re.compile(r"<(Code|Message|Region|BucketEndpoint)>([^<]{0,1000})</")
 _MOST_MOVES = 4  # to another region, and through an expired redirect, once each
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _CLASSES: Mapping[str, type[DistError]] = {
@@ -55,7 +55,7 @@ _HINTS = {
 }
 
 
-class Endpoint(NamedTuple):
+class BucketEndpoint(NamedTuple):
     """Where a bucket is: an origin, and the path before keys. `own`: not AWS, so it has no other regions' hosts."""
 
     origin: Origin
@@ -67,19 +67,19 @@ class Endpoint(NamedTuple):
         return f"{self.origin}{self.path}/{quoted(key)}"
 
 
-def aws_endpoint(bucket: str, region: str, scheme: str = "https") -> Endpoint:
+def aws_endpoint(bucket: str, region: str, scheme: str = "https") -> BucketEndpoint:
     """The bucket at AWS: a host of its own, except for names with dots, which no certificate covers."""
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     if "." in bucket:
-        return Endpoint(Origin.of(f"{scheme}://s3.{region}.{domain}"), f"/{bucket}", False)
-    return Endpoint(Origin.of(f"{scheme}://{bucket}.s3.{region}.{domain}"), "", False)
+        return BucketEndpoint(Origin.of(f"{scheme}://s3.{region}.{domain}"), f"/{bucket}", False)
+    return BucketEndpoint(Origin.of(f"{scheme}://{bucket}.s3.{region}.{domain}"), "", False)
 
 
 class _Home(NamedTuple):
     """Where the bucket is, as far as is known, and the connections to there."""
 
     region: str
-    endpoint: Endpoint
+    endpoint: BucketEndpoint
     session: Session
 
 
@@ -97,7 +97,7 @@ class _Door:
         self._left: list[Session] = []  # other threads may be using them still
         self._home = _Home(region, endpoint, Session(endpoint.origin, context))
 
-    def _find(self, host: str, url: str, region: str) -> Endpoint:
+    def _find(self, host: str, url: str, region: str) -> BucketEndpoint:
         plain = self._context.remote.plain_http
         if host:
             scheme = "http" if plain or (plain is None and is_loopback(host)) else "https"
@@ -107,7 +107,7 @@ class _Door:
         origin = Origin.of(url)
         if origin.scheme == "http" and not plain and not is_loopback(origin.host):
             raise InvalidArgument(f"{url} is plain http", hint="set plain_http = true for it, if that is meant")
-        return Endpoint(origin, f"/{self._bucket}", True)
+        return BucketEndpoint(origin, f"/{self._bucket}", True)
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         attempts = Attempts(self._context.retry, self._context.report)
@@ -128,7 +128,7 @@ class _Door:
             if self._moved(home, first, body):
                 continue
             # Elsewhere for a reason that is not the region: without a signature, which would be of no use there.
-            reply = home.session.led(first, headers)
+            reply = home.session.follow_redirects(first, headers)
             if reply is first:
                 raise _failure(first, body, self._keys)
             if reply.status in ok:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dist_tool.names.reference import Locator
 from dist_tool.remotes.program.remote import ProgramRemote
 from dist_tool.settings import Context
-from dist_tool.spec.reference import Locator
 
 __all__ = ["ProgramRemote", "opener_of"]
 

@@ -47,14 +47,14 @@ _CLASSES: Mapping[str, type[DistError]] = {
 }
 
 
-class Limits(NamedTuple):
+class HelperLimits(NamedTuple):
     """How long a helper may be silent, and when everything must end, on `time.monotonic`."""
 
     timeouts: Timeouts
     deadline: float | None = None
 
 
-class Refused(Exception):
+class HelperRefusal(Exception):
     """The helper answered, and the answer is `error`. It is fit for the next question."""
 
     def __init__(self, error: DistError) -> None:
@@ -65,7 +65,7 @@ class Refused(Exception):
 class Helper:
     """A running helper. Raises Unavailable for silence, Truncated where it ends, ProtocolError for nonsense."""
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], limits: Limits) -> None:
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], limits: HelperLimits) -> None:
         self.name = os.path.basename(argv[0])
         self._limits = limits
         self._buffer = b""
@@ -85,14 +85,14 @@ class Helper:
             words = self.ask(f"hello {VERSION}")
         except Truncated as error:
             raise RemoteFailed(f"{error.what}, without an answer to hello", hint="is it a remote helper?") from error
-        except Refused as refused:
+        except HelperRefusal as refused:
             raise refused.error from None
         if words[:1] != [VERSION]:
             raise Unsupported(f"{self.name} speaks another version of the protocol than {VERSION}")
         return frozenset(words[1:])
 
     def ask(self, question: str) -> list[str]:
-        """Ask; returns the words after `ok`. Raises Refused for an `error`."""
+        """Ask; returns the words after `ok`. Raises HelperRefusal for an `error`."""
         line = question.encode("utf-8", "surrogateescape")
         if not question.isprintable() or len(line) >= _LONGEST_LINE:
             raise InvalidArgument(f"{printable(question, 80)!r} does not go into a line for {self.name}")
@@ -106,7 +106,7 @@ class Helper:
         raise self._refusal(words)
 
     def frame(self) -> int:
-        """The length of the next frame, 0 at the end. Raises Refused where the helper gives up."""
+        """The length of the next frame, 0 at the end. Raises HelperRefusal where the helper gives up."""
         words = self._line(self._limits.timeouts.idle_s).split()
         if words == ["end"]:
             return 0
@@ -118,7 +118,7 @@ class Helper:
         make = _CLASSES.get(words[1]) if words[:1] == ["error"] and len(words) > 1 else None
         if make is None:
             return ProtocolError(f"{self.name} answered {printable(' '.join(words), 80)!r}")
-        return Refused(make(f"{self.name}: {printable(' '.join(words[2:]), 300) or words[1]}"))
+        return HelperRefusal(make(f"{self.name}: {printable(' '.join(words[2:]), 300) or words[1]}"))
 
     def readinto(self, view: memoryview) -> int:
         """Fill a part of `view` with bytes of a frame. Never 0."""

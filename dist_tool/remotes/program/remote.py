@@ -6,14 +6,14 @@ from threading import Lock
 
 from dist_tool.api import Cut
 from dist_tool.errors import DistError, InvalidArgument, NoDigest, NotFound, ProtocolError, Unsupported
-from dist_tool.remotes.program.process import Helper, Limits, Refused, number
-from dist_tool.retry import Attempts
+from dist_tool.names.reference import Hints, digest_in
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCTET_STREAM
+from dist_tool.remotes.program.process import Helper, HelperLimits, HelperRefusal, number
 from dist_tool.settings import Context
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import OCTET_STREAM
-from dist_tool.spec.reference import Hints, digest_in
-from dist_tool.stream import Body
+from dist_tool.stream.body import Body
+from dist_tool.stream.retry import Attempts
 
 
 class ProgramRemote:
@@ -35,7 +35,7 @@ class ProgramRemote:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        limits = Limits(self._context.remote.timeout, self._context.retry.deadline)
+        limits = HelperLimits(self._context.remote.timeout, self._context.retry.deadline)
         helper = Helper(self._argv, self._context.settings.environ, limits)
         try:
             self._powers = helper.greet()
@@ -71,7 +71,7 @@ class ProgramRemote:
         helper = self._take()
         try:
             return helper, helper.ask(question)
-        except Refused as refused:
+        except HelperRefusal as refused:
             self.give_back(helper)
             raise refused.error from None
         except BaseException:
@@ -163,7 +163,7 @@ class _HelperBody(Body):
                 self._let_go()
                 return 0
             got = self._helper.readinto(view[: self._left])
-        except Refused as refused:
+        except HelperRefusal as refused:
             self._let_go()
             raise refused.error from None
         except BaseException:

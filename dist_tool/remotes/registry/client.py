@@ -6,25 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from dist_tool.api import Notice
-from dist_tool.errors import (
-    DigestMismatch,
-    DistError,
-    InvalidArgument,
-    NotFound,
-    ProtocolError,
-)
-from dist_tool.remotes.registry.endpoint import Endpoint
+from dist_tool.errors import DigestMismatch, DistError, InvalidArgument, NotFound, ProtocolError
+from dist_tool.names.reference import Hints, Locator, parse_object
+from dist_tool.oci import mediatypes
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import VERIFIABLE, Digest
+from dist_tool.oci.manifest import MANIFEST_LIMIT, document_type, parse_json
+from dist_tool.remotes.registry.endpoint import RegistryEndpoint
+from dist_tool.run import Notice
 from dist_tool.settings import Context
-from dist_tool.spec import mediatypes
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import VERIFIABLE, Digest
-from dist_tool.spec.manifest import MANIFEST_LIMIT, document_type, parse_json
-from dist_tool.spec.reference import Hints, Locator, parse_object
-from dist_tool.stream import Body
+from dist_tool.stream.body import Body
 from dist_tool.transport.client import HttpBody
-from dist_tool.transport.failures import tells_more_by_get
-from dist_tool.transport.objects import Wanted, content_type, looked_at, open_object
+from dist_tool.transport.download import DownloadRequest, content_type, head_or_get, open_object
+from dist_tool.transport.failures import should_retry_with_get
 from dist_tool.transport.ranges import Extent, content_length
 from dist_tool.transport.session import Reply
 
@@ -34,7 +28,7 @@ class RegistryRemote:
 
     def __init__(self, locator: Locator, context: Context) -> None:
         self._context = context
-        self._endpoint = Endpoint(locator.host, locator.path, context)
+        self._endpoint = RegistryEndpoint(locator.host, locator.path, context)
         self._found: dict[Digest, str] = {}
         self._limit = context.settings.policy.max_manifest or MANIFEST_LIMIT
         # Media types that hints asked for, by digest: `open` hears of the digest only.
@@ -60,7 +54,7 @@ class RegistryRemote:
         try:
             reply = self._endpoint.ask("HEAD", f"manifests/{tag}", {"Accept": accept}, (200,))
         except DistError as error:
-            if not tells_more_by_get(error):
+            if not should_retry_with_get(error):
                 raise
             return self._get_tag(tag, accept)
         reply.close()
@@ -77,7 +71,7 @@ class RegistryRemote:
         failure: NotFound | None = None
         for part in ("manifests", "blobs") if manifest_first else ("blobs", "manifests"):
             try:
-                reply = looked_at(self._endpoint.ask, f"{part}/{desc.digest}", self._headers(part, desc))
+                reply = head_or_get(self._endpoint.ask, f"{part}/{desc.digest}", self._headers(part, desc))
             except NotFound as error:
                 failure = failure or error
                 continue
@@ -139,7 +133,7 @@ class RegistryRemote:
     def _open_at(self, place: str, desc: Descriptor, offset: int) -> Body:
         limit = self._limit if place == "manifests" else None
         most = limit if limit is not None else self._context.settings.max_size
-        wanted = Wanted(self._headers(place, desc), desc.digest, desc.size if desc.size is not None else most)
+        wanted = DownloadRequest(self._headers(place, desc), desc.digest, desc.size if desc.size is not None else most)
         body = open_object(partial(self._endpoint.ask, "GET", f"{place}/{desc.digest}"), wanted, offset, self._context)
         body.limit = limit
         return body

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from urllib.parse import quote, urljoin, urlsplit
 
+from dist_tool.auth.authenticator import pull_scope
 from dist_tool.errors import DistError, LimitExceeded, ProtocolError
-from dist_tool.retry import Attempts
+from dist_tool.names.origin import Origin
+from dist_tool.names.reference import HUB, HUB_API
+from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.settings import Context
-from dist_tool.spec.manifest import MANIFEST_LIMIT
-from dist_tool.spec.reference import HUB, HUB_API
-from dist_tool.stream import CHUNK, Body
-from dist_tool.transport.auth import pull_scope
+from dist_tool.stream.body import CHUNK, Body
+from dist_tool.stream.retry import Attempts
 from dist_tool.transport.client import HttpBody
-from dist_tool.transport.objects import decoded
-from dist_tool.transport.origin import Origin
+from dist_tool.transport.download import decoded
 from dist_tool.transport.ranges import Extent, content_length
+from dist_tool.transport.service import HttpService
 from dist_tool.transport.session import Reply
-from dist_tool.transport.site import Site
 
 
-class Endpoint:
+class RegistryEndpoint:
     """The API of one repository. `host` and `path` are what is contacted, after any rewrite."""
 
     def __init__(self, host: str, path: str, context: Context) -> None:
@@ -31,14 +31,14 @@ class Endpoint:
         self._ns = f"ns={quote(asked, safe=':')}" if asked else ""
         api = HUB_API if host == HUB else host
         probe = f"{context.remote.api_path}/"
-        self._site = Site(api, context, account=host, scopes=(pull_scope(path),), probe=probe)
+        self._site = HttpService(api, context, account=host, scopes=(pull_scope(path),), probe=probe)
 
     @property
     def _root(self) -> str:
         return f"{self._context.remote.api_path}/{self.path}/"
 
     def ask(self, method: str, tail: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
-        """Send a request about something of this repository, such as `manifests/latest`; see `Site.ask`."""
+        """Send a request about something of this repository, such as `manifests/latest`; see `HttpService.ask`."""
         path = f"{self._root}{tail}"
         if self._ns and "ns=" not in tail.partition("?")[2]:
             path = f"{path}{'&' if '?' in tail else '?'}{self._ns}"

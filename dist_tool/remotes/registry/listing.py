@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from dist_tool.errors import BadManifest, DistError, LimitExceeded, NotFound, ProtocolError, Unsupported
-from dist_tool.remotes.registry.endpoint import Endpoint
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.manifest import parse_json, parse_manifest
-from dist_tool.spec.mediatypes import ACCEPTED, OCI_INDEX, essence
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.manifest import parse_json, parse_manifest
+from dist_tool.oci.mediatypes import ACCEPTED, OCI_INDEX, essence
+from dist_tool.remotes.registry.endpoint import RegistryEndpoint
 
 _PAGE_LIMIT = 100
 _PAGE_SIZE = 1000  # the most that some registries take
 
 
-def _pages(endpoint: Endpoint, tail: str, accept: str) -> Iterator[tuple[Any, bool]]:
+def _pages(endpoint: RegistryEndpoint, tail: str, accept: str) -> Iterator[tuple[Any, bool]]:
     """The decoded pages of a list, each with whether the registry filtered by artifact type.
 
     Raises ProtocolError for a loop, LimitExceeded after 100 pages.
@@ -37,7 +37,7 @@ def _pages(endpoint: Endpoint, tail: str, accept: str) -> Iterator[tuple[Any, bo
         following = endpoint.next_page(reply)
 
 
-def tags(endpoint: Endpoint) -> Iterator[str]:
+def tags(endpoint: RegistryEndpoint) -> Iterator[str]:
     """Every tag of the repository, as the registry orders them. `null` is an empty list."""
     for page, _ in _pages(endpoint, f"tags/list?n={_PAGE_SIZE}", "application/json"):
         names = page.get("tags") if isinstance(page, dict) else None
@@ -47,7 +47,7 @@ def tags(endpoint: Endpoint) -> Iterator[str]:
             yield name
 
 
-def referrers(endpoint: Endpoint, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+def referrers(endpoint: RegistryEndpoint, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
     """Manifests whose subject is `subject`, of one artifact type where one is given.
 
     Falls back to the referrers tag where the registry has no referrers API.
@@ -74,7 +74,7 @@ def referrers_tag(subject: Digest) -> str:
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)
 
 
-def _by_tag(endpoint: Endpoint, subject: Digest, artifact_type: str) -> Iterator[Descriptor]:
+def _by_tag(endpoint: RegistryEndpoint, subject: Digest, artifact_type: str) -> Iterator[Descriptor]:
     try:
         _, data = endpoint.document(f"manifests/{referrers_tag(subject)}", {"Accept": ", ".join(ACCEPTED)})
         manifest = parse_manifest(data)

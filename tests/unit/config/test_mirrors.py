@@ -8,8 +8,8 @@ import pytest
 from support.config_files import chosen, load, places
 
 from dist_tool.errors import InvalidArgument
+from dist_tool.names.reference import Locator, parse_locator
 from dist_tool.settings import EVERYTHING, RemoteSettings, Tls
-from dist_tool.spec.reference import Locator, parse_locator
 
 FIVE = """
 [[remote]]

@@ -12,7 +12,7 @@ from support.config_files import write
 from dist_tool import config
 from dist_tool.config.pinning import write_pin
 from dist_tool.errors import InvalidArgument
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.digest import Digest
 
 NAME = "docker.io/library/redis:7"
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64

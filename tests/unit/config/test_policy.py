@@ -9,9 +9,9 @@ from support.config_files import load, write
 
 from dist_tool import config
 from dist_tool.errors import PolicyRefused
+from dist_tool.names.reference import Locator, parse_locator, parse_object
+from dist_tool.oci.digest import Digest
 from dist_tool.settings import Pin, Policy, Settings
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Locator, parse_locator, parse_object
 
 SHA = "sha256:" + "a" * 64
 SHA512 = "sha512:" + "b" * 128

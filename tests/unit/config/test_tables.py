@@ -13,8 +13,8 @@ from support.config_files import write
 from dist_tool import config
 from dist_tool.config.tables import DOCUMENT, MIRROR, POLICY, REMOTE
 from dist_tool.errors import InvalidArgument
-from dist_tool.retry import Retry
 from dist_tool.settings import AuthSettings, Redirects, RemoteSettings, Settings, Timeouts, Tls
+from dist_tool.stream.retry import Retry
 
 ROOT = Path(__file__).resolve().parents[3]
 

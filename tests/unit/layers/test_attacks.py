@@ -9,8 +9,8 @@ import pytest
 from support.attack_run import Verdict, run_all_as_user, run_attack
 from support.attacks import ATTACKS, Attack
 
-from dist_tool.layers import openat2
 from dist_tool.layers.options import ApplyOptions
+from dist_tool.rootfs import openat2
 
 
 def judge(attack: Attack, verdict: Verdict) -> None:

@@ -15,7 +15,7 @@ from support.content import flip, random_bytes
 from dist_tool.errors import InvalidContent, LimitExceeded, Unsupported
 from dist_tool.layers import compression
 from dist_tool.layers.compression import decompress, sniff
-from dist_tool.layers.limits import Limits
+from dist_tool.tar.limits import Limits
 
 DATA = random_bytes("layer", 700_000) + bytes(700_000)
 

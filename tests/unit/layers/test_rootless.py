@@ -164,8 +164,8 @@ def test_files_are_replaced_in_directories_of_any_mode(here: Path) -> None:
 def test_staged_tree_with_an_unwritable_root_is_put_in_place_and_discarded(here: Path) -> None:
     found = run_as_user(
         """
-        from dist_tool.layers.staging import staged
-        from dist_tool.layers.apply import apply_layer
+        from dist_tool.rootfs.staging import staged
+        from dist_tool.layers.changeset import apply_layer
         layer = tar(directory("./", mode=0o555), directory("d", mode=0), file("d/f"))
         with staged(root, force=False) as stage:
             apply_layer(io.BytesIO(layer).read, stage.root)

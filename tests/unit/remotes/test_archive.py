@@ -27,14 +27,14 @@ from dist_tool.errors import (
     UnsafePath,
     Unsupported,
 )
+from dist_tool.names.reference import Hints, Locator, parse_locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.manifest import parse_manifest
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.table import open_remote
 from dist_tool.settings import Context, RemoteSettings, Settings
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.manifest import parse_manifest
-from dist_tool.spec.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
-from dist_tool.spec.reference import Hints, Locator, parse_locator
 from dist_tool.transfer.fetch import fetch
 
 IMAGE = image("archive")
@@ -356,7 +356,7 @@ def test_start_up_loads_nothing_of_the_network(layout: Path, tmp_path: Path) -> 
     file = tar_layout(tmp_path / "x.tar", layout)
     code = (
         "import sys; from dist_tool.remotes.table import open_remote; from dist_tool.settings import Settings;"
-        "from dist_tool.spec.reference import parse_locator, Hints;"
+        "from dist_tool.names.reference import parse_locator, Hints;"
         f"r = open_remote(parse_locator({str(file)!r}), Settings()); r.resolve('v1', Hints()); r.close();"
         "sys.exit(any(m in sys.modules for m in ('requests', 'subprocess', 'tarfile', 'http.client')))"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from dist_tool.errors import InvalidArgument
 from dist_tool.remotes.paths.aws import Profile
-from dist_tool.transport.sigv4 import Keys
+from dist_tool.remotes.paths.sigv4 import Keys
 
 CREDENTIALS = """
 [default]

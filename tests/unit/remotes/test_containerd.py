@@ -9,11 +9,11 @@ import pytest
 from support.content import blob, write_blob
 
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound, UnsafePath, Unsupported
+from dist_tool.names.reference import Hints, Locator, parse_locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.remotes.layout.containerd import ContainerdRemote
 from dist_tool.settings import Context
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints, Locator, parse_locator
 
 BLOB = blob("containerd", 5000)
 

@@ -13,7 +13,7 @@ import pytest
 from support.bodies import PATIENT
 from support.content import Blob, blob, flip
 
-from dist_tool.api import NamedFetcher, Notice, Remote
+from dist_tool.api import NamedFetcher, Remote
 from dist_tool.errors import (
     DigestMismatch,
     InvalidArgument,
@@ -27,11 +27,12 @@ from dist_tool.errors import (
     Unavailable,
     Unsupported,
 )
+from dist_tool.names.reference import Hints, parse_hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.function import FunctionRemote
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.mediatypes import OCTET_STREAM
-from dist_tool.spec.reference import Hints, parse_hints
-from dist_tool.transfer.fetch import Options, fetch, fetch_to
+from dist_tool.run import Notice
+from dist_tool.transfer.fetch import FetchOptions, fetch, fetch_to
 
 CONTENT = blob("function", 3_000_000)
 
@@ -50,7 +51,7 @@ class Function:
 
 def read(function: Function, object_id: object, *words: str, notices: list[Notice] | None = None) -> bytes:
     out = bytearray()
-    options = Options(PATIENT, report=(notices if notices is not None else []).append)
+    options = FetchOptions(PATIENT, report=(notices if notices is not None else []).append)
     fetch_to(FunctionRemote(function), str(object_id), out.extend, parse_hints(words), options)
     return bytes(out)
 

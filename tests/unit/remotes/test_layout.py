@@ -22,11 +22,11 @@ from dist_tool.errors import (
     UnsafePath,
     Unsupported,
 )
+from dist_tool.names.reference import Hints, Locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.mediatypes import OCI_INDEX, OCI_MANIFEST, OCTET_STREAM
 from dist_tool.remotes.layout import LayoutRemote
 from dist_tool.settings import Context, Settings
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.mediatypes import OCI_INDEX, OCI_MANIFEST, OCTET_STREAM
-from dist_tool.spec.reference import Hints, Locator
 
 IMAGE = image("layout")
 OTHER = image("other")

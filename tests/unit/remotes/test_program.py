@@ -15,10 +15,10 @@ from support.processes import run_dist
 from support.programs import SHELF, install
 
 from dist_tool import errors
+from dist_tool.names.reference import Hints, parse_locator
 from dist_tool.remotes import table
-from dist_tool.remotes.program.process import Helper, Limits
+from dist_tool.remotes.program.process import Helper, HelperLimits
 from dist_tool.settings import RemoteSettings, Settings, Timeouts
-from dist_tool.spec.reference import Hints, parse_locator
 
 HINTS = Hints()
 PATIENT = Timeouts()
@@ -309,7 +309,7 @@ def test_standard_error_is_passed_through(tmp_path: Path) -> None:
 
 def test_an_interrupted_greeting_leaves_no_process(tmp_path: Path) -> None:
     environ = install(tmp_path / "bin", "odd", "exec sleep 1000", interpreter="/bin/sh")
-    helper = Helper([str(tmp_path / "bin" / "dist-remote-odd"), "x"], environ, Limits(Timeouts(headers_s=0.05)))
+    helper = Helper([str(tmp_path / "bin" / "dist-remote-odd"), "x"], environ, HelperLimits(Timeouts(headers_s=0.05)))
     with pytest.raises(errors.Unavailable):
         helper.greet()
     helper.kill()

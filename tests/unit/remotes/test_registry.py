@@ -15,17 +15,11 @@ from dist_tool.errors import (
     SizeMismatch,
     Unsupported,
 )
+from dist_tool.names.reference import parse_locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, OCTET_STREAM
 from dist_tool.remotes.registry import RegistryRemote
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import (
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    OCTET_STREAM,
-)
-from dist_tool.spec.reference import parse_locator
 
 IMAGE = image("registry")
 MANIFEST = IMAGE.manifest

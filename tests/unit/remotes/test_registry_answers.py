@@ -21,14 +21,8 @@ from dist_tool.errors import (
     ServerError,
     Unsupported,
 )
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import (
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    SCHEMA1_TYPES,
-)
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, SCHEMA1_TYPES
 
 MANIFEST = image("answers").manifest
 TAG = "manifests/latest"

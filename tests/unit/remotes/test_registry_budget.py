@@ -11,10 +11,10 @@ from support.content import image, write_layout
 from support.faults import TokenServer, blob_path, manifest_path
 from support.server import FaultServer
 
+from dist_tool.names.reference import Hints, parse_hints, parse_locator
 from dist_tool.remotes.table import open_remote
-from dist_tool.service.registry import Entry, RegistryServer
+from dist_tool.service.http import AccessLogEntry, RegistryServer
 from dist_tool.settings import Settings
-from dist_tool.spec.reference import Hints, parse_hints, parse_locator
 from dist_tool.transfer.fetch import fetch_to, resolve
 
 IMAGE = image("budget")
@@ -29,7 +29,7 @@ class Counted:
     def __init__(self, server: RegistryServer, cache: Path) -> None:
         self._server = server
         self._settings = Settings(cache_dir=str(cache))
-        self._entries: list[Entry] = []
+        self._entries: list[AccessLogEntry] = []
         server.observe = self._entries.append
 
     def take(self) -> list[str]:

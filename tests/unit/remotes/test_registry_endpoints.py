@@ -14,12 +14,12 @@ from support.processes import Authority
 from support.server import FaultServer, OpenServer, closed_port
 
 from dist_tool.errors import DistError, NotFound, PolicyRefused, Unauthenticated, Unavailable
+from dist_tool.names.reference import Hints, Locator, parse_locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.remotes.registry import RegistryRemote
-from dist_tool.retry import Retry
 from dist_tool.settings import Context, Policy, RemoteSettings, Settings, Tls
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.reference import Hints, Locator, parse_locator
+from dist_tool.stream.retry import Retry
 
 NAME = "docker.io/library/redis"
 DATA = b"content"

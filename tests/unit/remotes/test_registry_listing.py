@@ -17,9 +17,9 @@ from dist_tool.errors import (
     ProtocolError,
     ServerError,
 )
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from dist_tool.remotes.registry.listing import referrers_tag
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import OCI_INDEX, OCI_MANIFEST
 
 FIRST = "tags/list?n=1000"
 SUBJECT = image("subject").manifest.digest

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from support.content import blob
 
+from dist_tool.names.reference import Hints, Locator
+from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.layout.store import StoreRemote
 from dist_tool.settings import Context, Settings
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.reference import Hints, Locator
 from dist_tool.store import open_store
 
 BLOB = blob("configured place", 100)

@@ -10,15 +10,16 @@ from support.archives import tar_layout
 from support.content import image, write_layout
 from support.plugins import install
 
-from dist_tool.api import Notice, Remote
+from dist_tool.api import Remote
 from dist_tool.errors import InvalidArgument, NotFound, PolicyRefused, Unsupported
+from dist_tool.names.reference import Hints, Locator, parse_locator
 from dist_tool.remotes import table
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.remotes.layout import LayoutRemote
 from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.registry import RegistryRemote
+from dist_tool.run import Notice
 from dist_tool.settings import RemoteSettings, Settings
-from dist_tool.spec.reference import Hints, Locator, parse_locator
 
 
 def open_remote(text: str, *remotes: RemoteSettings, **environ: str) -> Remote:
@@ -91,8 +92,8 @@ def test_an_unknown_kind_names_those_that_there_are() -> None:
 
 GOOD = """
 from dist_tool.errors import NotFound
-from dist_tool.spec.descriptor import Descriptor
-from dist_tool.spec.digest import Digest
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 
 class Shelf:
     def __init__(self, locator, context):

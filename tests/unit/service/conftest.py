@@ -9,8 +9,8 @@ import pytest
 from support.content import blob, image, index, write_blob, write_layout
 from unit.service.serving import Sample
 
-from dist_tool.service.registry import Entry, RegistryServer
-from dist_tool.spec.platform import Platform
+from dist_tool.oci.platform import Platform
+from dist_tool.service.http import AccessLogEntry, RegistryServer
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def sample(tmp_path: Path) -> Sample:
 
 
 @pytest.fixture
-def log() -> list[Entry]:
+def log() -> list[AccessLogEntry]:
     return []
 
 
 @pytest.fixture
-def registry_server(sample: Sample, log: list[Entry]) -> Iterator[RegistryServer]:
+def registry_server(sample: Sample, log: list[AccessLogEntry]) -> Iterator[RegistryServer]:
     with RegistryServer(sample.path, name="demo", observe=log.append) as server:
         yield server
 

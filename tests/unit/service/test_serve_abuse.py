@@ -18,8 +18,8 @@ from support.content import Blob, image, write_layout
 from support.processes import dist_command, dist_environment, running
 from unit.service.serving import Sample, ask, connect, exchange, read_to_end, statuses
 
-from dist_tool.service.registry import Limits, RegistryServer
-from dist_tool.service.registry.loop import _capacity
+from dist_tool.service.http import RegistryServer, ServerLimits
+from dist_tool.service.http.loop import _capacity
 
 GET = b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n"
 LAST = b"GET /v2/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
@@ -47,7 +47,7 @@ def add_huge(path: Path) -> None:
 
 @contextmanager
 def serving(sample: Sample, **limits: float) -> Iterator[RegistryServer]:
-    with RegistryServer(sample.path, name="demo", limits=Limits(**limits)) as server:  # type: ignore[arg-type]
+    with RegistryServer(sample.path, name="demo", limits=ServerLimits(**limits)) as server:  # type: ignore[arg-type]
         yield server
 
 
@@ -254,7 +254,7 @@ def test_a_file_system_without_sendfile_is_served_all_the_same(
     def cannot(*args: object) -> int:
         raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr("dist_tool.service.registry.channel.os.sendfile", cannot)
+    monkeypatch.setattr("dist_tool.service.http.channel.os.sendfile", cannot)
     assert ask(address, f"/v2/demo/blobs/{sample.large.digest}").body == sample.large.data
 
 

@@ -17,9 +17,9 @@ from support.processes import Authority
 from unit.service.serving import Answer, Sample, ask, connect, read_to_end
 
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound
-from dist_tool.service.registry import Entry, RegistryServer
-from dist_tool.service.registry.access import Account, TokenGate
-from dist_tool.service.registry.message import Refused, Request
+from dist_tool.service.http import AccessLogEntry, RegistryServer
+from dist_tool.service.http.access import ServerAccount, TokenGate
+from dist_tool.service.http.message import RequestRefused, ServerRequest
 from dist_tool.settings import Settings
 
 PULL = "repository:demo:pull"
@@ -45,7 +45,7 @@ def challenge(answer: Answer) -> dict[str, str]:
 
 
 @pytest.fixture
-def guarded(sample: Sample, log: list[Entry]) -> Iterator[str]:
+def guarded(sample: Sample, log: list[AccessLogEntry]) -> Iterator[str]:
     with RegistryServer(sample.path, name="demo", token_auth=True, observe=log.append) as server:
         yield server.address
 
@@ -146,8 +146,8 @@ def test_a_token_of_another_server_is_invalid(guarded: str, sample: Sample) -> N
     assert challenge(ask(guarded, MANIFEST, headers=bearer(token)))["error"] == "invalid_token"
 
 
-def gate_request(method: str = "GET", headers: dict[str, str] | None = None) -> Request:
-    return Request(method, "/token", ("token",), (("scope", PULL),), headers or {"host": "h"}, keep_alive=True)
+def gate_request(method: str = "GET", headers: dict[str, str] | None = None) -> ServerRequest:
+    return ServerRequest(method, "/token", ("token",), (("scope", PULL),), headers or {"host": "h"}, keep_alive=True)
 
 
 def test_a_token_ends_when_it_says() -> None:
@@ -159,7 +159,7 @@ def test_a_token_ends_when_it_says() -> None:
     now[0] = 1059.9
     gate.check(request, PULL)
     now[0] = 1060.0
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefused) as caught:
         gate.check(request, PULL)
     assert caught.value.status == 401
     assert 'error="invalid_token"' in caught.value.headers["WWW-Authenticate"]
@@ -255,7 +255,7 @@ def test_a_password_need_not_be_utf_8(sample: Sample) -> None:
 def test_secrets_are_in_no_repr(sample: Sample) -> None:
     with RegistryServer(sample.path, user="me", password="hunter2", token_auth=True) as server:
         assert "hunter2" not in repr(server)
-    gate = TokenGate("http", 60, Account("me", "hunter2"))
+    gate = TokenGate("http", 60, ServerAccount("me", "hunter2"))
     assert "hunter2" not in repr(gate)
     assert repr(gate.key) not in repr(gate)
 

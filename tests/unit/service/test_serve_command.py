@@ -17,7 +17,7 @@ from unit.service.serving import Sample, ask, connect
 
 from dist_tool.cli.serve import command, parse_listen
 from dist_tool.errors import InvalidArgument
-from dist_tool.service.registry import Limits, RegistryServer
+from dist_tool.service.http import RegistryServer, ServerLimits
 
 ADDRESS = re.compile(rb"127\.0\.0\.1:[0-9]+\n")
 
@@ -238,7 +238,7 @@ def test_the_documentation_has_every_option_and_the_limits_in_force() -> None:
     page = " ".join((ROOT / "docs" / "serve.md").read_text().split())
     for option in command.params:
         assert all(name in page for name in option.opts if name.startswith("-")), option.name
-    limits = Limits()
+    limits = ServerLimits()
     for text in (
         f"{limits.head_s:.0f} seconds to arrive whole",
         f"less than {limits.floor >> 10} KiB/s of a body over {limits.send_window_s:.0f} seconds",

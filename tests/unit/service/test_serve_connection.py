@@ -9,12 +9,12 @@ from selectors import EVENT_READ, EVENT_WRITE
 
 import pytest
 
-from dist_tool.service.registry.channel import Blocked
-from dist_tool.service.registry.connection import Connection, Phase, Service
-from dist_tool.service.registry.message import FileSlice, Refused, Request, Response
-from dist_tool.service.registry.settings import Limits
+from dist_tool.service.http.channel import Blocked
+from dist_tool.service.http.connection import Connection, Phase, Service
+from dist_tool.service.http.message import FileSlice, RequestRefused, ServerRequest, ServerResponse
+from dist_tool.service.http.settings import ServerLimits
 
-LIMITS = Limits(head_s=20, idle_s=30, send_window_s=20, floor=1024, linger_s=2, body_bytes=100)
+LIMITS = ServerLimits(head_s=20, idle_s=30, send_window_s=20, floor=1024, linger_s=2, body_bytes=100)
 GET = b"GET /v2/ HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
@@ -67,15 +67,15 @@ class Bench:
     def __init__(self) -> None:
         self.now = 1000.0
         self.line = Line()
-        self.asked: list[Request | None] = []
-        self.response: Response | None = None
+        self.asked: list[ServerRequest | None] = []
+        self.response: ServerResponse | None = None
         self.connection = Connection(self.line, Service(LIMITS, self.answer, lambda: self.now, lambda: "today"))
 
-    def answer(self, request: Request | None, refused: Refused | None) -> Response:
+    def answer(self, request: ServerRequest | None, refused: RequestRefused | None) -> ServerResponse:
         self.asked.append(request)
         if refused is not None:
             return refused.response()
-        return self.response or Response(200, {}, b"ok", 2)
+        return self.response or ServerResponse(200, {}, b"ok", 2)
 
     def arrive(self, *parts: bytes) -> None:
         self.line.incoming.extend(parts)
@@ -186,7 +186,7 @@ def test_a_body_has_a_deadline(bench: Bench) -> None:
 
 
 def test_who_stops_reading_is_gone_after_two_windows(bench: Bench, large: FileSlice) -> None:
-    bench.response = Response(200, {}, large, large.length)
+    bench.response = ServerResponse(200, {}, large, large.length)
     bench.line.room = 150_000
     while bench.line.room:
         bench.arrive(*([] if bench.asked else [GET]))
@@ -197,7 +197,7 @@ def test_who_stops_reading_is_gone_after_two_windows(bench: Bench, large: FileSl
 
 
 def test_who_reads_slowly_but_steadily_is_served(bench: Bench, large: FileSlice) -> None:
-    bench.response = Response(200, {}, large, large.length)
+    bench.response = ServerResponse(200, {}, large, large.length)
     bench.line.room = 30_000
     bench.arrive(GET)
     windows = 0
@@ -213,7 +213,7 @@ def test_who_reads_slowly_but_steadily_is_served(bench: Bench, large: FileSlice)
 
 
 def test_who_reads_below_the_floor_is_gone(bench: Bench, large: FileSlice) -> None:
-    bench.response = Response(200, {}, large, large.length)
+    bench.response = ServerResponse(200, {}, large, large.length)
     bench.line.room = 1024 * 20 - 1
     for _ in range(40):
         bench.arrive(*([] if bench.asked else [GET]))
@@ -226,7 +226,7 @@ def test_a_file_that_becomes_shorter_ends_the_connection(bench: Bench, tmp_path:
     path = tmp_path / "cut"
     path.write_bytes(b"x" * 90_000)
     body = FileSlice(os.open(path, os.O_RDONLY), 0, 100_000)
-    bench.response = Response(200, {}, body, body.length)
+    bench.response = ServerResponse(200, {}, body, body.length)
     bench.arrive(GET)
     for _ in range(100):
         bench.connection.advance()
@@ -239,7 +239,7 @@ def test_a_file_that_becomes_shorter_ends_the_connection(bench: Bench, tmp_path:
 def test_a_small_file_that_became_shorter_ends_the_connection(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "cut"
     path.write_bytes(b"x" * 10)
-    bench.response = Response(200, {}, FileSlice(os.open(path, os.O_RDONLY), 0, 100), 100)
+    bench.response = ServerResponse(200, {}, FileSlice(os.open(path, os.O_RDONLY), 0, 100), 100)
     bench.arrive(GET + GET)
     assert (len(bench.asked), bench.line.ended) == (1, True)
 

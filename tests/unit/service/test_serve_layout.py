@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from support.content import REF_NAME, blob, image, to_json, write_blob, write_layout
 
-from dist_tool.api import Notice
 from dist_tool.errors import InvalidArgument, LimitExceeded, NotFound, Unavailable
-from dist_tool.service.registry.layout import Layout, default_name
-from dist_tool.spec.digest import Digest
-from dist_tool.spec.mediatypes import OCI_CONFIG, OCI_INDEX
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX
+from dist_tool.run import Notice
+from dist_tool.service.http.layout import ServedLayout, default_name
 
 IMAGE = image("x")
 
@@ -24,10 +24,10 @@ def entry(ref_name: str | None, **more: Any) -> dict[str, Any]:
     return {**IMAGE.manifest.descriptor.to_json(), "annotations": annotations, **more}
 
 
-def layout_of(path: Path, *entries: dict[str, Any]) -> Layout:
+def layout_of(path: Path, *entries: dict[str, Any]) -> ServedLayout:
     write_layout(path)
     write_index(path, *entries)
-    return Layout(str(path), "demo")
+    return ServedLayout(str(path), "demo")
 
 
 def write_index(path: Path, *entries: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ def write_index(path: Path, *entries: dict[str, Any]) -> None:
     (path / "index.new").rename(path / "index.json")
 
 
-def tags(layout: Layout) -> dict[str, list[str]]:
+def tags(layout: ServedLayout) -> dict[str, list[str]]:
     return {name: list(repository.sorted_tags) for name, repository in layout.snapshot().repositories.items()}
 
 
@@ -137,7 +137,7 @@ def test_a_change_within_the_tick_of_the_file_systems_clock_is_seen(tmp_path: Pa
 def test_a_broken_index_leaves_the_last_good_one_and_is_told_once(tmp_path: Path) -> None:
     heard: list[Notice] = []
     layout_of(tmp_path, entry("v1"))
-    layout = Layout(str(tmp_path), "demo", heard.append)
+    layout = ServedLayout(str(tmp_path), "demo", heard.append)
     (tmp_path / "index.json").write_text('{"manifests": [')
     assert tags(layout) == tags(layout) == {"demo": ["v1"]}
     assert [notice.level for notice in heard] == ["warning"]
@@ -149,7 +149,7 @@ def test_a_broken_index_leaves_the_last_good_one_and_is_told_once(tmp_path: Path
 
 def test_an_absent_directory_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        Layout(str(tmp_path / "absent"), "demo")
+        ServedLayout(str(tmp_path / "absent"), "demo")
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_a_directory_that_is_no_layout_cannot_be_served(tmp_path: Path, file: st
     if content is not None:
         (tmp_path / file).write_bytes(content)
     with pytest.raises(InvalidArgument, match="not an image layout") as caught:
-        Layout(str(tmp_path), "demo")
+        ServedLayout(str(tmp_path), "demo")
     assert caught.value.exit_code == 2
 
 
 def test_a_file_is_no_layout(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InvalidArgument):
-        Layout(str(tmp_path / "file"), "demo")
+        ServedLayout(str(tmp_path / "file"), "demo")
 
 
 def test_a_fifo_in_place_of_the_index_does_not_hold_anybody_up(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_fifo_in_place_of_the_index_does_not_hold_anybody_up(tmp_path: Path) -
     (tmp_path / "index.json").unlink()
     os.mkfifo(tmp_path / "index.json")
     with pytest.raises(InvalidArgument):
-        Layout(str(tmp_path), "demo")
+        ServedLayout(str(tmp_path), "demo")
 
 
 def test_a_blob_is_not_opened_through_a_link(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_too_many_open_files_are_a_passing_failure(tmp_path: Path, monkeypatch: 
     def no_more(*args: object) -> int:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("dist_tool.service.registry.layout.os.open", no_more)
+    monkeypatch.setattr("dist_tool.service.http.layout.os.open", no_more)
     with pytest.raises(Unavailable):
         layout.open_blob(Digest("sha256", "a" * 64))
 

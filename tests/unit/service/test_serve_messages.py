@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dist_tool.service.registry.message import Refused, Request, Response, parse_head, split_head
-from dist_tool.service.registry.settings import Limits
+from dist_tool.service.http.message import RequestRefused, ServerRequest, ServerResponse, parse_head, split_head
+from dist_tool.service.http.settings import ServerLimits
 
-LIMITS = Limits(target_bytes=100, head_bytes=300, header_fields=5)
+LIMITS = ServerLimits(target_bytes=100, head_bytes=300, header_fields=5)
 
 
-def read(data: bytes) -> Request | None:
+def read(data: bytes) -> ServerRequest | None:
     head = split_head(bytearray(data), LIMITS)
     return None if head is None else parse_head(head, LIMITS)
 
 
-def parsed(data: bytes) -> Request:
+def parsed(data: bytes) -> ServerRequest:
     request = read(data)
     assert request is not None
     return request
@@ -84,7 +84,7 @@ def test_paths_are_decoded_once() -> None:
     ],
 )
 def test_a_target_that_means_no_path_is_refused(target: bytes) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefused) as caught:
         read(b"GET " + target + b" HTTP/1.0\r\n\r\n")
     assert caught.value.status == 400
     assert caught.value.close
@@ -133,7 +133,7 @@ def test_a_target_that_means_no_path_is_refused(target: bytes) -> None:
     ],
 )
 def test_what_is_no_request_within_the_limits_is_refused_at_once(data: bytes, status: int) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRefused) as caught:
         read(data)
     assert caught.value.status == status
     assert caught.value.close
@@ -142,12 +142,12 @@ def test_what_is_no_request_within_the_limits_is_refused_at_once(data: bytes, st
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_request_or_refused_or_not_yet_whole(data: bytes) -> None:
     for prefix in (b"", b"GET ", b"GET / HTTP/1.1\r\nHost: h\r\n"):
-        found: Request | Refused | None
+        found: ServerRequest | RequestRefused | None
         try:
             found = read(prefix + data)
-        except Refused as refused:
+        except RequestRefused as refused:
             found = refused
-        if isinstance(found, Refused):
+        if isinstance(found, RequestRefused):
             assert found.status in (400, 411, 414, 431, 505)
             assert found.response().close
         else:
@@ -155,8 +155,8 @@ def test_any_bytes_are_a_request_or_refused_or_not_yet_whole(data: bytes) -> Non
 
 
 def test_a_query_has_a_bounded_number_of_parameters() -> None:
-    with pytest.raises(Refused) as caught:
-        parse_head(b"GET /?" + b"&".join([b"a=b"] * 65) + b" HTTP/1.0", Limits())
+    with pytest.raises(RequestRefused) as caught:
+        parse_head(b"GET /?" + b"&".join([b"a=b"] * 65) + b" HTTP/1.0", ServerLimits())
     assert caught.value.status == 400
 
 
@@ -164,12 +164,12 @@ def test_a_parameter_given_twice_is_refused_when_it_is_asked_for() -> None:
     request = parsed(b"GET /?n=1&n=2&last=x HTTP/1.0\r\n\r\n")
     assert request.parameter("last") == "x"
     assert request.parameter("absent") is None
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         request.parameter("n")
 
 
 def test_a_response_head_has_the_length_and_says_when_the_connection_ends() -> None:
-    head = Response.of_json(404, {}, headers={"X": "y"}, close=True).head("today")
+    head = ServerResponse.of_json(404, {}, headers={"X": "y"}, close=True).head("today")
     assert head.startswith(b"HTTP/1.1 404 Not Found\r\nDate: today\r\n")
     assert b"\r\nX: y\r\n" in head
     assert b"\r\nContent-Length: 2\r\n" in head
@@ -177,4 +177,4 @@ def test_a_response_head_has_the_length_and_says_when_the_connection_ends() -> N
 
 
 def test_not_modified_has_no_length() -> None:
-    assert b"Content-Length" not in Response(304).head("today")
+    assert b"Content-Length" not in ServerResponse(304).head("today")

@@ -11,8 +11,8 @@ import pytest
 from support.content import REF_NAME, Blob, image, index, to_json, write_blob, write_layout
 from unit.service.serving import Sample, ask
 
-from dist_tool.service.registry import Entry, Limits, RegistryServer
-from dist_tool.spec.mediatypes import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from dist_tool.oci.mediatypes import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from dist_tool.service.http import AccessLogEntry, RegistryServer, ServerLimits
 
 ABSENT = "sha256:" + "0" * 64
 
@@ -264,7 +264,7 @@ def test_tags_are_listed_in_lexical_order_and_in_pages(address: str, sample: Sam
 def test_a_page_is_never_larger_than_the_server_allows(sample: Sample, n: str) -> None:
     """CVE-2023-2253: `n` is the client's word."""
     write_tags(sample.path, *"abcdefg")
-    with RegistryServer(sample.path, name="demo", limits=Limits(page=3)) as server:
+    with RegistryServer(sample.path, name="demo", limits=ServerLimits(page=3)) as server:
         found = pages(server.address, f"/v2/demo/tags/list?{n}", "tags")
     assert found == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
 
@@ -382,7 +382,9 @@ def test_a_blob_that_becomes_a_manifest_is_noticed(address: str, sample: Sample)
     assert ask(address, f"/v2/demo/manifests/{content.digest}").body == content.data
 
 
-def test_each_request_is_observed_before_its_answer_leaves(address: str, sample: Sample, log: list[Entry]) -> None:
+def test_each_request_is_observed_before_its_answer_leaves(
+    address: str, sample: Sample, log: list[AccessLogEntry]
+) -> None:
     ask(address, "/v2/demo/manifests/v1?ns=docker.io")
     assert log == [("GET", "/v2/demo/manifests/v1?ns=docker.io", 200, False)]
     ask(address, "/v2/demo/manifests/absent", "HEAD", {"Authorization": "Basic eDp5"})
@@ -390,7 +392,7 @@ def test_each_request_is_observed_before_its_answer_leaves(address: str, sample:
 
 
 def test_an_observer_that_fails_costs_its_request_only(sample: Sample, caplog: pytest.LogCaptureFixture) -> None:
-    def fail_once(entry: Entry) -> None:
+    def fail_once(entry: AccessLogEntry) -> None:
         if "absent" in entry.path:
             raise RuntimeError("observer")
 

@@ -14,8 +14,8 @@ import pytest
 from support.content import random_bytes
 
 from dist_tool.errors import LimitExceeded, LocalFailure, ProtocolError, Truncated, Unsupported
-from dist_tool.spec.digest import Digest
-from dist_tool.stream import Body
+from dist_tool.oci.digest import Digest
+from dist_tool.stream.body import Body
 from dist_tool.transport.encoding import spooled
 
 OBJECT = random_bytes("encoded", 200_000)

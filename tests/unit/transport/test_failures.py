@@ -32,8 +32,9 @@ from dist_tool.errors import (
     Unreachable,
     Unsupported,
 )
-from dist_tool.transport.failures import chain, from_exception, from_status, parse_retry_after, registry_errors
-from dist_tool.transport.paced import TooSlow
+from dist_tool.stream.retry import parse_retry_after
+from dist_tool.transport.deadlines import TooSlow
+from dist_tool.transport.failures import chain, from_exception, from_status, registry_errors
 
 HOST = "registry.test:5000"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dist_tool.transport.origin import Origin
+from dist_tool.names.origin import Origin
 from dist_tool.transport.proxies import proxies_for
 
 PROXY = "http://proxy.test:3128"

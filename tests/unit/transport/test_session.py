@@ -16,10 +16,10 @@ from support import faults
 from support.processes import Authority
 from support.server import FaultServer, OpenServer, closed_port
 
-from dist_tool.api import Notice
 from dist_tool.errors import DeadlineExceeded, DistError, PolicyRefused, ProtocolError, Unavailable
+from dist_tool.names.origin import Origin
+from dist_tool.run import Notice
 from dist_tool.settings import Context, Redirects, RemoteSettings, Settings, Timeouts, Tls
-from dist_tool.transport.origin import Origin
 from dist_tool.transport.session import Request, Session, check_redirect
 from dist_tool.transport.tls import tls_context
 

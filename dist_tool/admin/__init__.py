@@ -1,0 +1,1 @@
+"""Questions about the configuration, and its upkeep: logins, pins, explanations."""

@@ -1,0 +1,106 @@
+"""Logging in to a registry and out of it: credentials are tried before they are kept."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import NamedTuple
+
+from dist_tool.admin.explain import schemes
+from dist_tool.auth.credential_file import HUB_KEY, Credentials
+from dist_tool.auth.keychain import Keychain
+from dist_tool.auth.saved_logins import CredentialLocation, SavedLogin, remove, save
+from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticated, Unavailable
+from dist_tool.names.origin import Origin
+from dist_tool.names.reference import HUB, HUB_API, Locator
+from dist_tool.run import Report, unheard
+from dist_tool.settings import AuthSettings, Context, RemoteSettings, Settings
+from dist_tool.transport.client import Client
+from dist_tool.transport.session import Request, Session
+
+
+class Login(NamedTuple):
+    """What became of a login. `verified` is False where the registry asks nobody who they are.
+
+    `hidden_by` names a source that has something for the host and is asked before this one.
+    """
+
+    host: str
+    kept: SavedLogin
+    verified: bool
+    hidden_by: str
+
+
+def login(
+    host: str, credentials: Credentials, settings: Settings, *, file: str = "", report: Report = unheard
+) -> Login:
+    """Try user and password, and keep them where docker would (behaviours C22-C27).
+
+    `host` is canonical; `file` is written instead of the usual place. Raises Unauthenticated
+    where the registry refuses them, and what `logins.save` raises; nothing is kept then.
+    """
+    if not credentials.basic:
+        raise InvalidArgument("user name or password is empty")
+    remote = _remote_of(host, settings)
+    place = CredentialLocation.choose(remote.auth, settings.environ, file)
+    verified = _verify(host, credentials, remote, settings, report)
+    kept = save(place, host, credentials, settings.environ)
+    first = Keychain(remote.auth, settings.environ).answering(host)
+    return Login(host, kept, verified, "" if first in (place.file, place.helper) else first or "the configuration")
+
+
+def logout(host: str, settings: Settings, *, file: str = "") -> tuple[SavedLogin, str]:
+    """Forget a host; with the source that still has something for it, "" for none."""
+    auth = _remote_of(host, settings).auth
+    place = CredentialLocation.choose(auth, settings.environ, file)
+    kept = remove(place, host, settings.environ)
+    return kept, Keychain(auth, settings.environ).answering(host, besides=place.helper or place.file)
+
+
+def _remote_of(host: str, settings: Settings) -> RemoteSettings:
+    """The table for the host as it is contacted: one that leads elsewhere is about that other host."""
+    locator = Locator("", f"{host}/")
+    remote = settings.remote_for(locator)
+    if remote is None or remote.location.partition("/")[0] not in ("", host) or remote.kind not in ("", "registry"):
+        remote = settings.others.with_certificates(None, locator) or RemoteSettings(prefix=host)
+    return replace(remote, mirrors=())
+
+
+def _verify(host: str, credentials: Credentials, remote: RemoteSettings, settings: Settings, report: Report) -> bool:
+    import json
+
+    key = HUB_KEY if host == HUB else host
+    auths = {"auths": {key: {"username": credentials.username, "password": credentials.password}}}
+    trial = Context(
+        # Only what is to be tried is known there, and no token that somebody else's login has got.
+        replace(remote, auth=AuthSettings(realm_hosts=remote.auth.realm_hosts)),
+        replace(settings, environ={**settings.environ, "DIST_AUTH_CONFIG": json.dumps(auths)}, cache_dir=""),
+        report,
+    )
+    first: DistError | None = None
+    for scheme in schemes(remote, host):
+        home = Origin.of(f"{scheme}://{HUB_API if host == HUB else host}")
+        try:
+            return _accepted(home, host, trial)
+        except (Unavailable, NotHttp) as error:
+            first = first or error
+        except Unauthenticated as error:
+            error.what = f"{host} refuses user name and password of {credentials.username!r}"
+            error.hint = "nothing was saved"
+            raise
+    assert first is not None
+    raise first
+
+
+def _accepted(home: Origin, host: str, trial: Context) -> bool:
+    """True where the registry asked for credentials and took them, False where it asks for none."""
+    request = Request("GET", f"{home}{trial.remote.api_path}/")
+    session = Session(home, trial)
+    try:
+        reply = session.send(request)
+        reply.close()
+    finally:
+        session.close()
+    with closing(Client(home, host, trial)) as client:
+        client.request(request, (), (200,)).close()
+    return reply.status == 401

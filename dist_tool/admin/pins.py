@@ -1,0 +1,41 @@
+"""Pins: what a tag means now, to be written down, or to be compared with what is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from dist_tool.errors import InvalidArgument
+from dist_tool.names.reference import Hints, Reference, parse_object
+from dist_tool.oci.digest import Digest
+from dist_tool.run import Report, unheard
+from dist_tool.settings import Settings
+from dist_tool.transfer.fetch import open_remote, resolve
+
+
+class Pinned(NamedTuple):
+    """A tag's full `NAME:TAG`, what it is pinned to (None: not yet), and what it means now."""
+
+    name: str
+    before: Digest | None
+    now: Digest
+
+
+def look_up(reference: Reference, settings: Settings, report: Report = unheard) -> Pinned:
+    """Ask what a tag means, whatever its pin says.
+
+    A reference with a digest as well is not asked for its tag: the digest is looked for, and
+    must be there. A policy that wants digests does not stand in the way: it is what pins are
+    for. Raises InvalidArgument for what has no tag, and all that resolving raises.
+    """
+    name = parse_object(reference.object_id or "latest")
+    if reference.locator.kind not in ("", "registry"):
+        raise InvalidArgument(f"{reference.locator} is not in a registry", hint="only tags of one are pinned")
+    if not name.tag:
+        raise InvalidArgument(f"{reference} has no tag to pin", hint="expected NAME:TAG or NAME:TAG@DIGEST")
+    policy = replace(settings.policy, require_digest=())
+    asked = replace(settings, pins={}, policy=policy)
+    with open_remote(reference.locator, asked, report) as remote:
+        found = resolve(remote, str(name.digest or name.tag), Hints()).digest
+    policy.check_digest(found)
+    return Pinned(f"{reference.locator.rest}:{name.tag}", settings.pin_for(reference.locator, name.tag), found)

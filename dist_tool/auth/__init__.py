@@ -1,0 +1,1 @@
+"""Credentials and tokens. Nothing here sends a request."""

@@ -1,0 +1,228 @@
+"""Files of credentials as docker and the containers tools write them (behaviours C22-C25, C29)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+from dist_tool.errors import InvalidArgument, printable
+from dist_tool.names.reference import HUB
+
+HUB_KEY = "https://index.docker.io/v1/"
+_HUB_NAMES = (HUB, "index.docker.io", "registry-1.docker.io")
+# What docker's browser login keeps beside the credentials; no registry takes them as such.
+_NOT_CREDENTIALS = ("/access-token", "/refresh-token")
+
+
+class Credentials(NamedTuple):
+    """What a registry or its token server is shown. `source` says where it was found.
+
+    An identity token is a refresh token for the token server, a registry token a bearer token
+    for the registry itself. Neither `repr` nor `str` shows any of them.
+    """
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+    source: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.kind} from {self.source or 'nowhere'})"
+
+    @property
+    def kind(self) -> str:
+        """What is there, in words. Empty user names or passwords are none (behaviours C18)."""
+        if self.registry_token:
+            return "a registry token"
+        if self.identity_token:
+            return "an identity token"
+        return "user and password" if self.username and self.password else "nothing"
+
+    @property
+    def basic(self) -> str:
+        """The value of Authorization for user and password, "" without both (RFC 7617)."""
+        if not (self.username and self.password):
+            return ""
+        from binascii import b2a_base64
+
+        pair = f"{self.username}:{self.password}".encode("utf-8", "surrogateescape")
+        return f"Basic {b2a_base64(pair, newline=False).decode()}"
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every text that must not be shown."""
+        return tuple(
+            text
+            for text in (self.password, self.identity_token, self.registry_token, self.basic.removeprefix("Basic "))
+            if text
+        )
+
+
+class Dialect(Enum):
+    """Who wrote a file: that decides how its keys are read."""
+
+    DOCKER = "docker"
+    CONTAINERS = "containers"
+    LEGACY = "legacy"  # ~/.dockercfg: the auths without the object around them
+
+
+class CredentialFile(NamedTuple):
+    """The parts of a file that matter here. `name` is how messages call it."""
+
+    name: str
+    dialect: Dialect
+    auths: Mapping[str, Any]
+    helpers: Mapping[str, Any]
+    store: str
+
+    def __repr__(self) -> str:
+        return f"AuthFile({self.name}, {len(self.auths)} auths)"
+
+    @classmethod
+    def parse(cls, data: bytes, name: str, dialect: Dialect) -> CredentialFile:
+        """Read a file. Raises InvalidArgument, with the line where the JSON is broken (C25).
+
+        An empty file says nothing and is fine: docker and podman leave such.
+        """
+        document = _json_object(data, name)
+        if dialect is Dialect.LEGACY:
+            return cls(name, dialect, document, {}, "")
+        store = document.get("credsStore")
+        if not isinstance(store, str | None):
+            raise InvalidArgument(f"{name}: credsStore is not a string")
+        return cls(name, dialect, _table(document, "auths", name), _table(document, "credHelpers", name), store or "")
+
+    def helper(self, host: str) -> str:
+        """The credential helper for `host`, "" for none: one of its own beats the general one.
+
+        An empty name of its own means that for this host there is none.
+        """
+        for key in ((HUB_KEY,) if host == HUB else ()) + _names(host):
+            if key in self.helpers:
+                name = self.helpers[key]
+                if not isinstance(name, str):
+                    raise InvalidArgument(f"{self.name}: credHelpers: {printable(key, 100)!r} is not a string")
+                return name
+        return self.store
+
+    def helper_key(self, host: str) -> str:
+        """What the helper calls `host`: docker's tools store the Hub under its old URL."""
+        return self.entry_key(host)
+
+    def find(self, host: str, path: str) -> tuple[str, Credentials] | None:
+        """The key and the credentials for a repository, None for none.
+
+        Raises InvalidArgument where the entry is broken. An entry without content only marks
+        that a helper has the credentials.
+        """
+        for key in self._keys(host, path):
+            found = self._credentials(key)
+            if found.kind != "nothing":
+                return key, found
+        return None
+
+    def entry_key(self, host: str) -> str:
+        """The key under which a login to a whole host is written (behaviours C23)."""
+        return HUB_KEY if host == HUB and self.dialect is not Dialect.CONTAINERS else host
+
+    def keys(self, host: str) -> list[str]:
+        """Every key there is that means the whole host."""
+        return list(self._keys(host, ""))
+
+    def _keys(self, host: str, path: str) -> Iterator[str]:
+        """Keys of the file that mean `host`, the most specific first (behaviours C23, C29)."""
+        names = _names(host)
+        parts = path.split("/") if path else []
+        exact = [f"{name}/{'/'.join(parts[:n])}" for n in range(len(parts), 0, -1) for name in names]
+        if host == HUB and self.dialect is not Dialect.CONTAINERS:
+            exact.append(HUB_KEY)
+        exact += names
+        yield from (key for key in exact if key in self.auths)
+        yield from (key for key in self.auths if key not in exact and self._host_of(key) in names)
+
+    def _host_of(self, key: str) -> str:
+        """The host that a key written as a URL means, "" where it means none or more than a host."""
+        if key.endswith(_NOT_CREDENTIALS):
+            return ""
+        rest = key.removeprefix("http://").removeprefix("https://")
+        host, slash, path = rest.partition("/")
+        # To podman "host/a" is a namespace; docker wrote such keys for whole hosts.
+        if rest == key and slash and path and self.dialect is Dialect.CONTAINERS:
+            return ""
+        return host.lower()
+
+    def _credentials(self, key: str) -> Credentials:
+        entry, shown = self.auths[key], printable(key, 100)
+        if entry is None:
+            return Credentials()
+        if not isinstance(entry, dict):
+            raise InvalidArgument(f"{self.name}: auths: {shown!r} is not an object")
+        for field in ("auth", "username", "password", "identitytoken", "registrytoken"):
+            if not isinstance(entry.get(field), str | None):
+                raise InvalidArgument(f"{self.name}: auths: {shown!r}: {field} is not a string")
+        username, password = entry.get("username") or "", entry.get("password") or ""
+        if entry.get("auth"):
+            pair = _decoded(entry["auth"])
+            if pair is None:
+                raise InvalidArgument(
+                    f"{self.name}: auths: {shown!r}: auth is not base64 of USER:PASSWORD", hint="log in again"
+                )
+            username, password = pair
+        return Credentials(
+            username, password, entry.get("identitytoken") or "", entry.get("registrytoken") or "", self.name
+        )
+
+
+def _names(host: str) -> tuple[str, ...]:
+    return _HUB_NAMES if host == HUB else (host,)
+
+
+def _decoded(text: str) -> tuple[str, str] | None:
+    """User and password of an `auth` value (behaviours C24); None for anything else.
+
+    Bytes that are not UTF-8 survive as surrogates and are sent as they were.
+    """
+    from binascii import Error, a2b_base64
+
+    text = text.strip()
+    try:
+        pair = a2b_base64(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), strict_mode=True)
+    except (Error, ValueError):
+        return None
+    username, colon, password = pair.decode("utf-8", "surrogateescape").partition(":")
+    return (username, password.rstrip("\0")) if colon and username else None
+
+
+def _json_object(data: bytes, name: str) -> dict[str, Any]:
+    value, problem = _read_json(data)
+    if problem:  # raised out here, so that no exception drags the file's text along
+        raise InvalidArgument(f"{name}{problem}", hint="credentials are never left out silently: repair the file")
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{name}: not a JSON object")
+    return value
+
+
+def _read_json(data: bytes) -> tuple[Any, str]:
+    import json
+
+    if not data.strip():
+        return {}, ""
+    try:
+        return json.loads(data.decode("utf-8")), ""
+    except json.JSONDecodeError as error:
+        return None, f":{error.lineno}: not valid JSON: {error.msg.partition(':')[0].lower()}"
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return None, f":{line}: not UTF-8"
+    except (ValueError, RecursionError):
+        return None, ": not valid JSON: numbers too long or nested too deeply"
+
+
+def _table(document: Mapping[str, Any], field: str, name: str) -> Mapping[str, Any]:
+    value = document.get(field)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{name}: {field} is not an object")
+    return value

@@ -1,0 +1,278 @@
+"""The keychain: which credentials this user has for a registry, and where they are kept.
+
+Sources are asked in a fixed order (behaviours C28, C30; docs/authentication.md is this module
+in prose). A source that has nothing for the host passes to the next; one that is broken is an
+error, because going on without it would turn a typing mistake into "not found".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from stat import S_ISFIFO
+from typing import NamedTuple
+
+from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials, Dialect
+from dist_tool.auth.credential_helper import HelperRequest, ask, forget
+from dist_tool.errors import DistError, InvalidArgument, printable
+from dist_tool.names.reference import HUB
+from dist_tool.run import Notice, Report, unheard
+from dist_tool.settings import AuthSettings
+
+__all__ = ["Credentials", "Keychain"]
+
+_LARGEST = 1 << 20  # bytes of a file
+
+
+class _Source(NamedTuple):
+    """One place to look: a helper, an environment variable or a file. `required`: absence is an error."""
+
+    kind: str
+    where: str
+    dialect: Dialect = Dialect.DOCKER
+    required: bool = False
+
+
+class Keychain:
+    """Looks credentials up. Never reads `os.environ`: `environ` is what there is.
+
+    Files are read when first needed and again after they change; a helper is asked once.
+    """
+
+    def __init__(self, settings: AuthSettings, environ: Mapping[str, str], report: Report = unheard) -> None:
+        self.settings = settings
+        self._environ = environ
+        self._report = report
+        self._sources = _sources(settings, environ)
+        self._read_as: dict[_Source, tuple[tuple[int, ...], bytes]] = {}
+        self._parsed_as: dict[_Source, tuple[bytes, CredentialFile]] = {}
+
+    def lookup(self, host: str, path: str) -> Credentials | None:
+        """The credentials for a repository, None where there are none.
+
+        `host` is canonical (`docker.io`, `ghcr.io`, `localhost:5000`), `path` the repository.
+        Raises InvalidArgument for a broken, oversized or unreadable file and a helper that does
+        not exist, Unauthenticated for a helper that fails.
+        """
+        for source in self._sources:
+            found = self._from_source(source, host, path)
+            if found is not None:
+                self._report(Notice("debug", f"credentials for {host}: {found.kind} from {found.source}"))
+                return found
+        return None
+
+    def refused(self, host: str) -> None:
+        """A registry has refused what `lookup` gave: helpers are asked anew, in a while."""
+        for source in self._sources:
+            try:
+                question = self._question(source, host)
+            except DistError:
+                continue  # it gave nothing, so nothing of its was refused
+            if question is not None:
+                forget(question, self._environ)
+
+    def fingerprint(self) -> bytes:
+        """A hash of everything that decides which identity would be used; runs no helper.
+
+        Covers the settings, and variables and files by content. Never fails: what cannot be
+        read counts as such, and `lookup` says so if it comes to that.
+        """
+        from hashlib import blake2b
+
+        digest = blake2b(repr(self.settings).encode(), digest_size=32)
+        for source in self._sources:
+            try:
+                data = self._data(source)
+            except InvalidArgument as error:
+                data = error.what.encode("utf-8", "surrogateescape")
+            label = f"{source.kind} {source.where}".encode("utf-8", "surrogateescape")
+            for part in (label, b"" if data is None else data, b"absent" if data is None else b"present"):
+                digest.update(len(part).to_bytes(8, "big") + part)
+        return digest.digest()
+
+    def explain(self, host: str, path: str) -> list[str]:
+        """One line `SOURCE: what would be used` for each source, in their order; no secrets.
+
+        No helper is run. The first source that has something answers; a broken one stops the
+        search.
+        """
+        return [f"{self._label(source)}: {self._explained(source, host, path)}" for source in self._sources]
+
+    def answering(self, host: str, *, besides: str = "") -> str:
+        """Which helper, variable or file, `besides` one of them, has something for a host, "" for none.
+
+        Runs no helper: one that would be asked counts as one that has something.
+        """
+        for source in self._sources:
+            nothing = self._explained(source, host, "") in ("not set", "absent", f"nothing for {host}")
+            if source.where != besides and not nothing:
+                return source.where
+        return ""
+
+    def _from_source(self, source: _Source, host: str, path: str) -> Credentials | None:
+        question = self._question(source, host)
+        found = ask(question, self._environ) if question is not None else None
+        if found is not None or source.kind == "helper":
+            return found
+        file = self._file(source)
+        entry = file.find(host, path) if file else None
+        return entry[1] if entry else None
+
+    def _question(self, source: _Source, host: str) -> HelperRequest | None:
+        """What a helper would be asked on behalf of this source, None where none would be."""
+        if source.kind == "helper":
+            return HelperRequest(source.where, HUB_KEY if host == HUB else host, self._label(source))
+        file = self._file(source)
+        name = file.helper(host) if file else ""
+        return HelperRequest(name, file.helper_key(host), file.name) if file and name else None
+
+    def _explained(self, source: _Source, host: str, path: str) -> str:
+        if source.kind != "helper" and not self._is_there(source):
+            return "not set" if source.kind == "variable" else "absent"
+        uses = []
+        try:
+            question = self._question(source, host)
+            if question is not None:
+                uses.append(f"{question.program} is asked for {question.server}")
+            file = None if source.kind == "helper" else self._file(source)
+            entry = file.find(host, path) if file else None
+        except DistError as error:
+            return f"broken: {error}"
+        if entry is not None:
+            key, found = entry
+            user = f" ({printable(found.username, 60)})" if found.basic else ""
+            uses.append(f"{found.kind}{user} under {printable(key, 100)!r}")
+        return ", then ".join(uses) or f"nothing for {host}"
+
+    def _is_there(self, source: _Source) -> bool:
+        return bool(self._environ.get(source.where)) if source.kind == "variable" else os.path.lexists(source.where)
+
+    def _file(self, source: _Source) -> CredentialFile | None:
+        """The parsed content, None for no such file or variable. Raises InvalidArgument."""
+        data = self._data(source)
+        if data is None:
+            return None
+        known = self._parsed_as.get(source)
+        if known is None or known[0] != data:
+            known = data, CredentialFile.parse(data, self._label(source), source.dialect)
+            self._parsed_as[source] = known
+        return known[1]
+
+    def _data(self, source: _Source) -> bytes | None:
+        if source.kind == "helper":
+            return source.where.encode()
+        if source.kind == "variable":
+            text = self._environ.get(source.where)
+            return text.encode("utf-8", "surrogateescape") if text else None
+        return self._read(source)
+
+    def _read(self, source: _Source) -> bytes | None:
+        """The bytes of a file, from memory while it is unchanged. None where there is none."""
+        try:
+            found = os.stat(source.where)
+            stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            known = self._read_as.get(source)
+            # A pipe, as of `auth.file` given by process substitution, gives its bytes only once.
+            if known is not None and (known[0] == stamp or S_ISFIFO(found.st_mode)):
+                return known[1]
+            with open(source.where, "rb") as file:
+                data = file.read(_LARGEST + 1)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if source.required:
+                raise InvalidArgument(f"{self._label(source)}: no such file, and auth.file names it") from error
+            return None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a path"
+            raise InvalidArgument(f"{self._label(source)}: cannot be read: {reason.lower()}") from error
+        if len(data) > _LARGEST:
+            raise InvalidArgument(f"{self._label(source)}: over the limit of {_LARGEST} bytes for such a file")
+        self._read_as[source] = stamp, data
+        return data
+
+    def _label(self, source: _Source) -> str:
+        """How messages call a source: the home directory as `~`."""
+        if source.kind == "helper":
+            return "auth.helper"
+        home = self._environ.get("HOME", "").rstrip("/")
+        where = source.where
+        return printable(f"~{where[len(home) :]}" if home and where.startswith(f"{home}/") else where, 200)
+
+
+def _sources(settings: AuthSettings, environ: Mapping[str, str]) -> tuple[_Source, ...]:
+    """Where to look, in order. The remote's own settings stand in for everything else."""
+    if settings.source == "none":
+        return ()
+    own = [_Source("helper", settings.helper)] if settings.helper else []
+    own += [_Source("file", settings.file, dialect_of(settings.file), required=True)] if settings.file else []
+    return tuple(own) or tuple(dict.fromkeys(_CHAINS[settings.source](environ)))
+
+
+def dialect_of(file: str) -> Dialect:
+    """Whose form a credentials file has, by its name."""
+    by_name = {".dockercfg": Dialect.LEGACY, "config.json": Dialect.DOCKER}
+    return by_name.get(os.path.basename(file), Dialect.CONTAINERS)
+
+
+def _everything(environ: Mapping[str, str]) -> Iterator[_Source]:
+    yield _Source("variable", "DIST_AUTH_CONFIG")
+    yield from _named_file(environ)
+    yield from _docker(environ)
+    if not environ.get("REGISTRY_AUTH_FILE"):
+        yield from _auth_json(environ)
+        yield from _dockercfg(environ)
+
+
+def _docker(environ: Mapping[str, str]) -> Iterator[_Source]:
+    yield _Source("variable", "DOCKER_AUTH_CONFIG")
+    yield from _docker_file(environ)
+
+
+def _containers(environ: Mapping[str, str]) -> Iterator[_Source]:
+    """As podman and skopeo look: docker's file is one of theirs, its variable is not."""
+    if environ.get("REGISTRY_AUTH_FILE"):
+        yield from _named_file(environ)
+        return
+    yield from _auth_json(environ)
+    yield from _docker_file(environ)
+    yield from _dockercfg(environ)
+
+
+def _named_file(environ: Mapping[str, str]) -> Iterator[_Source]:
+    file = environ.get("REGISTRY_AUTH_FILE")
+    if file:
+        yield _Source("file", file, dialect_of(file))
+
+
+def docker_file(environ: Mapping[str, str]) -> str:
+    """Docker's own file (behaviours C22), "" where there is no place for it."""
+    home = environ.get("HOME")
+    directory = environ.get("DOCKER_CONFIG") or (os.path.join(home, ".docker") if home else "")
+    return os.path.join(directory, "config.json") if directory else ""
+
+
+def _docker_file(environ: Mapping[str, str]) -> Iterator[_Source]:
+    file = docker_file(environ)
+    if file:
+        yield _Source("file", file)
+
+
+def _auth_json(environ: Mapping[str, str]) -> Iterator[_Source]:
+    home = environ.get("HOME")
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        runtime = os.path.join(runtime, "containers")
+    else:
+        runtime = f"/run/containers/{os.getuid()}"
+    config = environ.get("XDG_CONFIG_HOME") or (os.path.join(home, ".config") if home else "")
+    yield _Source("file", os.path.join(runtime, "auth.json"), Dialect.CONTAINERS)
+    if config:
+        yield _Source("file", os.path.join(config, "containers", "auth.json"), Dialect.CONTAINERS)
+
+
+def _dockercfg(environ: Mapping[str, str]) -> Iterator[_Source]:
+    home = environ.get("HOME")
+    if home:
+        yield _Source("file", os.path.join(home, ".dockercfg"), Dialect.LEGACY)
+
+
+_CHAINS = {"auto": _everything, "docker": _docker, "containers": _containers}

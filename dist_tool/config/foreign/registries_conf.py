@@ -1,0 +1,286 @@
+"""The containers tools' `registries.conf` (behaviours D8-D12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from dist_tool.config import values
+from dist_tool.config.document import Value, parse_document
+from dist_tool.config.reading import read_file
+from dist_tool.config.tables import Key, Table
+from dist_tool.errors import InvalidArgument
+from dist_tool.names.reference import Locator, ObjectName, parse_locator, parse_object
+from dist_tool.settings import EVERYTHING, RemoteSettings, Tls, is_below
+
+# Mirrors are read from, never written to (D11).
+_READING = EVERYTHING - {"push"}
+# What a mirror is trusted with where it is not known whether a tag or a digest is wanted.
+_USES = {"all": _READING, "digest-only": _READING - {"resolve"}, "tag-only": frozenset({"resolve"})}
+
+
+class _Name(NamedTuple):
+    """A prefix or location: its canonical name, and the tag or digest after it, if any."""
+
+    name: str
+    object_id: str
+
+
+def _name(value: Value) -> _Name:
+    word = values.text(value).rstrip("/")
+    head, at, digest = word.partition("@")
+    slash, colon = head.rfind("/"), head.rfind(":")
+    has_tag = colon > slash >= 0
+    name, tag = (head[:colon], head[colon + 1 :]) if has_tag else (head, "")
+    bare = Value(value.source, value.path, name)
+    object_id = f"{tag}@{digest}" if tag and at else digest or tag
+    if object_id:
+        value.parsed(lambda _: parse_object(object_id))
+    return _Name(values.prefix(bare), object_id)
+
+
+def _location(value: Value) -> _Name | None:
+    """None for an empty one, which is as good as none."""
+    return _name(value) if value.raw != "" else None
+
+
+_MIRROR = Table(
+    dict,
+    {
+        "location": Key(_location),
+        "insecure": Key(values.flag),
+        "pull-from-mirror": Key(lambda value: value),
+    },
+    lenient=True,
+)
+
+
+def _mirrors(value: Value) -> tuple[tuple[Value, dict[str, Any]], ...]:
+    if not isinstance(value.raw, list):
+        raise value.error("mirror is not a list of tables", "write [[registry.mirror]], with two brackets")
+    return tuple(value.each(lambda child: (child, _MIRROR(child))))
+
+
+_REGISTRY = Table(
+    dict,
+    {
+        "prefix": Key(_location),
+        "location": Key(_location),
+        "insecure": Key(values.flag),
+        "blocked": Key(values.flag),
+        "mirror-by-digest-only": Key(values.flag),
+        "mirror": Key(_mirrors),
+        "pull-from-mirror": Key(lambda value: value),
+    },
+    lenient=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """One `[[registry]]`. `uses` say of each mirror what it is for: one of `_USES`."""
+
+    remote: RemoteSettings
+    object_id: str = ""
+    uses: tuple[str, ...] = ()
+
+    def matches(self, locator: Locator, name: ObjectName | None) -> bool:
+        """True where the table is about the name; one with a tag or digest is about exactly that."""
+        if not is_below(locator, self.remote.prefix):
+            return False
+        if not self.object_id:
+            return True
+        exact = locator.rest == self.remote.prefix
+        return exact and name is not None and self.object_id in (name.tag, str(name.digest or ""), str(name))
+
+    def table(self, name: ObjectName | None) -> RemoteSettings:
+        """The table for an object: its mirrors are those that may be used for it (D11)."""
+        mirrors = []
+        for mirror, use in zip(self.remote.mirrors, self.uses, strict=True):
+            if name is None:
+                mirrors.append(replace(mirror, capabilities=_USES[use]))
+            elif use == "all" or (use == "digest-only") == (name.digest is not None):
+                mirrors.append(mirror)
+        return replace(self.remote, mirrors=tuple(mirrors))
+
+
+class Registries(NamedTuple):
+    """All files together. Of the tables no two have the same prefix."""
+
+    tables: tuple[Registry, ...]
+    aliases: Mapping[str, str]
+
+    def find(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+        """The table of the longest prefix (D9), None where none matches."""
+        matching = (table for table in self.tables if table.matches(locator, name))
+        found = max(matching, key=_weight, default=None)
+        return found.table(name) if found else None
+
+    def singles_out(self, locator: Locator) -> bool:
+        """True where a table is about one object of the repository."""
+        return any(table.object_id and table.remote.prefix == locator.rest for table in self.tables)
+
+
+def _weight(table: Registry) -> tuple[bool, int, int]:
+    return not table.remote.is_wildcard, len(table.remote.prefix), len(table.object_id)
+
+
+def read_files(files: Sequence[str], environ: Mapping[str, str]) -> Registries:
+    """Everything that the files say; a later one overrides a prefix, or an alias, of an earlier one.
+
+    Raises InvalidArgument with file and line for the first that is broken.
+    """
+    tables: dict[tuple[str, str], Registry] = {}
+    aliases: dict[str, str] = {}
+    for file in files:
+        found = read_document(parse_document(file, read_file(file) or b"", environ))
+        tables |= {(table.remote.prefix, table.object_id): table for table in found.tables}
+        aliases |= found.aliases
+    return Registries(tuple(tables.values()), {short: full for short, full in aliases.items() if full})
+
+
+def _registries(value: Value) -> tuple[Registry, ...]:
+    if not isinstance(value.raw, list):
+        raise value.error("registry is not a list of tables", "write [[registry]], with two brackets")
+    tables = value.each(_registry)
+    _check_agreement(tables)
+    first: dict[tuple[str, str], Registry] = {}
+    for table in tables:
+        first.setdefault((table.remote.prefix, table.object_id), table)
+    return tuple(first.values())
+
+
+def _check_agreement(tables: Sequence[Registry]) -> None:
+    """One place cannot be insecure or blocked in one table and not in another: which would count is unclear."""
+    seen: dict[str, RemoteSettings] = {}
+    for table in tables:
+        remote = table.remote
+        place = (remote.location or remote.prefix) + table.object_id
+        other = seen.setdefault(place, remote)
+        for what in ("insecure", "blocked"):
+            if getattr(other, what) != getattr(remote, what):
+                raise InvalidArgument(f"{remote.where}: {place} is {what} here, and not at {other.where}, or reversely")
+
+
+def _registry(value: Value) -> Registry:
+    found = _REGISTRY(value)
+    location: _Name | None = found.get("location")
+    prefix: _Name | None = found.get("prefix") or location
+    if prefix is None:
+        raise value.error("a [[registry]] has neither prefix nor location")
+    if location is None and not prefix.name.startswith("*."):
+        raise value.error("a [[registry]] has no location", 'only one with a prefix like "*.example.com" needs none')
+    if "pull-from-mirror" in found and found["pull-from-mirror"].raw != "":
+        raise found["pull-from-mirror"].error("pull-from-mirror is for mirrors only")
+    only_digests = bool(found.get("mirror-by-digest-only"))
+    mirrors = [_mirror(child, keys, prefix) for child, keys in found.get("mirror", ())]
+    uses = tuple(_use(child, keys, only_digests=only_digests) for child, keys in found.get("mirror", ()))
+    remote = RemoteSettings(
+        prefix=prefix.name,
+        location=_rewritten(value, prefix, location) if location else "",
+        blocked=bool(found.get("blocked")),
+        mirrors=tuple(mirrors),
+        where=value.where,
+        **_security(insecure=bool(found.get("insecure"))),
+    )
+    return Registry(remote, prefix.object_id, uses)
+
+
+def _mirror(value: Value, keys: Mapping[str, Any], prefix: _Name) -> RemoteSettings:
+    location: _Name | None = keys.get("location")
+    if location is None:
+        raise value.error("a [[registry.mirror]] has no location")
+    return RemoteSettings(
+        prefix=prefix.name,
+        location=_rewritten(value, prefix, location),
+        capabilities=_READING,
+        where=value.where,
+        **_security(insecure=bool(keys.get("insecure"))),
+    )
+
+
+def _rewritten(value: Value, prefix: _Name, location: _Name) -> str:
+    if location.name.startswith("*."):
+        raise value.error(f"location {location.name!r} stands for many hosts")
+    if location.object_id != prefix.object_id:
+        raise value.error(
+            f"location leads from {prefix.object_id or 'any tag'!r} to {location.object_id or 'any tag'!r}",
+            "a tag or digest stays what it is: end prefix and location alike",
+        )
+    return "" if location == prefix else location.name
+
+
+def _use(value: Value, keys: Mapping[str, Any], *, only_digests: bool) -> str:
+    use: Value | None = keys.get("pull-from-mirror")
+    if use is None or use.raw == "":
+        return "digest-only" if only_digests else "all"
+    if only_digests:
+        raise use.error("pull-from-mirror is meaningless beside mirror-by-digest-only", f"see {value.where}")
+    return str(values.choice(*_USES)(use))
+
+
+def _security(*, insecure: bool) -> dict[str, Any]:
+    return {"insecure": True, "tls": Tls(skip_verify=True)} if insecure else {}
+
+
+def _aliases(value: Value) -> dict[str, str]:
+    if not isinstance(value.raw, dict):
+        raise value.expected("a table")
+    return dict(value.each(_alias))
+
+
+def _alias(value: Value) -> tuple[str, str]:
+    """A short name and its full one, "" to take the alias away. Neither has a tag or digest."""
+    short = str(value.path[-1])
+    head = short.partition("/")[0]
+    if "." in head or ":" in short or "@" in short or head.lower() == "localhost" or not short:
+        raise value.error(f"{short!r} is not a short name", "a word or words without host, tag or digest")
+    if not isinstance(value.raw, str):
+        raise value.expected("a string")
+    if not value.raw:
+        return short, ""
+    full = parse_locator(value.parsed(lambda raw: str(parse_locator(raw))))
+    host = value.raw.partition("/")[0]
+    if full.kind or not ("." in host or ":" in host or host == "localhost"):
+        raise value.error(f"{value.raw!r} does not begin with a host")
+    return short, str(full)
+
+
+def _version_1(value: Value) -> tuple[Registry, ...]:
+    """The deprecated format: lists of hosts that are blocked, and of insecure ones."""
+    if not isinstance(value.raw, dict):
+        raise value.expected("a table")
+    found: dict[str, Registry] = {}
+    for key, change in (("block", {"blocked": True}), ("insecure", _security(insecure=True))):
+        for child in _version_1_list(value, key):
+            prefix = _name(child).name
+            remote = found[prefix].remote if prefix in found else RemoteSettings(prefix=prefix, where=child.where)
+            found[prefix] = Registry(replace(remote, **change))
+    return tuple(found.values())
+
+
+def _version_1_list(value: Value, key: str) -> Iterator[Value]:
+    if key not in value.raw:
+        return iter(())
+    table = value.child(key)
+    if not isinstance(table.raw, dict) or not isinstance(table.raw.get("registries", []), list):
+        raise table.expected("a table with a list of registries")
+    return table.child("registries").children() if "registries" in table.raw else iter(())
+
+
+def _build(registry: Any = (), registries: Any = (), aliases: Any = None) -> Registries:
+    return Registries((*registry, *registries), aliases or {})
+
+
+_FILE = Table(
+    _build,
+    {"registry": Key(_registries), "registries": Key(_version_1), "aliases": Key(_aliases)},
+    lenient=True,
+)
+
+
+def read_document(document: Value) -> Registries:
+    """One parsed file. Keys that are not about where names lead are left out, as are unknown ones."""
+    found: Registries = _FILE(document)
+    return found

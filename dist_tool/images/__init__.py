@@ -1,0 +1,1 @@
+"""Images: selecting a platform, unpacking, exporting, reading files."""

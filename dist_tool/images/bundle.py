@@ -1,0 +1,133 @@
+"""OCI runtime bundles: the runtime's config.json from an image's config (image-spec conversion.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from dist_tool.errors import InvalidContent, LocalFailure
+from dist_tool.oci.image import ImageConfig
+from dist_tool.rootfs.accounts import Accounts
+from dist_tool.rootfs.staging import Staged
+
+_ANNOTATION = "org.opencontainers.image."
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
+_MASKED = (
+    *("/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"),
+    *("/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"),
+)
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_SAFE = ["nosuid", "noexec", "nodev"]
+
+
+def write_config(config: ImageConfig, stage: Staged) -> None:
+    """Write `config.json` beside `rootfs`. Raises InvalidContent for a user that the image does not know."""
+    rootless = os.geteuid() != 0
+    value = runtime_config(config, Accounts.read(stage.root), rootless=rootless)
+    try:
+        with open(os.path.join(stage.path, "config.json"), "x", encoding="utf-8") as file:
+            json.dump(value, file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        raise LocalFailure(f"config.json: {error.strerror}") from error
+
+
+def runtime_config(config: ImageConfig, accounts: Accounts, *, rootless: bool) -> dict[str, Any]:
+    """The runtime configuration of an image. `rootless` asks for a user namespace of our own id."""
+    linux: dict[str, Any] = {
+        "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")],
+        "maskedPaths": list(_MASKED),
+        "readonlyPaths": list(_READ_ONLY),
+    }
+    if rootless:
+        linux["namespaces"].append({"type": "user"})
+        linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
+        linux["gidMappings"] = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
+    else:
+        linux["namespaces"].append({"type": "network"})
+    return {
+        "ociVersion": "1.0.2",
+        "process": _process(config, accounts),
+        "root": {"path": "rootfs"},
+        "mounts": [*_mounts(rootless=rootless), *_volumes(config)],
+        "annotations": _annotations(config),
+        "linux": linux,
+    }
+
+
+def _process(config: ImageConfig, accounts: Accounts) -> dict[str, Any]:
+    run = config.execution
+    env = list(run.env)
+    if not any(entry.startswith("PATH=") for entry in env):
+        env.insert(0, _PATH)
+    capabilities = {kind: list(_CAPABILITIES) for kind in ("bounding", "effective", "permitted")}
+    return {
+        "terminal": False,
+        "user": _user(run.user, accounts),
+        "args": [*run.entrypoint, *run.cmd] or ["sh"],
+        "env": env,
+        "cwd": run.working_dir if run.working_dir.startswith("/") else f"/{run.working_dir}",
+        "capabilities": capabilities,
+        "noNewPrivileges": True,
+    }
+
+
+def _user(text: str, accounts: Accounts) -> dict[str, Any]:
+    """`user`, `uid`, `user:group`, `uid:gid` and their mixtures (image-spec config.md, "User")."""
+    name, _, group = text.partition(":")
+    account = accounts.user(name or "0")
+    if account is None:
+        raise InvalidContent(f"the image runs as {text!r}, which its /etc/passwd does not know")
+    gid = account.gid
+    if group:
+        found = accounts.group(group)
+        if found is None:
+            raise InvalidContent(f"the image runs as {text!r}, which its /etc/group does not know")
+        gid = found
+    user: dict[str, Any] = {"uid": account.uid, "gid": gid}
+    if not group and account.name and (more := accounts.supplementary(account.name, gid)):
+        user["additionalGids"] = more
+    return user
+
+
+def _annotations(config: ImageConfig) -> dict[str, str]:
+    """Facts of the image; its labels win over what they are derived from."""
+    platform, run = config.platform, config.execution
+    derived = {
+        "os": platform.os,
+        "architecture": platform.architecture,
+        "variant": platform.variant,
+        "os.version": platform.os_version,
+        "os.features": ",".join(platform.os_features),
+        "author": config.author,
+        "created": config.created,
+        "stopSignal": run.stop_signal,
+        "exposedPorts": ",".join(run.exposed_ports),
+    }
+    return {**{_ANNOTATION + name: value for name, value in derived.items() if value}, **run.labels}
+
+
+def _mounts(*, rootless: bool) -> list[dict[str, Any]]:
+    pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *([] if rootless else ["gid=5"])]
+    sys = {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*_SAFE, "ro"]}
+    if rootless:  # sysfs belongs to a network namespace of one's own
+        sys = {"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", *_SAFE, "ro"]}
+    return [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        _tmpfs("/dev", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": pts},
+        _tmpfs("/dev/shm", [*_SAFE, "mode=1777", "size=65536k"]),  # noqa: S108  a mount, not a temporary file
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": _SAFE},
+        sys,
+    ]
+
+
+def _volumes(config: ImageConfig) -> list[dict[str, Any]]:
+    """A place to write to for each volume that the image declares."""
+    return [_tmpfs(path, ["nosuid", "nodev", "mode=755"]) for path in sorted(config.execution.volumes)]
+
+
+def _tmpfs(destination: str, options: list[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options}

@@ -1,0 +1,157 @@
+"""Cat: files out of an image, reading no more layers than it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dist_tool.errors import InvalidArgument, InvalidContent, NotFound, UnsafePath
+from dist_tool.images.export import merged
+from dist_tool.images.image import Image
+from dist_tool.images.layer_fetcher import BufferedLayers, LayerFetcher
+from dist_tool.layers.layer_index import SCHEMA, Found, LayerIndex
+from dist_tool.layers.merged_tree import Leaf
+from dist_tool.rootfs.names import below, clean, shown
+from dist_tool.rootfs.resolve import LINKS
+from dist_tool.rootfs.temp_database import TempDatabase
+from dist_tool.stream.pump import Sink
+from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
+from dist_tool.tar.reader import DIRECTORY, FILE, LINK, SYMLINK, TarReader
+from dist_tool.tar.writer import file_content
+
+
+class _Place(NamedTuple):
+    """An entry of the image: the number of its layer, and what is there."""
+
+    layer: int
+    found: Found
+
+
+class _NotPlain(Exception):
+    """A layer whose names cannot be searched by their text."""
+
+
+def cat(
+    image: Image, source: LayerFetcher, paths: Sequence[bytes], sink: Sink, limits: Limits = DEFAULT_LIMITS
+) -> None:
+    """Write the content of each file to `sink`, in the order asked for.
+
+    Layers are fetched from the top down, and no further than every name is decided. Symlinks
+    are followed inside the image. Nothing is written before all files were found and their
+    layers verified. Raises NotFound for what is not there, InvalidArgument for what is no file,
+    and as `unpack`.
+    """
+    with BufferedLayers(image.layers, source) as layers:
+        for layer, index in layers.first(lambda: _places(layers, paths, limits)):
+            _write(layers, (layer, index), sink, limits)
+
+
+def _places(layers: BufferedLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
+    """Layer and number of the entry that holds the content of each file."""
+    try:
+        with TempDatabase(SCHEMA) as db:
+            search = _Search(layers, limits, db)
+            return [search.file(path) for path in paths]
+    except _NotPlain:
+        return _by_merging(layers, paths, limits)
+
+
+class _Search:
+    """Layers that were listed so far, from the top down."""
+
+    def __init__(self, layers: BufferedLayers, limits: Limits, db: TempDatabase) -> None:
+        self._layers = layers
+        self._limits = limits
+        self._db = db
+        self._listings: dict[int, LayerIndex] = {}
+
+    def file(self, path: bytes) -> tuple[int, int]:
+        """Layer and number of the entry that holds the content of the file `path`."""
+        place = self._resolve(path)
+        for _ in range(LINKS):
+            if place.found.kind != LINK:
+                break
+            place = self._linked(path, place)
+        if place.found.kind != FILE:
+            raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
+        return place.layer, place.found.number
+
+    def _linked(self, path: bytes, place: _Place) -> _Place:
+        """What a hard link shares its content with: in its own layer, or in those below."""
+        target = self._find(clean(place.found.link, self._limits.depth), place.layer)
+        if target is None:
+            raise InvalidContent(f"{shown(path)} is a hard link to {shown(place.found.link)}, which is not there")
+        return target
+
+    def _resolve(self, path: bytes) -> _Place:
+        pending, real, links = path.split(b"/")[::-1], b"", 0
+        place = _Place(0, Found(-1, DIRECTORY, b""))
+        while pending:
+            name = pending.pop()
+            if name == b"..":
+                real = real.rpartition(b"/")[0]
+            if name in (b"", b".", b".."):
+                continue
+            here = below(real, name)
+            found = self._find(here, len(self._layers) - 1)
+            if found is None or (any(pending) and found.found.kind not in (DIRECTORY, SYMLINK)):
+                raise NotFound(f"no file {shown(path)} in the image")
+            place = found
+            if found.found.kind == SYMLINK:
+                links += 1
+                if links > LINKS:
+                    raise UnsafePath(f"{shown(path)}: more than {LINKS} symlinks on the way")
+                real = b"" if found.found.link.startswith(b"/") else real
+                pending += found.found.link.split(b"/")[::-1]
+            else:
+                real = here
+        return place
+
+    def _find(self, path: bytes, top: int) -> _Place | None:
+        """The uppermost entry of that very name, in layer `top` or below."""
+        for number in range(top, -1, -1):
+            listing = self._listing(number)
+            found = listing.find(path)
+            if found is not None:
+                return _Place(number, found)
+            if listing.hides(path):
+                return None
+        return None
+
+    def _listing(self, number: int) -> LayerIndex:
+        listing = self._listings.get(number)
+        if listing is None:
+            with self._layers.stream(number, self._limits) as stream:
+                entries = iter(TarReader(stream.next, self._limits))
+                listing = LayerIndex(self._db, number, entries, self._limits.depth)
+                self._layers.check(number, stream)
+            self._listings[number] = listing
+        if not listing.plain:
+            raise _NotPlain
+        return listing
+
+
+def _by_merging(layers: BufferedLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
+    """The same by way of the whole tree, for layers that need it."""
+    places = []
+    with merged(layers, limits) as tree:
+        for path in paths:
+            found = tree.find(path)
+            if found is None:
+                raise NotFound(f"no file {shown(path)} in the image")
+            leaf = Leaf.unpack(found) if found >= 0 else None
+            if leaf is None or leaf.kind != FILE:
+                raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
+            places.append((leaf.layer, leaf.entry))
+    return places
+
+
+def _write(layers: BufferedLayers, place: tuple[int, int], sink: Sink, limits: Limits) -> None:
+    layer, index = place
+    with layers.stream(layer, limits) as stream:
+        reader = TarReader(stream.next, limits)
+        for number, entry in enumerate(reader):
+            if number == index:
+                for piece in file_content(entry, reader.read):
+                    sink(piece)
+                return

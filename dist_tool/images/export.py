@@ -1,0 +1,77 @@
+"""Export: what an image's layers come to, as one tar, without a file system in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import groupby
+
+from dist_tool.images.image import Image
+from dist_tool.images.layer_fetcher import AHEAD, BufferedLayers, LayerFetcher
+from dist_tool.layers.merged_tree import Leaf, MergedTree
+from dist_tool.stream.pump import Sink
+from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
+from dist_tool.tar.reader import DIRECTORY, FILE, Entry, TarReader
+from dist_tool.tar.writer import TarWriter
+
+
+def export(image: Image, source: LayerFetcher, sink: Sink, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Write the image's file system to `sink` as a tar, whiteouts applied.
+
+    Every layer is read twice: first to learn what survives, which verifies all of it, so that
+    nothing is written of an image that is not right. Files come in the order of the layers; a
+    name that shares its file with one before it is a hard link. Directories come last,
+    children before parents: whoever extracts them sets modes and times that nothing after
+    them disturbs. Raises as `unpack`, and what `sink` raises.
+    """
+    with BufferedLayers(image.layers, source, AHEAD) as layers, layers.first(lambda: merged(layers, limits)) as tree:
+        writer = TarWriter(sink)
+        for index, names in groupby(tree.leaves(), key=lambda found: found[0].layer):
+            with layers.stream(index, limits) as stream:
+                _write_layer(TarReader(stream.next, limits), names, writer)
+        for path, entry in tree.folders():
+            if entry is not None or path:  # the root only where a layer describes it
+                writer.entry(path or b".", entry or _implied())
+        writer.close()
+
+
+def merged(layers: BufferedLayers, limits: Limits) -> MergedTree:
+    """The tree of all layers, each of them verified; the caller closes it.
+
+    Raises as `apply_layer`, DigestMismatch.
+    """
+    with ExitStack() as stack:
+        tree = stack.enter_context(MergedTree(limits))
+        for index in range(len(layers)):
+            with layers.stream(index, limits) as stream:
+                tree.add_layer(iter(TarReader(stream.next, limits)))
+                layers.check(index, stream)
+        stack.pop_all()
+    return tree
+
+
+def _implied() -> Entry:
+    """A directory that no layer describes (behaviours G8); its time is the epoch, always the same."""
+    entry = Entry()
+    entry.kind, entry.mode = DIRECTORY, 0o755
+    entry.uid = entry.gid = entry.size = entry.mtime = entry.atime = 0
+    entry.name = entry.link = b""
+    entry.device, entry.xattrs, entry.sparse = (0, 0), None, None
+    return entry
+
+
+def _write_layer(reader: TarReader, names: Iterator[tuple[Leaf, bytes]], writer: TarWriter) -> None:
+    """Write the entries that are left of one layer: `names` are in its order."""
+    entries = enumerate(reader)
+    number, entry = next(entries)
+    first = b""
+    for leaf, name in names:
+        if first and leaf.entry == number:
+            writer.hard_link(name, first, entry)
+            continue
+        while number < leaf.entry:
+            number, entry = next(entries)
+        first = name
+        writer.entry(name, entry)
+        if entry.kind == FILE:
+            writer.content(entry, reader.read)

@@ -1,0 +1,55 @@
+"""An image as unpacking needs it: manifest and config read and compared, layers to be opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dist_tool.api import Remote
+from dist_tool.errors import BadManifest, Unsupported
+from dist_tool.images.select import read, read_manifest, resolve_platform
+from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.image import ImageConfig, parse_config
+from dist_tool.oci.mediatypes import CONFIG_TYPES, is_layer
+from dist_tool.oci.platform import Platform
+from dist_tool.transfer.fetch import FetchOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One platform's image. `layers` are pairs of descriptor and diff ID, lowest first."""
+
+    desc: Descriptor
+    config: ImageConfig
+    layers: tuple[tuple[Descriptor, Digest], ...]
+
+
+def open_image(remote: Remote, object_id: str, platform: Platform, options: FetchOptions) -> Image:
+    """Read the manifest and config of an image, choosing the platform where there is a choice.
+
+    Raises NotFound, BadManifest where they do not fit together, Unsupported for an artifact
+    that is no image (behaviours E12) and for layers that are encrypted (E14) or of an unknown
+    type.
+    """
+    chosen = resolve_platform(remote, object_id, platform, options)
+    desc, manifest = read_manifest(remote, str(chosen.digest), options)
+    if manifest.config is None or manifest.config.media_type not in CONFIG_TYPES:
+        kind = manifest.artifact_type or (manifest.config.media_type if manifest.config else manifest.media_type)
+        raise Unsupported(f"{desc.digest} is not an image: its type is {kind}")
+    _, data = read(remote, str(manifest.config.digest), options, Hints(size=manifest.config.size))
+    config = parse_config(data)
+    if len(config.diff_ids) != len(manifest.layers):  # behaviours E16
+        raise BadManifest(
+            f"{desc.digest} has {len(manifest.layers)} layers, its config {len(config.diff_ids)} diff IDs"
+        )
+    for layer in manifest.layers:
+        _check_layer(layer)
+    return Image(desc, config, tuple(zip(manifest.layers, config.diff_ids, strict=True)))
+
+
+def _check_layer(layer: Descriptor) -> None:
+    if layer.media_type.endswith("+encrypted"):
+        raise Unsupported(f"the layer {layer.digest} is encrypted")
+    if not is_layer(layer.media_type):
+        raise Unsupported(f"the layer {layer.digest} is of the unknown type {layer.media_type}")

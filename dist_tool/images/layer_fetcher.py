@@ -1,0 +1,248 @@
+"""The bytes of an image's layers, fetched ahead of whoever reads them, every blob verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event, Lock, Semaphore, Thread
+from typing import TypeVar
+
+from dist_tool.api import Alternatives, Remote
+from dist_tool.errors import DigestMismatch, DistError
+from dist_tool.layers.compression import Read
+from dist_tool.layers.decompressor import LayerStream
+from dist_tool.names.reference import Locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.stream.spool import Retracted, Spool
+from dist_tool.stream.verify import VerifiedReader
+from dist_tool.tar.limits import Limits
+from dist_tool.transfer.fetch import FetchOptions, fetch_known, open_known
+
+_STOP_S = 2.0  # a worker that waits for a silent source is left behind (it is a daemon)
+AHEAD = 4  # layers fetched at the same time
+_LOCAL = frozenset({"path", "layout", "archive", "store"})
+
+_T = TypeVar("_T")
+
+
+def is_local(locator: Locator) -> bool:
+    """True for places that are as near as a temporary file would be."""
+    return locator.kind in _LOCAL
+
+
+class LayerFetcher:
+    """How the layers of an image are had from a remote."""
+
+    def __init__(self, remote: Remote, options: FetchOptions) -> None:
+        self._remote = remote
+        self._options = options._replace(small=0)  # nothing of a layer is seen before all is right
+        self.may_retract = isinstance(remote, Alternatives)
+
+    def open(self, layer: Descriptor) -> VerifiedReader:
+        """A layer, read from where it is; the end is the verdict."""
+        return open_known(self._remote, _bare(layer), options=self._options)[1]
+
+    def bring(self, layer: Descriptor, spool: Spool) -> None:
+        """Write a layer to `spool`, from whichever place has it. Never raises: `spool.read` does."""
+        try:
+            fetch_known(self._remote, _bare(layer), spool, options=self._options)
+        except BaseException as error:
+            spool.fail(error)
+        else:
+            spool.end()
+
+
+def _bare(layer: Descriptor) -> Descriptor:
+    return replace(layer, data=None, annotations={})
+
+
+@contextmanager
+def fetched_ahead(
+    layers: Sequence[Descriptor],
+    source: LayerFetcher,
+    *,
+    directory: str | None = None,
+    ahead: int = AHEAD,
+    whole: bool = False,
+) -> Iterator[Iterator[Read]]:
+    """A `Read` for each layer in order, while up to `ahead` of them are being fetched.
+
+    They go to temporary files in `directory`; where it is None to open a layer is what brings it
+    near. With `ahead` 0 each layer is opened when its turn comes. With `whole` nothing of a
+    layer is given before all of it is right. Reading raises what fetching does, and DataLoss at
+    the end of a wrong blob; or the block ends by Retracted, where what it was given was wrong
+    and another place may do better.
+    """
+    if not ahead:
+        yield _straight(layers, source)
+        return
+    fetching = _Fetching(layers, source, directory, min(ahead, max(1, len(layers))), whole=whole)
+    try:
+        yield fetching.reads()
+    except DistError as error:
+        if fetching.retracted():
+            raise Retracted from error
+        raise
+    finally:
+        fetching.stop()
+
+
+def _straight(layers: Sequence[Descriptor], source: LayerFetcher) -> Iterator[Read]:
+    for layer in layers:
+        with source.open(layer) as reader:
+            yield reader.read
+
+
+class _Job:
+    """A layer, and how to read it once its turn has come."""
+
+    def __init__(self, layer: Descriptor) -> None:
+        self.layer = layer
+        self.started = Event()
+        self.source: Spool | VerifiedReader | None = None
+        self.error: BaseException | None = None
+
+    def close(self) -> None:
+        """Let go of what is open. Idempotent."""
+        if self.source is not None:
+            self.source.close()
+
+
+class _Fetching:
+    """Layers under way: at most twice as many temporary files exist as layers are being fetched."""
+
+    def __init__(
+        self, layers: Sequence[Descriptor], source: LayerFetcher, directory: str | None, ahead: int, *, whole: bool
+    ) -> None:
+        self._source = source
+        self._directory = directory
+        self._whole = whole
+        self._jobs = [_Job(layer) for layer in layers]
+        self._todo = iter(self._jobs)
+        self._next = Lock()
+        self._window = Semaphore(2 * ahead)
+        self._stopped = False
+        self._workers = [Thread(target=self._run, name="dist-fetch", daemon=True) for _ in range(ahead)]
+        for worker in self._workers:
+            worker.start()
+
+    def _run(self) -> None:
+        while True:
+            self._window.acquire()
+            with self._next:
+                job = None if self._stopped else next(self._todo, None)
+            if job is None:
+                return
+            self._fetch(job)
+
+    def _fetch(self, job: _Job) -> None:
+        try:
+            if self._directory is None:
+                job.source = self._source.open(job.layer)
+                job.started.set()
+                return
+        except BaseException as error:  # it is raised where the layer is read
+            job.error = error
+            job.started.set()
+            return
+        job.source = spool = Spool(self._directory, whole=self._whole)
+        job.started.set()
+        self._source.bring(job.layer, spool)
+
+    def reads(self) -> Iterator[Read]:
+        """The layers' readers, in order; each temporary file goes when the next is asked for."""
+        for job in self._jobs:
+            job.started.wait()
+            if job.source is None:
+                assert job.error is not None
+                raise job.error
+            yield (job.source.reader() if isinstance(job.source, Spool) else job.source).read
+            job.close()
+            self._window.release()
+
+    def retracted(self) -> bool:
+        """Whether something wrong was read that may be had right; waits until that is known."""
+        spools = (job.source for job in self._jobs if isinstance(job.source, Spool))
+        return self._source.may_retract and any(spool.retracted() for spool in spools)
+
+    def stop(self) -> None:
+        """Begin nothing more; what is under way ends with the next piece that arrives."""
+        self._stopped = True
+        for _ in self._workers:
+            self._window.release()
+        self._close()
+        for worker in self._workers:
+            worker.join(_STOP_S)
+        self._close()  # what a worker had just begun
+
+    def _close(self) -> None:
+        for job in self._jobs:
+            job.close()
+
+
+class BufferedLayers:
+    """Layers as verified temporary files, fetched when they are first asked for and read again at will.
+
+    A context manager. `ahead` further layers are fetched meanwhile, in the order of the list.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Descriptor, Digest]], source: LayerFetcher, ahead: int = 0) -> None:
+        self._layers = layers
+        self._source = source
+        self._ahead = ahead
+        self._whole = False
+        self._spools: dict[int, Spool] = {}
+        self._workers: list[Thread] = []
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def first(self, work: Callable[[], _T]) -> _T:
+        """`work()`, which reads layers while they come: what is wrong with one is found out at its end.
+
+        Where another place may still give what one gave wrong, once more with layers that are
+        given when all is right.
+        """
+        try:
+            return work()
+        except (DistError, Retracted):
+            spools = self._spools.values()
+            if not (self._source.may_retract and any(spool.retracted() for spool in spools)):
+                raise
+        self._whole = True
+        for spool in spools:
+            spool.distrust()
+        return work()
+
+    def stream(self, index: int, limits: Limits) -> LayerStream:
+        """Layer number `index`, uncompressed, from its beginning; the caller closes it."""
+        for number in range(index, min(index + 1 + self._ahead, len(self._layers))):
+            self._start(number)
+        return LayerStream(self._spools[index].reader().read, limits, self._layers[index][1].algorithm)
+
+    def check(self, index: int, stream: LayerStream) -> None:
+        """Raise DigestMismatch unless the stream, which was read to its end, is that layer."""
+        expected, actual = self._layers[index][1], stream.digest()
+        if actual != expected:
+            raise DigestMismatch(f"the uncompressed layer is {actual}, expected {expected}").with_facts(
+                object_id=str(self._layers[index][0].digest)
+            )
+
+    def _start(self, index: int) -> None:
+        if index in self._spools:
+            return
+        spool = self._spools[index] = Spool(whole=self._whole)
+        worker = Thread(target=self._source.bring, args=(self._layers[index][0], spool), name="dist-fetch", daemon=True)
+        self._workers.append(worker)
+        worker.start()
+
+    def __enter__(self) -> BufferedLayers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for spool in self._spools.values():
+            spool.close()
+        for worker in self._workers:
+            worker.join(_STOP_S)

@@ -1,0 +1,164 @@
+"""Manifests and indexes: strict reading (image-spec manifest.md, image-index.md).
+
+What publishers wrote is read once, here, within limits, before anything acts on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dist_tool.errors import BadManifest, LimitExceeded, NotFound, Unsupported
+from dist_tool.oci.descriptor import Descriptor, check_names, standard_names
+from dist_tool.oci.mediatypes import INDEX_TYPES, MANIFEST_TYPES, OCI_INDEX, OCI_MANIFEST, SCHEMA1_TYPES
+from dist_tool.oci.platform import Platform
+
+MANIFEST_LIMIT = 8 << 20  # bytes; the specification asks for at least 4 MiB
+CHILDREN_LIMIT = 10_000
+DEPTH_LIMIT = 8
+_NAMES = standard_names(
+    "schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers", "fsLayers", "subject"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest (config and layers) or an index (manifests)."""
+
+    media_type: str
+    artifact_type: str = ""
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+    manifests: tuple[Descriptor, ...] = ()
+    subject: Descriptor | None = None
+
+    @property
+    def is_index(self) -> bool:
+        """True for an index; its children are manifests."""
+        return self.media_type in INDEX_TYPES
+
+    def children(self) -> tuple[Descriptor, ...]:
+        """What the document points to, in the document's order; the subject is not a child."""
+        return self.manifests if self.is_index else ((self.config,) if self.config else ()) + self.layers
+
+
+def parse_json(data: bytes, *, limit: int = MANIFEST_LIMIT) -> Any:
+    """Decode JSON as strictly as I-JSON asks: UTF-8, no duplicate names, no outsize numbers.
+
+    Raises LimitExceeded above `limit` bytes and BadManifest for everything else, very deep
+    nesting included.
+    """
+    if len(data) > limit:
+        raise LimitExceeded(f"a document of {len(data)} bytes is over the limit of {limit}")
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # ValueError: syntax, encoding, numbers of many digits
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadManifest(f"not valid JSON: {reason}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a name occurs twice in one object")
+    return out
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def parse_manifest(data: bytes, media_type: str = "", *, limit: int = MANIFEST_LIMIT) -> Manifest:
+    """Read a manifest or an index.
+
+    `media_type` is what it was declared to be ("" where nobody said). Raises BadManifest when
+    the declaration and the body disagree, or the body is both at once (CVE-2021-41190);
+    Unsupported for schema 1 and unknown types; LimitExceeded for too much of anything.
+    """
+    value = parse_json(data, limit=limit)
+    if not isinstance(value, dict):
+        raise BadManifest("a manifest is not a JSON object")
+    chosen = document_type(value, media_type)
+    if chosen in INDEX_TYPES:
+        return Manifest(
+            chosen,
+            artifact_type=str(value.get("artifactType") or ""),
+            manifests=_descriptors(value.get("manifests"), "manifests"),
+            subject=_optional(value.get("subject")),
+        )
+    if chosen not in MANIFEST_TYPES:
+        raise Unsupported(f"media type {chosen!r} is not a manifest or an index")
+    if "config" not in value:
+        raise BadManifest("a manifest has no config")
+    return Manifest(
+        chosen,
+        artifact_type=str(value.get("artifactType") or ""),
+        config=Descriptor.from_json(value["config"]),
+        layers=_descriptors(value.get("layers"), "layers"),
+        subject=_optional(value.get("subject")),
+    )
+
+
+def document_type(value: dict[str, Any], declared: str = "") -> str:
+    """The media type of a decoded document, its own word compared with the `declared` one.
+
+    Raises BadManifest where they disagree or the document is two things at once, Unsupported
+    for schema 1 (behaviours B7-B9).
+    """
+    check_names(value, _NAMES)
+    inner = value.get("mediaType", "")
+    if not isinstance(inner, str):
+        raise BadManifest("mediaType is not a string")
+    if "fsLayers" in value or declared in SCHEMA1_TYPES or inner in SCHEMA1_TYPES:
+        raise Unsupported("a schema 1 manifest", hint="its digest does not cover its bytes; ask for a newer format")
+    has_index, has_image = "manifests" in value, "config" in value or "layers" in value
+    if has_index and has_image:
+        raise BadManifest("a document that is a manifest and an index at once (CVE-2021-41190)")
+    if inner and declared and inner != declared:
+        raise BadManifest(f"declared as {declared}, and says itself that it is {inner}")
+    chosen = inner or declared or (OCI_INDEX if has_index else OCI_MANIFEST if has_image else "")
+    if (chosen in INDEX_TYPES and has_image) or (chosen in MANIFEST_TYPES and has_index):
+        raise BadManifest(f"the body is not what its media type {chosen} says")
+    return chosen
+
+
+def _descriptors(value: object, name: str) -> tuple[Descriptor, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise BadManifest(f"{name} is not a list")
+    if len(value) > CHILDREN_LIMIT:
+        raise LimitExceeded(f"{len(value)} {name} are over the limit of {CHILDREN_LIMIT}")
+    return tuple(Descriptor.from_json(entry) for entry in value)
+
+
+def _optional(value: object) -> Descriptor | None:
+    return None if value is None else Descriptor.from_json(value)
+
+
+def is_attestation(desc: Descriptor) -> bool:
+    """True for index entries that are about an image and not one (behaviours E9)."""
+    platform = desc.platform
+    return desc.annotations.get("vnd.docker.reference.type") == "attestation-manifest" or (
+        platform is not None and "unknown" in (platform.os, platform.architecture)
+    )
+
+
+def select(entries: Sequence[Descriptor], wanted: Platform, *, compatible: bool = False) -> Descriptor:
+    """The entry of an index for `wanted`: the first of the best fit (behaviours E3, E7).
+
+    Raises NotFound, listing what there is.
+    """
+    usable = [entry for entry in entries if not is_attestation(entry)]
+    for candidate in wanted.candidates(compatible=compatible):
+        for entry in usable:
+            if entry.platform is not None and candidate.accepts(entry.platform):
+                return entry
+    raise NotFound(f"no manifest for platform {wanted}", hint=f"available: {_listing(usable)}")
+
+
+def _listing(entries: Iterable[Descriptor]) -> str:
+    names = dict.fromkeys(str(entry.platform) for entry in entries if entry.platform is not None)
+    return ", ".join(names) or "none that names a platform"

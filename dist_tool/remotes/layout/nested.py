@@ -1,0 +1,83 @@
+"""A layout that another remote serves by its paths: `layout::http::HOST/PATH`, `layout::s3::BUCKET/PREFIX`."""
+
+from __future__ import annotations
+
+from dist_tool.api import Closable, PathFetcher
+from dist_tool.errors import DistError, InvalidArgument, Unsupported
+from dist_tool.names.reference import Hints, Locator, parse_locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.manifest import MANIFEST_LIMIT
+from dist_tool.oci.mediatypes import OCTET_STREAM
+from dist_tool.remotes import table
+from dist_tool.remotes.layout.reader import LayoutReader, digest_of, read_whole, repository_of
+from dist_tool.settings import Context
+from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.retry import Attempts
+
+
+class NestedLayout(LayoutReader):
+    """A layout behind another remote, whose settings are that remote's own."""
+
+    def __init__(self, locator: Locator, context: Context) -> None:
+        self._files = _Files(locator, context)
+        super().__init__(self._files, repository_of(context))
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """As of any layout; but nobody is asked about a digest whose content is wanted anyway."""
+        digest = digest_of(object_id)
+        if digest is None:
+            return self._named(object_id)
+        digest.hasher()
+        if not hints.content:
+            return super().resolve(object_id, hints)
+        return Descriptor(digest, hints.size, hints.media_type() or OCTET_STREAM)
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        """The bytes of a blob, in one request: a wrong version of the layout is found by its digests."""
+        return self._files.open_blob(desc, offset)
+
+    def close(self) -> None:
+        """Close the other remote."""
+        self._files.close()
+
+
+class _Files:
+    """The other remote as a layout's files. One remote, so one login and one pool of connections."""
+
+    def __init__(self, locator: Locator, context: Context) -> None:
+        inner = parse_locator(locator.rest.rstrip("/"))
+        if "{" in inner.rest:
+            raise InvalidArgument(f"{locator}: the blobs of a layout are where it says", hint="leave the template out")
+        self.where = locator.rest
+        self._context = context
+        remote = table.open_remote(inner, context.settings, context.report)
+        if not isinstance(remote, PathFetcher):
+            close_remote(remote)
+            raise Unsupported(f"{locator}: a remote of kind {inner.kind or 'registry'} does not serve files by path")
+        self._remote = remote
+
+    def document(self, name: str) -> bytes:
+        """A file by its path; a cut starts it again."""
+        attempts = Attempts(self._context.retry, self._context.report)
+        while True:
+            try:
+                return read_whole(as_body(self._remote.open_path(name), 0, self.where), MANIFEST_LIMIT + 1)
+            except DistError as error:
+                attempts.failed(error)
+
+    def open(self, digest: Digest, offset: int) -> Body:
+        return self.open_blob(Descriptor(digest), offset)
+
+    def open_blob(self, desc: Descriptor, offset: int) -> Body:
+        path = f"blobs/{desc.digest.algorithm}/{desc.digest.encoded}"
+        return as_body(self._remote.open_path(path, desc, offset), offset, self.where)
+
+    def close(self) -> None:
+        close_remote(self._remote)
+
+
+def close_remote(remote: object) -> None:
+    """Close what can be closed."""
+    if isinstance(remote, Closable):
+        remote.close()

@@ -1,0 +1,182 @@
+"""What every image layout gives, wherever its files are (image-spec image-layout.md; behaviours A19, E21)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from dist_tool.errors import BadManifest, InvalidArgument, LimitExceeded, NotFound, Unsupported, printable
+from dist_tool.names.reference import Hints, digest_in, parse_reference
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
+from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
+from dist_tool.settings import Context
+from dist_tool.stream.body import CHUNK, Body
+
+REF_NAME = "org.opencontainers.image.ref.name"
+IMAGE_NAME = "io.containerd.image.name"  # the whole reference: what containerd and docker write beside it
+_POSITION = re.compile(r"@([0-9]{1,5})")
+
+
+class LayoutFiles(Protocol):
+    """The files of one layout. `where` names it for messages."""
+
+    @property
+    def where(self) -> str:
+        """How messages call it."""
+
+    def document(self, name: str) -> bytes:
+        """A JSON file at the top, at most one byte over `MANIFEST_LIMIT` of it.
+
+        Raises InvalidArgument where there is no such file, NotFound where there is nothing at all.
+        """
+
+    def open(self, digest: Digest, offset: int) -> Body:
+        """A blob from `offset`, its size told. Raises NotFound."""
+
+
+class LayoutReader:
+    """One layout. Names are read anew each time. `name` is the repository that it stands in for, if any."""
+
+    def __init__(self, tree: LayoutFiles, name: str = "") -> None:
+        self._tree = tree
+        self._name = name
+        self._checked = False
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """The descriptor of a digest, or of the entry of index.json with that reference name.
+
+        "" means the only image there is, `@N` the one at that place, counted from 0. Raises
+        NotFound, listing the names that there are.
+        """
+        digest = digest_of(object_id)
+        if digest is None:
+            return self._named(object_id)
+        digest.hasher()
+        self._check_version()
+        body = self._tree.open(digest, 0)
+        body.close()
+        media_type = next((entry.media_type for entry in self.entries() if entry.digest == digest), "")
+        return Descriptor(digest, body.total, media_type or hints.media_type() or OCTET_STREAM)
+
+    def _named(self, name: str) -> Descriptor:
+        where = self._tree.where
+        entries = self.entries()
+        found = self._matching(entries, name) if name else list(entries)
+        if name and not found:
+            names = ", ".join(sorted(printable(n, 80) for n in self.tags())[:20])
+            raise NotFound(f"no image is named {name!r} in {where}", hint=f"there are: {names or 'none with a name'}")
+        if not found:
+            raise NotFound(f"{where} holds no image")
+        if not name and len({entry.digest for entry in found}) > 1:
+            raise InvalidArgument(f"{where} holds {len(found)} images", hint="add :NAME or @DIGEST to say which")
+        return found[-1]
+
+    def _matching(self, entries: tuple[Descriptor, ...], name: str) -> list[Descriptor]:
+        """The entries of a name: as it is written, as a whole reference, as this repository's tag; or by position."""
+        whole = f"{self._name}:{name}"
+        # Docker and its kin write names in full: x/y:1 as docker.io/x/y:1.
+        for key, wanted in (
+            (REF_NAME, name),
+            (IMAGE_NAME, name),
+            (REF_NAME, whole),
+            (IMAGE_NAME, whole),
+            *_in_full(name),
+        ):
+            if found := [entry for entry in entries if entry.annotations.get(key) == wanted]:
+                return found
+        position = _POSITION.fullmatch(name)
+        if position is not None:
+            return list(entries[int(position[1]) :][:1])
+        tagged = [entry for entry in entries if entry.annotations.get(IMAGE_NAME, "").endswith(f":{name}")]
+        return tagged if len({entry.digest for entry in tagged}) == 1 else []
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        """The bytes of a blob from `offset`; bit rot is the verifier's to find."""
+        self._check_version()
+        body = self._tree.open(desc.digest, offset)
+        body.media_type = body.media_type or desc.media_type
+        return body
+
+    def tags(self) -> Iterator[str]:
+        """Every reference name, in the order of index.json."""
+        names = (entry.annotations.get(REF_NAME) for entry in self.entries())
+        return iter([name for name in names if name])
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Entries of index.json whose manifest's subject is `subject`."""
+        for entry in self.entries():
+            if not is_manifest_like(entry.media_type):
+                continue
+            try:
+                data = read_whole(self._tree.open(entry.digest, 0), MANIFEST_LIMIT + 1)
+            except NotFound:  # a sparse layout: what is not here refers to nothing
+                continue
+            manifest = parse_manifest(data, entry.media_type)
+            if manifest.subject is not None and manifest.subject.digest == subject:
+                kind = manifest.artifact_type or (manifest.config.media_type if manifest.config else "")
+                if artifact_type in ("", kind):
+                    yield entry
+
+    def entries(self) -> tuple[Descriptor, ...]:
+        """The descriptors of index.json. Raises BadManifest and LimitExceeded."""
+        self._check_version()
+        value = self._json("index.json")
+        manifests = value.get("manifests") if isinstance(value, dict) else None
+        if manifests is None:
+            return ()
+        if not isinstance(manifests, list):
+            raise BadManifest(f"{self._tree.where}/index.json: manifests are not a list")
+        return tuple(Descriptor.from_json(entry) for entry in manifests)
+
+    def _check_version(self) -> None:
+        if self._checked:
+            return
+        value = self._json("oci-layout")
+        version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
+        if not isinstance(version, str) or not version.startswith("1."):
+            raise Unsupported(f"{self._tree.where}: image layout version {version!r}")
+        self._checked = True
+
+    def _json(self, name: str) -> Any:
+        data = self._tree.document(name)
+        if len(data) > MANIFEST_LIMIT:  # CVE-2023-25153
+            raise LimitExceeded(f"{self._tree.where}/{name} is over the limit of {MANIFEST_LIMIT} bytes")
+        try:
+            return parse_json(data)
+        except BadManifest as error:
+            raise BadManifest(f"{self._tree.where}/{name}: {error.what}") from error
+
+
+def _in_full(name: str) -> list[tuple[str, str]]:
+    """What to look for where a name is short for one of docker.io."""
+    try:
+        full = str(parse_reference(name))
+    except InvalidArgument:
+        return []
+    return [(REF_NAME, full), (IMAGE_NAME, full)] if ":" in name else []
+
+
+def read_whole(body: Body, limit: int) -> bytes:
+    """The bytes of a small body, `limit` of them at most; closes it."""
+    data = bytearray()
+    view = memoryview(bytearray(min(limit, CHUNK)))
+    try:
+        while len(data) < limit and (got := body.readinto(view[: limit - len(data)])):
+            data += view[:got]
+    finally:
+        body.close()
+    return bytes(data)
+
+
+def repository_of(context: Context) -> str:
+    """The name of the repository that a remote stands in for, "" where it was asked for as what it is."""
+    asked = context.asked
+    return str(asked) if asked is not None and asked.kind == "" else ""
+
+
+def digest_of(object_id: str) -> Digest | None:
+    """The digest in an object, None for a reference name or `@N`. Raises InvalidArgument as `digest_in`."""
+    return None if _POSITION.fullmatch(object_id) else digest_in(object_id)

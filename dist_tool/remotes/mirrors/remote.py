@@ -1,0 +1,102 @@
+"""Several places for one name, of any kind: asked in order, left when they fail, even midway.
+
+A digest is the same from everywhere, so any place may give its bytes; what a tag means is asked
+only where that is trusted (behaviours B50, D3, D13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from dist_tool.api import Listable, Referring, Remote
+from dist_tool.errors import DistError, InvalidArgument, Unsupported
+from dist_tool.names.reference import Hints, parse_object
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCTET_STREAM
+from dist_tool.remotes.mirrors.failover import BadContent, Failover
+from dist_tool.remotes.mirrors.mirror import FailureLog, Mirror
+from dist_tool.run import Report, unheard
+from dist_tool.stream.body import Body
+
+_T = TypeVar("_T")
+
+
+class MirroredRemote:
+    """Places in the order in which they are asked; the last is the one that the name means. Thread-safe."""
+
+    def __init__(self, places: Sequence[Mirror], report: Report = unheard) -> None:
+        self._places = places
+        self._report = report
+        self._liars: BadContent = {}
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        """The descriptor of a tag or digest; see `api.Resolver`.
+
+        A digest that will be read is not asked about anywhere.
+        """
+        digest = _digest_of(object_id)
+        if digest is not None and hints.content:
+            digest.hasher()
+            return Descriptor(digest, hints.size, hints.media_type() or OCTET_STREAM)
+        places = self._able("resolve" if digest is None else "pull")
+        return self._first(places, f"resolve {object_id}", lambda remote: remote.resolve(object_id, hints))
+
+    def first(self, ask: Callable[[Remote], _T]) -> _T:
+        """See `api.Alternatives`: of a name without a digest only such places may give the bytes (D3)."""
+        return self._first(self._able("resolve", "pull"), "give what a name means", ask)
+
+    def _first(self, places: Sequence[Mirror], doing: str, ask: Callable[[Remote], _T]) -> _T:
+        """The answer of the first place that has one. Raises the last place's error, naming all."""
+        history = FailureLog(self._report)
+        for place in places:
+            try:
+                return ask(place.remote)
+            except DistError as error:
+                history.note(place, error)
+        raise history.failure(places, doing)
+
+    def _able(self, *capabilities: str) -> list[Mirror]:
+        return [place for place in self._places if place.capabilities.issuperset(capabilities)]
+
+    def search(self, desc: Descriptor) -> Failover:
+        """The places that may give an object; see `api.Alternatives`."""
+        return Failover(desc, self._able("pull"), self._liars, self._report)
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        """The bytes of an object from `offset`, from the first place that gives them."""
+        body = self.search(desc).open(offset)
+        body.lost = None  # nobody goes on with that search
+        return body
+
+    def tags(self) -> Iterator[str]:
+        """Every tag, from the first place that may resolve and lists."""
+        places = self._able("resolve")
+        return iter(self._first(places, "list tags", lambda remote: list(_power(remote, Listable).tags())))
+
+    def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
+        """Manifests that refer to `subject`, from the first place that knows referrers."""
+
+        def ask(remote: Remote) -> list[Descriptor]:
+            return list(_power(remote, Referring).referrers(subject, artifact_type))
+
+        return iter(self._first(self._able("referrers"), "list referrers", ask))
+
+    def close(self) -> None:
+        """Close every place."""
+        for place in self._places:
+            place.close()
+
+
+def _power(remote: Any, power: Any) -> Any:
+    if not isinstance(remote, power):
+        raise Unsupported(f"{type(remote).__name__} cannot do that")
+    return remote
+
+
+def _digest_of(object_id: str) -> Digest | None:
+    try:
+        return parse_object(object_id).digest
+    except InvalidArgument:
+        return None  # a reference name of a layout: its place decides

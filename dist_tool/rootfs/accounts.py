@@ -1,0 +1,124 @@
+"""Users and groups of a root file system, read without leaving it (CVE-2024-9676)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dist_tool.errors import InvalidContent, LimitExceeded, LocalFailure
+from dist_tool.rootfs.resolve import LINKS, Hooks, PathResolver
+
+_LIMIT = 4 << 20  # bytes of a file of accounts
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Account(NamedTuple):
+    """A line of /etc/passwd; `name` is "" for a number without one."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+class Accounts:
+    """What `/etc/passwd` and `/etc/group` of a root say; absent files are empty."""
+
+    def __init__(self, passwd: str, group: str) -> None:
+        self._users = [
+            Account(fields[0], int(fields[2]), int(fields[3]))
+            for fields in _lines(passwd, 4)
+            if _is_id(fields[2]) and _is_id(fields[3])
+        ]
+        self._groups = [
+            (fields[0], int(fields[2]), fields[3].split(",") if len(fields) > 3 else [])
+            for fields in _lines(group, 3)
+            if _is_id(fields[2])
+        ]
+
+    @classmethod
+    def read(cls, root: int) -> Accounts:
+        """Those of the directory open as `root`. Raises LimitExceeded, InvalidContent, LocalFailure."""
+        return cls(_text(root, b"etc/passwd"), _text(root, b"etc/group"))
+
+    def user(self, text: str) -> Account | None:
+        """A user by name or number; a number need not have a line."""
+        for account in self._users:
+            if account.name == text or (_is_id(text) and account.uid == int(text)):
+                return account
+        return Account("", int(text), 0) if _is_id(text) else None
+
+    def group(self, text: str) -> int | None:
+        """A group's number by name or number."""
+        found = next((gid for name, gid, _ in self._groups if name == text), None)
+        return int(text) if found is None and _is_id(text) else found
+
+    def supplementary(self, user: str, gid: int) -> list[int]:
+        """Numbers of the further groups that a user is in, beside `gid`."""
+        return sorted({number for _, number, members in self._groups if user in members} - {gid})
+
+
+def _lines(text: str, least: int) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        fields = line.strip().split(":")
+        if len(fields) >= least and not line.startswith("#"):
+            yield fields
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 2**32 - 1
+
+
+def _text(root: int, path: bytes) -> str:
+    try:
+        data = read_file(root, path, _LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise LocalFailure(f"{os.fsdecode(path)}: {error.strerror}") from error
+    return data.decode("utf-8", "surrogateescape")
+
+
+def read_file(root: int, path: bytes, limit: int) -> bytes:
+    """A regular file's content by its name below `root`, symlinks resolved inside.
+
+    Raises FileNotFoundError where there is none, LimitExceeded over `limit` bytes,
+    InvalidContent for what is no regular file, and other OSError.
+    """
+    resolver = PathResolver(root, Hooks(_missing, lambda _: None))
+    for _ in range(LINKS):
+        directory, _, name = path.rpartition(b"/")
+        place = resolver.open(directory)
+        try:
+            return _read_at(place.descriptor, name, limit, path)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            target = os.readlink(name, dir_fd=place.descriptor)
+            path = _joined(place.path, target)
+        finally:
+            os.close(place.descriptor)
+    raise InvalidContent(f"{os.fsdecode(path)}: more than {LINKS} symlinks on the way")
+
+
+def _joined(directory: bytes, target: bytes) -> bytes:
+    """Where a link in a directory points to; the resolver clamps what climbs out."""
+    return target if target.startswith(b"/") else directory + b"/" + target
+
+
+def _missing(_descriptor: int, _path: bytes, _name: bytes) -> None:
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _read_at(directory: int, name: bytes, limit: int, path: bytes) -> bytes:
+    import stat
+
+    fd = os.open(name, _OPEN, dir_fd=directory)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidContent(f"{os.fsdecode(path)} is not a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise LimitExceeded(f"{os.fsdecode(path)} is over the limit of {limit} bytes")
+    return data

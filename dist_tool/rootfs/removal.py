@@ -1,0 +1,152 @@
+"""Removing a tree by descriptors, whatever its depth, never through a symlink."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from dist_tool.errors import LocalFailure
+from dist_tool.rootfs.names import below
+from dist_tool.rootfs.spill import SpillDict
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_RWX = stat.S_IRWXU
+
+Keep = Callable[[bytes, bytes], bool]
+
+
+def keep_nothing(_directory: bytes, _name: bytes) -> bool:
+    """The `Keep` that removes everything."""
+    return False
+
+
+class _Frame(NamedTuple):
+    """A directory on the way down: how to know it again, and what in it is still to do."""
+
+    name: bytes
+    path: bytes
+    identity: tuple[int, int]
+    names: Iterator[bytes]
+    kept: bool
+
+
+class Removal:
+    """Removes names under one directory.
+
+    `keep(directory, name)` says which stay, by their path below the root; `gone(path)` hears of
+    each directory that goes. One descriptor is open at a time: on the way up `..` is opened and
+    compared with what was there on the way down.
+    """
+
+    def __init__(self, keep: Keep, gone: Callable[[bytes], None]) -> None:
+        self._keep = keep
+        self._gone = gone
+
+    def contents(self, directory: int, path: bytes) -> None:
+        """Remove what is in the directory; the directory stays. Raises OSError, LocalFailure."""
+        for name in _names(directory):
+            self.name(directory, path, name)
+
+    def name(self, directory: int, path: bytes, name: bytes) -> None:
+        """Remove `name` in the directory, and what is below it. Raises OSError, LocalFailure."""
+        if not self._leaf(directory, path, name):
+            self._tree(directory, path, name)
+
+    def _leaf(self, directory: int, path: bytes, name: bytes) -> bool:
+        """Deal with anything but a directory; False for one."""
+        if self._keep(path, name):
+            return not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+        try:
+            os.unlink(name, dir_fd=directory)
+        except IsADirectoryError:
+            return False
+        return True
+
+    def _tree(self, top: int, path: bytes, name: bytes) -> None:
+        frames: list[_Frame] = []
+        current = os.dup(top)
+        try:
+            current = self._enter(frames, current, path, name)
+            while frames:
+                frame = frames[-1]
+                child = next(frame.names, None)
+                if child is None:
+                    current = self._leave(frames, current, top)
+                elif not self._leaf(current, frame.path, child):
+                    current = self._enter(frames, current, frame.path, child)
+        finally:
+            os.close(current)
+
+    def _enter(self, frames: list[_Frame], parent: int, path: bytes, name: bytes) -> int:
+        """Open the child and close the parent."""
+        child = _open_writable(parent, name)
+        try:
+            frames.append(_Frame(name, below(path, name), _identity(child), _names(child), self._keep(path, name)))
+        except BaseException:
+            os.close(child)
+            raise
+        os.close(parent)
+        return child
+
+    def _leave(self, frames: list[_Frame], current: int, top: int) -> int:
+        """Back to the parent, and remove the child there."""
+        frame = frames.pop()
+        parent = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=current)
+        try:
+            if _identity(parent) != (frames[-1].identity if frames else _identity(top)):
+                raise LocalFailure(f"{os.fsdecode(frame.path)} was moved while it was being removed")
+            if not frame.kept:
+                os.rmdir(frame.name, dir_fd=parent)
+                self._gone(frame.path)
+        except BaseException:
+            os.close(parent)
+            raise
+        os.close(current)
+        return parent
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    info = os.fstat(descriptor)
+    return info.st_dev, info.st_ino
+
+
+def _names(directory: int) -> Iterator[bytes]:
+    """Names in a directory that is open in any mode, all read before the first is given."""
+    names = SpillDict()
+    readable = os.open(".", _OPEN, dir_fd=directory)
+    try:
+        with os.scandir(readable) as entries:
+            for entry in entries:
+                names.put(os.fsencode(entry.name))
+    except BaseException:
+        names.close()
+        raise
+    finally:
+        os.close(readable)
+    return _given(names)
+
+
+def _given(names: SpillDict) -> Iterator[bytes]:
+    try:
+        for name, _ in names.descending():
+            yield name
+    finally:
+        names.close()
+
+
+def _open_writable(parent: int, name: bytes) -> int:
+    """Open a directory whose content is to be removed, with the rights that this takes.
+
+    Without root a directory of our own may lack them (rootless images do).
+    """
+    if os.geteuid() != 0:
+        child = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            mode = os.fstat(child).st_mode
+            if mode & _RWX != _RWX:
+                os.chmod(f"/proc/self/fd/{child}", stat.S_IMODE(mode) | _RWX)
+        finally:
+            os.close(child)
+    return os.open(name, _OPEN, dir_fd=parent)

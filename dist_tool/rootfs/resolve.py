@@ -1,0 +1,171 @@
+"""Resolving the directory part of a name inside a root, symlinks included (behaviours G10).
+
+The kernel does it in one call where no symlink is on the way. Otherwise, and where the kernel
+lacks the call, each component is opened by itself without following, and symlinks are expanded
+here: an absolute target starts again at the root, and `..` cannot climb above it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import NamedTuple
+
+from dist_tool.errors import UnsafePath
+from dist_tool.rootfs import openat2
+from dist_tool.rootfs.names import shown
+
+LINKS = 40  # as the kernel has it
+_STEPS = 20_000  # components of all links together, so that resolving ends in sensible time
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANYTHING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+# Reasons to go component by component: a symlink, a missing or closed directory, a name over
+# PATH_MAX, no such call, a filter that forbids it. All others would come again.
+_WALK = frozenset({errno.ELOOP, errno.ENOENT, errno.EACCES, errno.ENAMETOOLONG, errno.ENOSYS, errno.EPERM})
+
+
+class OpenParent(NamedTuple):
+    """A directory: a descriptor (O_PATH) that the caller closes, and its path without symlinks."""
+
+    descriptor: int
+    path: bytes
+
+
+class Hooks(NamedTuple):
+    """What to do on the way.
+
+    `missing(descriptor, path, name)` creates a directory or raises FileNotFoundError;
+    `visit(place)` hears of every directory that is walked into.
+    """
+
+    missing: Callable[[int, bytes, bytes], None]
+    visit: Callable[[OpenParent], None]
+
+
+class PathResolver:
+    """Opens directories below the descriptor `root`. `use_openat2` False walks always."""
+
+    def __init__(self, root: int, hooks: Hooks, *, use_openat2: bool = True) -> None:
+        self._root = root
+        self._hooks = hooks
+        self._use_openat2 = use_openat2
+
+    def open(self, path: bytes) -> OpenParent:
+        """The directory that the cleaned name `path` means; b"" is the root.
+
+        Raises UnsafePath for too many links, FileNotFoundError, NotADirectoryError and other
+        OSError.
+        """
+        if self._use_openat2 and path:
+            try:
+                place = OpenParent(openat2.open_directory(self._root, path), path)
+            except OSError as error:
+                if error.errno not in _WALK:
+                    raise
+            else:
+                return self._visited(place)
+        return _Walk(self, path).run()
+
+    def _visited(self, place: OpenParent) -> OpenParent:
+        try:
+            self._hooks.visit(place)
+        except BaseException:
+            os.close(place.descriptor)
+            raise
+        return place
+
+    def start(self) -> int:
+        """A fresh descriptor of the root."""
+        return os.open(".", _DIRECTORY, dir_fd=self._root)
+
+    def step(self, descriptor: int, path: bytes, name: bytes) -> int:
+        """Open one component, whatever it is; a missing one may be created first."""
+        try:
+            return os.open(name, _ANYTHING, dir_fd=descriptor)
+        except FileNotFoundError:
+            self._hooks.missing(descriptor, path, name)
+            return os.open(name, _DIRECTORY, dir_fd=descriptor)
+
+    def visit(self, place: OpenParent) -> None:
+        """Tell of a directory."""
+        self._hooks.visit(place)
+
+
+class _Walk:
+    """One resolution: where it stands, and the components that are still to come."""
+
+    def __init__(self, resolver: PathResolver, path: bytes) -> None:
+        self._resolver = resolver
+        self._asked = path
+        self._pending = [part for part in reversed(path.split(b"/")) if part]
+        self._real: list[bytes] = []
+        self._links = 0
+        self._steps = 0
+        self._descriptor = resolver.start()
+
+    def run(self) -> OpenParent:
+        try:
+            while self._pending:
+                self._count()
+                self._advance(self._pending.pop())
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return OpenParent(self._descriptor, b"/".join(self._real))
+
+    def _count(self) -> None:
+        self._steps += 1
+        if self._steps > _STEPS:
+            raise UnsafePath(f"{shown(self._asked)}: its symlinks are too long")
+
+    def _advance(self, name: bytes) -> None:
+        if name in (b"", b"."):
+            return
+        if name == b"..":
+            self._climb()
+            return
+        child = self._resolver.step(self._descriptor, b"/".join(self._real), name)
+        try:
+            mode = os.fstat(child).st_mode
+            if stat.S_ISLNK(mode):
+                self._follow(os.readlink(b"", dir_fd=child))
+                return
+            if not stat.S_ISDIR(mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            self._descriptor, child = child, self._descriptor
+            self._real.append(name)
+            self._resolver.visit(OpenParent(self._descriptor, b"/".join(self._real)))
+        finally:
+            os.close(child)
+
+    def _follow(self, target: bytes) -> None:
+        self._links += 1
+        if self._links > LINKS:
+            raise UnsafePath(f"{shown(self._asked)}: more than {LINKS} symlinks on the way")
+        if target.startswith(b"/"):
+            self._real.clear()
+            self._reopen()
+        self._pending += reversed(target.split(b"/"))
+
+    def _climb(self) -> None:
+        """Up by our own record of the way: `..` itself is never opened."""
+        if self._real:
+            self._real.pop()
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """Stand where `_real` says: known directories only, still without following."""
+        descriptor = self._resolver.start()
+        try:
+            for name in self._real:
+                self._count()
+                child = os.open(name, _DIRECTORY, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = child
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(self._descriptor)
+        self._descriptor = descriptor

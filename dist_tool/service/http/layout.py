@@ -1,0 +1,234 @@
+"""An image layout as a registry sees it: repositories, tags and blobs (image-spec image-layout.md).
+
+A layout knows reference names only; a registry knows repositories and tags. The rule:
+
+    v1                          tag v1 of the repository that the server was given a name for
+    docker.io/library/redis:7   tag 7 of library/redis, and of docker.io/library/redis
+    none, on the only entry     tag latest of the repository that the server was given a name for
+
+The first entry wins where two say the same. Blobs belong to every repository.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
+from typing import NamedTuple
+
+from dist_tool.errors import DistError, InvalidArgument, LimitExceeded, NotFound, Unavailable
+from dist_tool.names.reference import parse_locator, parse_object, parse_reference
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
+from dist_tool.oci.mediatypes import OCI_INDEX, is_manifest_like
+from dist_tool.run import Notice, Report, unheard
+
+REF_NAME = "org.opencontainers.image.ref.name"
+_LAYOUT_FILE_LIMIT = 4096
+# A file written this recently may be written again within one tick of its clock: read it again.
+_SETTLED_NS = 1_000_000_000
+_BETWEEN = re.compile(r"[^a-z0-9]+")
+_SEPARATOR = re.compile(r"\.|__?|-+")
+_ABSENT = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP})
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # NONBLOCK: a FIFO must not hold the server up
+
+
+def is_repository(name: str) -> bool:
+    """True for what can be a repository (distribution-spec, "Pulling manifests")."""
+    try:
+        return parse_locator(f"localhost/{name}").path == name
+    except InvalidArgument:
+        return False
+
+
+def default_name(path: str) -> str:
+    """A repository named like the layout's directory: lower case, what cannot be in a name as `-`."""
+    base = os.path.basename(os.path.realpath(path)).lower()
+    name = _BETWEEN.sub(lambda run: run[0] if _SEPARATOR.fullmatch(run[0]) else "-", base).strip("._-")
+    return name if is_repository(name) else "image"
+
+
+class ServedBlob(NamedTuple):
+    """An open blob. `stamp` changes whenever the file does. Whoever holds it closes `fd`."""
+
+    fd: int
+    size: int
+    stamp: tuple[int, ...]
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedRepository:
+    """Tags, and the same sorted, for paging."""
+
+    tags: Mapping[str, Descriptor]
+    sorted_tags: tuple[str, ...]
+
+
+def after(names: tuple[str, ...], last: str) -> tuple[str, ...]:
+    """What follows `last` in sorted names, whether it is one of them or not."""
+    return names[bisect_right(names, last) :] if last else names
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One reading of index.json."""
+
+    entries: tuple[Descriptor, ...]
+    repositories: Mapping[str, ServedRepository]
+    names: tuple[str, ...]
+    types: Mapping[Digest, str]
+
+    @classmethod
+    def of(cls, entries: tuple[Descriptor, ...], name: str) -> Snapshot:
+        """Sort the entries into repositories; plain tags go to `name`, which is always there."""
+        found: dict[str, dict[str, Descriptor]] = {name: {}}
+        for entry in entries:
+            if is_manifest_like(entry.media_type):
+                for repository, tag in places(entry, name, alone=len(entries) == 1):
+                    found.setdefault(repository, {}).setdefault(tag, entry)
+        return cls(
+            entries,
+            {key: ServedRepository(tags, tuple(sorted(tags))) for key, tags in found.items()},
+            tuple(sorted(found)),
+            {entry.digest: entry.media_type for entry in entries if is_manifest_like(entry.media_type)},
+        )
+
+
+def places(entry: Descriptor, name: str, *, alone: bool) -> Iterable[tuple[str, str]]:
+    """Repository and tag of each place that an entry of index.json has in the registry."""
+    ref_name = entry.annotations.get(REF_NAME, "")
+    if not ref_name:
+        return [(name, "latest")] if alone else []
+    try:
+        if "/" not in ref_name and ":" not in ref_name and "@" not in ref_name:
+            return [(name, parse_object(ref_name).tag)]
+        reference = parse_reference(ref_name)
+        found = parse_object(reference.object_id)
+    except InvalidArgument:
+        return []  # some other tool's naming: the entry can be had by digest
+    if reference.locator.kind or not found.tag or (found.digest or entry.digest) != entry.digest:
+        return []
+    return [(path, found.tag) for path in (reference.locator.path, reference.locator.rest) if is_repository(path)]
+
+
+class ServedLayout:
+    """A layout on disk. index.json is read again when it changes; a broken one leaves the last good one.
+
+    Raises NotFound where there is no such directory and InvalidArgument where it is no layout.
+    """
+
+    def __init__(
+        self, path: str, name: str, report: Report = unheard, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.path = os.path.abspath(path)
+        self._name = name
+        self._report = report
+        self._now_ns = now_ns
+        self._stamp: tuple[int, ...] = ()
+        self._complaint = ""
+        if not os.path.lexists(self.path):
+            raise NotFound(f"there is no directory {path}")
+        try:
+            _check_version(self._read("oci-layout", _LAYOUT_FILE_LIMIT)[0])
+            self._snapshot = self._load()
+        except (OSError, DistError, ValueError) as error:
+            raise InvalidArgument(
+                f"{path} is not an image layout", hint=f"{_why(error)}; expected a directory with oci-layout"
+            ) from error
+
+    def snapshot(self) -> Snapshot:
+        """What index.json says now."""
+        try:
+            status = os.stat(os.path.join(self.path, "index.json"))
+            if _stamp(status) != self._stamp:
+                self._snapshot = self._load()
+                self._complaint = ""
+        except (OSError, DistError) as error:
+            # A writer that does not rename is half way, or somebody broke it: what was there stays served.
+            self._complain(_why(error))
+        return self._snapshot
+
+    def open_blob(self, digest: Digest) -> ServedBlob:
+        """Open `blobs/ALGORITHM/ENCODED`, never through a link.
+
+        Raises NotFound; Unavailable where the system fails, as with too many open files.
+        """
+        path = os.path.join(self.path, "blobs", digest.algorithm, digest.encoded)
+        try:
+            return _open_regular(path, os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                raise NotFound(f"there is no blob {digest}") from error
+            if error.errno in (EACCES, EPERM):
+                raise NotFound(f"the blob {digest} may not be read") from error
+            raise Unavailable(f"the blob {digest} cannot be opened: {error.strerror}") from error
+
+    def read_blob(self, digest: Digest, limit: int = MANIFEST_LIMIT) -> bytes:
+        """The bytes of a small blob, unverified. Raises as `open_blob`; LimitExceeded above `limit` bytes."""
+        blob = self.open_blob(digest)
+        try:
+            return _read_all(blob, limit)
+        finally:
+            os.close(blob.fd)
+
+    def _read(self, name: str, limit: int) -> tuple[bytes, tuple[int, ...]]:
+        blob = _open_regular(os.path.join(self.path, name), 0)
+        try:
+            return _read_all(blob, limit), blob.stamp
+        finally:
+            os.close(blob.fd)
+
+    def _load(self) -> Snapshot:
+        data, stamp = self._read("index.json", MANIFEST_LIMIT)
+        snapshot = Snapshot.of(parse_manifest(data, OCI_INDEX).manifests, self._name)
+        settled = abs(self._now_ns() - stamp[-1]) > _SETTLED_NS
+        self._stamp = stamp if settled else ()
+        return snapshot
+
+    def _complain(self, why: str) -> None:
+        if why != self._complaint:
+            self._complaint = why
+            self._report(Notice("warning", f"index.json cannot be read, serving what it said before: {why}"))
+
+
+def _open_regular(path: str, flags: int) -> ServedBlob:
+    fd = os.open(path, _OPEN | flags)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise FileNotFoundError(ENOENT, "not a regular file", path)
+    return ServedBlob(fd, status.st_size, _stamp(status))
+
+
+def _read_all(blob: ServedBlob, limit: int) -> bytes:
+    if blob.size > limit:
+        raise LimitExceeded(f"a document of {blob.size} bytes is over the limit of {limit}")
+    parts: list[bytes] = []
+    left = limit + 1  # it may be growing
+    while left and (part := os.read(blob.fd, left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def _check_version(data: bytes) -> None:
+    value = parse_json(data, limit=_LAYOUT_FILE_LIMIT)
+    version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
+    if version != "1.0.0":
+        raise ValueError(f"oci-layout has the version {version!r}, 1.0.0 is known")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{os.path.basename(str(error.filename))}: {error.strerror}" if error.filename else str(error)
+    return error.what if isinstance(error, DistError) else str(error)

@@ -1,0 +1,252 @@
+"""HTTP/1.1 messages: requests read strictly, responses written (RFC 9112, RFC 9110).
+
+Whatever a request could mean two things by is refused: bare line feeds, folded fields,
+repeated Host or Content-Length, any Transfer-Encoding. A server that guesses is a server
+that reads another request than the proxy before it did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from dist_tool.errors import InvalidArgument, RegistryError, printable
+from dist_tool.names.reference import parse_size
+from dist_tool.service.http.settings import ServerLimits
+
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_REQUEST_LINE = re.compile(r"([A-Z]{1,20}) (/[!-\"$-~]*) HTTP/1\.([01])")
+_VERSION = re.compile(r"[!-~]+ [!-~]+ HTTP/[0-9](?:\.[0-9])?")
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+# Fields of which two would be two different requests.
+_SINGLE = frozenset({"authorization", "content-length", "content-type", "host", "if-range", "range"})
+_QUERY_FIELDS = 64
+_AROUND_TARGET = len("X" * 20 + "  HTTP/1.1\r")
+
+JSON = "application/json"
+
+
+class RequestRefused(Exception):
+    """A request that gets an error instead of what it asked for.
+
+    `close` ends the connection too: where the next request begins can no longer be known.
+    """
+
+    def __init__(
+        self, status: int, error: RegistryError, *, headers: Mapping[str, str] | None = None, close: bool = False
+    ) -> None:
+        super().__init__(f"{status} {error}")
+        self.status = status
+        self.error = error
+        self.headers = dict(headers or {})
+        self.close = close
+
+    def response(self) -> ServerResponse:
+        """The error as the distribution-spec has it ("Error Codes")."""
+        body = {"errors": [{"code": self.error.code, "message": printable(self.error.message)}]}
+        return ServerResponse.of_json(self.status, body, headers=self.headers, close=self.close)
+
+
+def malformed(why: str, status: int = 400) -> RequestRefused:
+    """The refusal of what is not an HTTP request that we read."""
+    return RequestRefused(status, RegistryError("UNKNOWN", why), close=True)
+
+
+class ServerRequest(NamedTuple):
+    """A request, parsed. `segments` are the path's, each percent-decoded once.
+
+    Header names are in lower case. `content_length` is what the body still to come has.
+    """
+
+    method: str
+    target: str
+    segments: tuple[str, ...]
+    query: tuple[tuple[str, str], ...]
+    headers: Mapping[str, str]
+    keep_alive: bool
+    content_length: int = 0
+    body: bytes = b""
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a query parameter, None where it is absent. Raises RequestRefused where it is repeated."""
+        values = [value for key, value in self.query if key == name]
+        if len(values) > 1:
+            raise RequestRefused(400, RegistryError("UNSUPPORTED", f"the parameter {name} is repeated"))
+        return values[0] if values else None
+
+    @property
+    def expects_continue(self) -> bool:
+        """True where the client waits for a word before it sends the body (RFC 9110 10.1.1)."""
+        return self.headers.get("expect", "").lower() == "100-continue"
+
+
+class FileSlice(NamedTuple):
+    """A part of an open file, as a body. Whoever holds it closes it."""
+
+    fd: int
+    offset: int
+    length: int
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.fd)
+
+
+@dataclass(slots=True)
+class ServerResponse:
+    """What to answer. `length` is what Content-Length says, the body's own for all but HEAD."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes | FileSlice = b""
+    length: int = 0
+    close: bool = False
+
+    @classmethod
+    def of_json(
+        cls, status: int, value: Any, *, headers: Mapping[str, str] | None = None, close: bool = False
+    ) -> ServerResponse:
+        """A JSON document. `headers` may name another Content-Type."""
+        data = json.dumps(value, separators=(",", ":")).encode()
+        return cls(status, {"Content-Type": JSON, **(headers or {})}, data, len(data), close)
+
+    def without_body(self) -> ServerResponse:
+        """The same answer to HEAD: the same headers and nothing after them."""
+        self.discard()
+        self.body = b""
+        return self
+
+    def discard(self) -> None:
+        """Close the file, if there is one that nobody will send."""
+        if isinstance(self.body, FileSlice):
+            self.body.close()
+
+    def head(self, date: str) -> bytes:
+        """Status line and fields, to the empty line."""
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            f"Date: {date}",
+            "Docker-Distribution-Api-Version: registry/2.0",
+            "X-Content-Type-Options: nosniff",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        if self.status != HTTPStatus.NOT_MODIFIED:
+            lines.append(f"Content-Length: {self.length}")
+        if self.close:
+            lines.append("Connection: close")
+        # Latin-1, and no line break within: every value was built or checked here.
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def split_head(buffer: bytearray, limits: ServerLimits) -> bytes | None:
+    """Take a complete head off the buffer; None while there is none yet.
+
+    Raises RequestRefused as soon as what came cannot become a request within the limits.
+    """
+    while buffer.startswith(b"\r\n"):  # RFC 9112 2.2: some clients end a body with one too many
+        del buffer[:2]
+    if buffer and not 65 <= buffer[0] <= 90:  # a TLS hello, for one: say so at once
+        raise malformed("this is not an HTTP request")
+    match = _END_OF_HEAD.search(buffer, 0, limits.head_bytes + 4)
+    if match is not None:
+        head, end = bytes(buffer[: match.start()]), match[0]
+        del buffer[: match.end()]
+        if end != b"\r\n\r\n":
+            raise malformed("a line does not end in CR LF")
+        return head
+    first_line = buffer.find(b"\n", 0, limits.head_bytes)
+    if (first_line if first_line >= 0 else len(buffer)) > limits.target_bytes + _AROUND_TARGET:
+        raise malformed("the request target is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
+    if len(buffer) > limits.head_bytes:
+        raise malformed("the header is too long", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    return None
+
+
+def parse_head(head: bytes, limits: ServerLimits) -> ServerRequest:
+    """Read what `split_head` found. Raises RequestRefused."""
+    first, *rest = head.decode("latin-1").split("\r\n")
+    method, target, minor = _request_line(first, limits)
+    headers = _fields(rest, limits)
+    if minor == "1" and "host" not in headers:
+        raise malformed("there is no Host field")
+    if not _AUTHORITY.fullmatch(headers.get("host", "unknown")):
+        raise malformed("the Host field is not a host")
+    if "transfer-encoding" in headers:
+        raise malformed("a body needs a Content-Length here", HTTPStatus.LENGTH_REQUIRED)
+    path, _, query = target.partition("?")
+    connection = {word.strip().lower() for word in headers.get("connection", "").split(",")}
+    return ServerRequest(
+        method,
+        target,
+        tuple(_decoded(segment) for segment in path[1:].split("/")),
+        _query(query),
+        headers,
+        keep_alive=minor == "1" and "close" not in connection,
+        content_length=_length(headers.get("content-length", "0")),
+    )
+
+
+def _request_line(line: str, limits: ServerLimits) -> tuple[str, str, str]:
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        if _VERSION.fullmatch(line) and not line.endswith(("HTTP/1.0", "HTTP/1.1")):
+            raise malformed("HTTP/1.1 is spoken here", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        raise malformed("the request line is not METHOD /PATH HTTP/1.1")
+    method, target, minor = match.groups()
+    if len(target) > limits.target_bytes:
+        raise malformed("the request target is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
+    return method, target, minor
+
+
+def _fields(lines: list[str], limits: ServerLimits) -> dict[str, str]:
+    if len(lines) > limits.header_fields:
+        raise malformed("too many header fields", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+    out: dict[str, str] = {}
+    for line in lines:
+        match = _FIELD.fullmatch(line)
+        if match is None or _CONTROL.search(match[2]):
+            raise malformed("a header field is malformed")
+        name, value = match[1].lower(), match[2]
+        if name in out and name in _SINGLE:
+            raise malformed(f"the field {name} is repeated")
+        out[name] = f"{out[name]}, {value}" if name in out else value
+    return out
+
+
+def _decoded(text: str) -> str:
+    """Percent-decoded once. Nothing may come out that has a meaning of its own in a path."""
+    if "%" in text:
+        if _BAD_ESCAPE.search(text):
+            raise malformed("a percent sign is not followed by two hexadecimal digits")
+        try:
+            text = unquote(text, errors="strict")
+        except UnicodeDecodeError as error:
+            raise malformed("the path is not UTF-8") from error
+    if text in (".", "..") or "/" in text or not text.isprintable():
+        raise malformed("the path has a segment that no name has")
+    return text
+
+
+def _query(text: str) -> tuple[tuple[str, str], ...]:
+    if _BAD_ESCAPE.search(text):
+        raise malformed("a percent sign is not followed by two hexadecimal digits")
+    try:
+        return tuple(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_QUERY_FIELDS))
+    except ValueError as error:
+        raise malformed("the query is malformed") from error
+
+
+def _length(text: str) -> int:
+    try:
+        return parse_size(text, "Content-Length")
+    except InvalidArgument as error:
+        raise malformed(error.what) from error

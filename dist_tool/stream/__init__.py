@@ -1,0 +1,1 @@
+"""Bytes in flight: bodies, verification, resume, retry and temporary buffers."""

@@ -1,0 +1,169 @@
+"""The judge of bytes: nothing counts as an object before its `Verifier` has said so."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+from dist_tool.errors import (
+    DigestMismatch,
+    SizeMismatch,
+    UnexpectedSize,
+)
+from dist_tool.oci.digest import Digest, new_hasher
+from dist_tool.stream.body import Readable
+
+
+class Verifier:
+    """Hashes and counts what goes by, and says whether it was the object. The only judge.
+
+    With `background`, hashing overlaps reading and writing: hashlib and sockets release the
+    interpreter's lock. `digest` None means that nobody knows one: then only the size is judged.
+    """
+
+    def __init__(self, digest: Digest | None, size: int | None = None, *, source: str = "") -> None:
+        self.digest = digest
+        self.size = size
+        self.source = source
+        self.count = 0
+        # Unverifiable bytes are hashed all the same, to be able to say what they were.
+        self._hasher = digest.hasher() if digest else new_hasher("sha256")
+        self._background: BackgroundHash | None = None
+
+    def update(self, view: memoryview | bytes) -> None:
+        """Take note of the next bytes. Raises SizeMismatch as soon as there are too many.
+
+        In the background mode `view` must stay as it is until `ready` gives it back.
+        """
+        self.count += len(view)
+        if self.size is not None and self.count > self.size:
+            raise SizeMismatch(f"more than the expected {self.size} bytes arrived{self._from()}")
+        if self._background is not None:
+            self._background.submit(view)
+        else:
+            self._hasher.update(view)
+
+    def start_background(self) -> None:
+        """Hash in a thread of its own from now on."""
+        if self._background is None:
+            self._background = BackgroundHash(self._hasher.update)
+
+    def finish_background(self) -> None:
+        """Wait for the thread and end it. Idempotent."""
+        if self._background is not None:
+            self._background.finish()
+            self._background = None
+
+    def snapshot(self) -> tuple[int, bytes]:
+        """How many bytes went by, and their hash so far."""
+        if self._background is not None:
+            self._background.drain()
+        return self.count, self._hasher.copy().digest()
+
+    def matches(self) -> bool:
+        """True where nothing is missing: the digest says so, or the size where no digest is known."""
+        if self.digest is None:
+            return self.size is None or self.count == self.size
+        return self.digest == self.actual()
+
+    def check(self) -> None:
+        """Raise DigestMismatch, SizeMismatch or UnexpectedSize unless all that went by is the object."""
+        actual = self.actual()
+        if self.size is not None and self.count != self.size:
+            if self.digest == actual:
+                raise unexpected(self.count, self.size)
+            raise SizeMismatch(f"{self.count} bytes arrived, expected {self.size}{self._from()}")
+        if self.digest not in (None, actual):
+            raise DigestMismatch(
+                f"wrong content{self._from()}: expected {self.digest}, got {actual} ({self.count} bytes)",
+                hint="the bytes were withheld or are incomplete; do not use them",
+            )
+
+    def actual(self) -> Digest:
+        """The digest of what went by."""
+        self.finish_background()
+        return Digest(self.digest.algorithm if self.digest else "sha256", self._hasher.hexdigest())
+
+    def _from(self) -> str:
+        return f" from {self.source}" if self.source else ""
+
+
+def unexpected(count: int, size: int) -> UnexpectedSize:
+    """What to raise for an object that is right, and of `count` bytes rather than `size`."""
+    return UnexpectedSize(
+        f"the content is right and has {count} bytes, not the {size} that were expected",
+        hint="correct the size, or leave it out",
+    )
+
+
+class BackgroundHash:
+    """A thread that hashes one chunk while the next is read and the one before is written.
+
+    `submit` returns when every earlier chunk is hashed: those may be reused.
+    """
+
+    def __init__(self, update: Callable[[memoryview | bytes], None]) -> None:
+        from queue import SimpleQueue
+        from threading import Semaphore, Thread
+
+        self._queue: SimpleQueue[memoryview | bytes | None] = SimpleQueue()
+        self._idle = Semaphore(1)
+        self._update = update
+        self._thread = Thread(target=self._run, name="dist-hash", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._update(item)
+            self._idle.release()
+
+    def submit(self, view: memoryview | bytes) -> None:
+        """Hash `view` next."""
+        self._idle.acquire()
+        self._queue.put(view)
+
+    def drain(self) -> None:
+        """Wait until everything submitted is hashed."""
+        self._idle.acquire()
+        self._idle.release()
+
+    def finish(self) -> None:
+        """Wait, and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+
+class VerifiedReader(io.RawIOBase):
+    """A binary file that never ends cleanly unless size and digest match.
+
+    What was read before the end is not verified yet: the end is the verdict.
+    """
+
+    def __init__(self, source: Readable, verifier: Verifier) -> None:
+        self._source = source
+        self._verifier = verifier
+        self._ended = False
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
+        """Fill a part of `buffer`. Raises DataLoss at the end of a wrong object."""
+        view = memoryview(buffer).cast("B")
+        if self._ended or not len(view):
+            return 0
+        got = self._source.readinto(view)
+        while not got and not self._verifier.matches() and self._source.reopen_past_end():
+            got = self._source.readinto(view)
+        if got:
+            self._verifier.update(view[:got])
+        else:
+            self._verifier.check()
+            self._ended = True
+        return got
+
+    def close(self) -> None:
+        """Let go of the source. Idempotent."""
+        self._source.close()
+        super().close()

@@ -1,0 +1,1 @@
+"""Tar archives: reading and writing. Knows nothing of layers."""

@@ -1,0 +1,114 @@
+"""Many objects of one remote in one process: one login, one connection pool, bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from queue import Empty, SimpleQueue
+from typing import Generic, NamedTuple, TypeVar
+
+from dist_tool.errors import DistError, InvalidArgument
+from dist_tool.names.reference import Hints, parse_hints
+
+_T = TypeVar("_T")
+# Python hears of a signal that comes as a wait begins only when the wait ends: none of ours is longer.
+_LOOK_S = 1.0
+
+
+class Line(NamedTuple):
+    """One line of input: `OBJECT [HINT...]`. `number` counts from 1."""
+
+    number: int
+    text: str
+
+    def parse(self) -> tuple[str, Hints]:
+        """The object and its hints. Raises InvalidArgument."""
+        words = self.text.split()
+        if not words:
+            raise InvalidArgument("the line is empty")
+        return words[0], parse_hints(words[1:])
+
+
+class Outcome(NamedTuple, Generic[_T]):
+    """What became of a line: a result, or an error."""
+
+    line: Line
+    result: _T | None
+    error: DistError | None
+
+
+class _Job(Generic[_T]):
+    """A line on its way through a worker."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.done = threading.Event()
+        self.outcome: Outcome[_T] | None = None
+        self.bug: BaseException | None = None
+
+
+def in_order(lines: Iterable[Line], work: Callable[[Line], _T], jobs: int) -> Iterator[Outcome[_T]]:
+    """Run `work` on every line, `jobs` at a time; outcomes come in the order of the lines.
+
+    Lines are read as they come and outcomes given as soon as it is their turn, so that a
+    coprocess can ask and be answered. At most 2 * `jobs` lines are under way or waiting for
+    their turn. A DistError of `work` is an outcome; any other exception is raised here. The
+    threads are daemons: whoever stops iterating need not wait for them.
+    """
+    waiting: SimpleQueue[_Job[_T] | None] = SimpleQueue()
+    ordered: SimpleQueue[_Job[_T] | BaseException | None] = SimpleQueue()
+    window = threading.Semaphore(2 * jobs)
+
+    def read() -> None:
+        try:
+            for line in lines:
+                window.acquire()
+                job: _Job[_T] = _Job(line)
+                ordered.put(job)
+                waiting.put(job)
+            ordered.put(None)
+        except BaseException as error:
+            ordered.put(error)
+        for _ in range(jobs):
+            waiting.put(None)
+
+    def serve() -> None:
+        while (job := waiting.get()) is not None:
+            _run(job, work)
+
+    for target in (read, *[serve] * jobs):
+        threading.Thread(target=target, name="dist-many", daemon=True).start()
+    while (job := _taken(ordered)) is not None:
+        if isinstance(job, BaseException):
+            raise job
+        while not job.done.wait(_LOOK_S):
+            pass
+        if job.bug is not None:
+            raise job.bug
+        assert job.outcome is not None
+        yield job.outcome
+        window.release()
+
+
+def _taken(queue: SimpleQueue[_T]) -> _T:
+    while True:
+        try:
+            return queue.get(timeout=_LOOK_S)
+        except Empty:
+            pass
+
+
+def _run(job: _Job[_T], work: Callable[[Line], _T]) -> None:
+    try:
+        job.outcome = Outcome(job.line, work(job.line), None)
+    except DistError as error:
+        job.outcome = Outcome(job.line, None, error)
+    except BaseException as error:
+        job.bug = error
+    job.done.set()
+
+
+def shared_exit_code(errors: Iterable[DistError]) -> int:
+    """The exit code of a command that went on after failures: the one that all share, else 1."""
+    codes = {error.exit_code for error in errors}
+    return codes.pop() if len(codes) == 1 else 1 if codes else 0

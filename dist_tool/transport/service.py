@@ -1,0 +1,112 @@
+"""The HTTP service of one host: which scheme it speaks, and asking it by path."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from threading import Lock
+
+from dist_tool.errors import DistError, NotHttp, NotTls, Unavailable, Unreachable
+from dist_tool.names.origin import Origin, is_loopback
+from dist_tool.settings import Context
+from dist_tool.transport.client import Client
+from dist_tool.transport.session import Reply, Request
+
+_OTHER = {"http": "https", "https": "http"}
+
+
+class HttpService:
+    """A host, asked with `scopes` on tokens. Thread-safe. `account` is the name that its credentials are kept under.
+
+    `probe` is where it is asked for a challenge when an answer held none, "" for nowhere.
+    """
+
+    def __init__(
+        self, host: str, context: Context, *, account: str = "", scopes: tuple[str, ...] = (), probe: str = ""
+    ) -> None:
+        self._host = host
+        self._account = account or host
+        self._context = context
+        self._scopes = scopes
+        self._probe = probe
+        plain = context.remote.plain_http
+        # Plain http for loopback, as every registry client has it; others must be named (B51).
+        self._guessed = plain is None and is_loopback(host) and not context.remote.tls.ca
+        self._insecure = plain is None and context.remote.insecure and not self._guessed
+        self._settled = not self._guessed and not self._insecure
+        self._switching = Lock()
+        self._left: list[Client] = []  # other threads may be using them still
+        self._client = self._connect("http" if plain or self._guessed else "https")
+
+    def _connect(self, scheme: str) -> Client:
+        return Client(Origin.of(f"{scheme}://{self._host}"), self._account, self._context, probe=self._probe)
+
+    @property
+    def home(self) -> Origin:
+        """The origin that is asked."""
+        return self._client.home
+
+    def url(self, path: str) -> str:
+        """The URL of a path, which begins with `/`."""
+        return f"{self.home}{path}"
+
+    def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
+        """Send a request; see `Client.request`.
+
+        On loopback, where http was only a guess, a server that turns out to want TLS gets it. One
+        that is `insecure` by registries.conf gets http where it cannot be reached by https. What is
+        answered once is kept, for all threads.
+        """
+        request, client = Request(method, path, headers), self._client
+        try:
+            reply = self._send(client, request, ok, once=self._insecure and not self._settled)
+        except DistError as error:
+            settled = self._settled and client is self._client
+            if settled or not self._may_speak_otherwise(client, error):
+                raise
+            return self._ask_otherwise(client, request, ok, error)
+        self._settled = True
+        return reply
+
+    def _send(self, client: Client, request: Request, ok: Container[int], *, once: bool = False) -> Reply:
+        return client.request(request._replace(url=f"{client.home}{request.url}"), self._scopes, ok, once=once)
+
+    def _may_speak_otherwise(self, client: Client, error: DistError) -> bool:
+        if client.home.scheme == "https":
+            return self._insecure and isinstance(error, Unavailable)
+        # A TLS server says so in bytes of its own, or in a 400 that a registry would explain.
+        said_nothing = isinstance(error, NotHttp) or (error.status == 400 and not error.registry_errors)
+        return self._guessed and said_nothing and error.host == client.home.netloc
+
+    def _ask_otherwise(self, client: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
+        """Ask by the other scheme, unless a thread did so by now. The first error counts where neither is right."""
+        with self._switching:
+            if self._client is client:
+                return self._ask_by(self._connect(_OTHER[client.home.scheme]), request, ok, first)
+        return self._send(self._client, request, ok)
+
+    def _ask_by(self, other: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
+        try:
+            reply = self._send(other, request, ok, once=self._guessed)
+        except (Unavailable, NotHttp) as error:
+            other.close()
+            untrusted = isinstance(error, Unreachable) and not isinstance(error, NotTls)
+            raise (error if untrusted else first) from error
+        except DistError:  # an answer all the same
+            self._keep(other)
+            raise
+        self._keep(other)
+        return reply
+
+    def _keep(self, client: Client) -> None:
+        self._left.append(self._client)
+        self._client = client
+        self._settled = True
+
+    def foreign(self, url: str) -> Reply:
+        """GET what a descriptor's `urls` names; see `Client.fetch_url`."""
+        return self._client.fetch_url(url)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for client in (*self._left, self._client):
+            client.close()

@@ -1,0 +1,58 @@
+"""Other programs' files: when they are read, and what that costs where there are none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.config_files import write
+
+from dist_tool import config
+from dist_tool.config.foreign import sources as others
+from dist_tool.names.reference import parse_locator
+
+ROOT = Path(__file__).resolve().parents[3]
+LOOK = """
+import sys
+from dist_tool import config
+from dist_tool.config.foreign import sources as others
+from dist_tool.names.reference import parse_locator
+others.ETC = sys.argv[1]
+settings = config.load({"HOME": "/nonexistent"}, file="")
+remote = settings.remote_for(parse_locator("a.example/x"))
+print(bool(remote), *sorted({"tomllib", "dist_tool.config.tables"} & set(sys.modules)))
+"""
+
+
+def look(etc: Path) -> str:
+    argv = [sys.executable, "-c", LOOK, str(etc)]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_no_parser_is_loaded_where_no_file_speaks_of_the_name(tmp_path: Path) -> None:
+    assert look(tmp_path) == "False"
+    write(tmp_path / "containerd/certs.d/b.example/hosts.toml", 'server = "c.example"')
+    write(tmp_path / "containers/certs.d/b.example/ca.crt")
+    assert look(tmp_path) == "False"
+    write(tmp_path / "containerd/certs.d/_default/hosts.toml", 'server = "c.example"')
+    assert look(tmp_path) == "True dist_tool.config.tables tomllib"
+
+
+@pytest.mark.parametrize("place", ["containerd/certs.d", "containers/registries.conf.d", "containers/certs.d"])
+def test_a_directory_without_files_says_nothing(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(others, "ETC", str(tmp_path))
+    (tmp_path / place).mkdir(parents=True)
+    assert config.load({}, file="").remote_for(parse_locator("a.example/x")) is None
+
+
+def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(others, "ETC", str(tmp_path))
+    hosts = write(tmp_path / "containerd/certs.d/a.example/hosts.toml", 'server = "m.example"')
+    conf = write(tmp_path / "containers/registries.conf", '[[registry]]\nlocation = "b.example"\nblocked = true\n')
+    settings = config.load({}, file="")
+    first = [settings.remote_for(parse_locator(name)) for name in ("a.example/x", "b.example/x")]
+    hosts.write_text("broken")
+    conf.write_text("broken")
+    assert [settings.remote_for(parse_locator(name)) for name in ("a.example/x", "b.example/x")] == first

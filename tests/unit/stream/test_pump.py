@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import io
+import threading
+from contextlib import AbstractContextManager, nullcontext
+
+import pytest
+from support.bodies import PATIENT, Answer, Collected, Scripted
+from support.content import flip, random_bytes
+
+from dist_tool.errors import (
+    DigestMismatch,
+    DistError,
+    LimitExceeded,
+    NotFound,
+    ProtocolError,
+    SizeMismatch,
+    Truncated,
+    Unavailable,
+    UnexpectedSize,
+)
+from dist_tool.oci.digest import Digest
+from dist_tool.stream import body, resume
+from dist_tool.stream import pump as pump_module
+from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.pump import pump
+from dist_tool.stream.resume import ResumingReader
+from dist_tool.stream.verify import VerifiedReader, Verifier
+
+CHUNK, SMALL = 16, 64
+DATA = random_bytes("stream", 200)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same logic on sizes that a person can follow: 16 bytes a chunk, verified first up to 64."""
+    for module in (body, pump_module, resume):
+        monkeypatch.setattr(module, "CHUNK", CHUNK)
+    monkeypatch.setattr(pump_module, "SMALL", SMALL)
+    monkeypatch.setattr(resume, "_PROGRESS", CHUNK)
+
+
+def _reader(reopen: Scripted, expected: bytes = DATA, size: int | None = None, **options: int) -> ResumingReader:
+    return ResumingReader(reopen, Verifier(Digest.of(expected), size), PATIENT, **options)  # type: ignore[arg-type]
+
+
+def _pump(
+    reopen: Scripted, sink: Collected, expected: bytes = DATA, size: int | None = None, small: int = SMALL
+) -> int:
+    verifier = Verifier(Digest.of(expected), size)
+    source = ResumingReader(reopen, verifier, PATIENT)
+    try:
+        return pump(source, verifier, sink, small=small)
+    finally:
+        source.close()
+
+
+class TestPump:
+    pytestmark = pytest.mark.usefixtures("small_chunks")
+
+    @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 63, 64, 65, 79, 80, 81, 200])
+    def test_a_sound_object_comes_out_as_it_is(self, size: int) -> None:
+        sink = Collected()
+        assert _pump(Scripted([Answer(DATA[:size])]), sink, DATA[:size], size) == size
+        assert sink.data == DATA[:size]
+
+    @pytest.mark.parametrize("size", [1, 16, 17, 63, 64])
+    def test_of_a_small_wrong_object_nothing_comes_out(self, size: int) -> None:
+        sink = Collected()
+        with pytest.raises(DigestMismatch):
+            _pump(Scripted([Answer(flip(DATA[:size], size * 8 - 1))]), sink, DATA[:size])
+        assert sink.writes == []
+
+    @pytest.mark.parametrize("size", [65, 79, 80, 81, 96, 200])
+    def test_of_a_large_wrong_object_at_least_the_last_chunk_is_withheld(self, size: int) -> None:
+        sink = Collected()
+        with pytest.raises(DigestMismatch):
+            _pump(Scripted([Answer(flip(DATA[:size], 0))]), sink, DATA[:size])
+        assert size - 2 * CHUNK < len(sink.data) <= size - CHUNK
+
+    def test_writing_begins_long_before_the_end_of_a_large_object(self) -> None:
+        written: list[int] = []
+        reads: list[int] = []
+
+        class Slow(Body):
+            def readinto(self, view: memoryview) -> int:
+                reads.append(sum(written))
+                return super().readinto(view)
+
+        verifier = Verifier(Digest.of(DATA))
+        source = ResumingReader(lambda _: Slow(io.BytesIO(DATA)), verifier, PATIENT)
+        pump(source, verifier, lambda view: written.append(len(view)), small=SMALL)
+        assert reads[6] >= SMALL - CHUNK
+        assert sum(written) == len(DATA)
+
+    def test_one_byte_too_many_is_an_error_before_the_end_is_seen(self) -> None:
+        sink = Collected()
+        with pytest.raises(SizeMismatch, match="more than the expected 64 bytes arrived from memory"):
+            _pump(Scripted([Answer(DATA[:65])]), sink, DATA[:64], 64)
+        assert sink.writes == []
+
+    def test_one_byte_too_few_is_an_error(self) -> None:
+        verifier = Verifier(Digest.of(DATA), len(DATA))
+        with pytest.raises(SizeMismatch, match="199 bytes arrived, expected 200"):
+            pump(_Once(DATA[:-1]), verifier, Collected())
+
+    def test_an_object_that_is_right_and_smaller_than_expected_is_no_cut(self) -> None:
+        reopen, sink = Scripted([Answer(DATA)]), Collected()
+        with pytest.raises(UnexpectedSize, match="has 200 bytes, not the 300"):
+            _pump(reopen, sink, size=300)
+        assert reopen.asked == [0]
+        assert len(sink.data) <= 200 - CHUNK
+
+    def test_the_error_names_source_and_both_digests(self) -> None:
+        with pytest.raises(DigestMismatch) as caught:
+            _pump(Scripted([Answer(b"wrong")]), Collected(), b"right")
+        assert f"from memory: expected {Digest.of(b'right')}, got {Digest.of(b'wrong')} (5 bytes)" in caught.value.what
+
+    @pytest.mark.parametrize("end", ["sound", "wrong", "sink"])
+    def test_the_thread_that_hashes_ends_with_the_pump(self, end: str) -> None:
+        running: list[bool] = []
+
+        def sink(view: memoryview) -> None:
+            running.append(any(thread.name == "dist-hash" for thread in threading.enumerate()))
+            if end == "sink":
+                raise BrokenPipeError
+
+        verifier = Verifier(Digest.of(b"other" if end == "wrong" else DATA))
+        source = ResumingReader(Scripted([Answer(DATA)]), verifier, PATIENT)
+        expected: dict[str, AbstractContextManager[object]] = {
+            "sound": nullcontext(),
+            "wrong": pytest.raises(DigestMismatch),
+            "sink": pytest.raises(OSError),
+        }
+        with expected[end]:
+            pump(source, verifier, sink, small=SMALL)
+        assert running[0]
+        assert not any(thread.name == "dist-hash" for thread in threading.enumerate())
+
+    def test_sha512_verifies_as_well(self) -> None:
+        sink = Collected()
+        verifier = Verifier(Digest.of(DATA, "sha512"))
+        pump(_Once(DATA), verifier, sink)
+        assert sink.data == DATA
+
+
+class _Once:
+    """A source without any second chance."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    def readinto(self, view: memoryview, /) -> int:
+        return self._file.readinto(view)
+
+    def reopen_past_end(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def test_the_real_sizes_work_too() -> None:
+    data = random_bytes("three chunks and more", 6 * (1 << 20) + 17)
+    sink = Collected()
+    assert _pump(Scripted([Answer(data, 5 << 20), Answer(data)]), sink, data, small=pump_module.SMALL) == len(data)
+    assert sink.data == data
+    wrong = Collected()
+    with pytest.raises(DigestMismatch):
+        _pump(Scripted([Answer(flip(data, 99))]), wrong, data, small=pump_module.SMALL)
+    assert len(data) - (2 << 20) < len(wrong.data) <= len(data) - (1 << 20)
+    small = Collected()
+    with pytest.raises(DigestMismatch):
+        _pump(Scripted([Answer(flip(data[: 4 << 20], 99))]), small, data[: 4 << 20], small=pump_module.SMALL)
+    assert small.writes == []
+
+
+class TestResumingReader:
+    pytestmark = pytest.mark.usefixtures("small_chunks")
+
+    def test_a_cut_is_resumed_from_the_byte_it_came_at(self) -> None:
+        reopen, sink = Scripted([Answer(DATA, 70), Answer(DATA, 50), Answer(DATA)]), Collected()
+        _pump(reopen, sink)
+        assert sink.data == DATA
+        assert reopen.asked == [0, 70, 120]
+        assert all(body.closed for body in reopen.bodies)
+
+    def test_a_source_that_starts_again_is_skipped_forward(self) -> None:
+        reopen, sink = Scripted([Answer(DATA, 70), Answer(DATA, start=0)]), Collected()
+        _pump(reopen, sink)
+        assert sink.data == DATA
+
+    def test_a_source_that_starts_earlier_is_skipped_forward(self) -> None:
+        sink = Collected()
+        _pump(Scripted([Answer(DATA, 70), Answer(DATA, start=33)]), sink)
+        assert sink.data == DATA
+
+    def test_a_source_that_starts_again_with_other_bytes_is_found_out_early(self) -> None:
+        """What was written before the cut cannot be taken back: better no more of another object."""
+        reopen, sink = Scripted([Answer(DATA, 100), Answer(flip(DATA, 0), start=0)]), Collected()
+        with pytest.raises(DigestMismatch, match="other bytes than before"):
+            _pump(reopen, sink)
+        assert len(sink.data) < 100
+
+    def test_a_source_that_starts_later_broke_the_protocol(self) -> None:
+        with pytest.raises(ProtocolError, match="answered from byte 71 on, asked from 70"):
+            _pump(Scripted([Answer(DATA, 70), Answer(DATA, start=71)]), Collected())
+
+    def test_a_source_that_is_cut_while_skipping_is_asked_again(self) -> None:
+        reopen, sink = Scripted([Answer(DATA, 70), Answer(DATA, 10, start=0), Answer(DATA)]), Collected()
+        _pump(reopen, sink)
+        assert (sink.data, reopen.asked) == (DATA, [0, 70, 70])
+
+    def test_five_failures_without_progress_are_the_end(self) -> None:
+        reopen = Scripted([Answer(DATA, 70), Answer(DATA, 0)])
+        with pytest.raises(Truncated) as caught:
+            _pump(reopen, Collected())
+        assert reopen.asked == [0, 70, 70, 70, 70]
+        assert caught.value.attempts[-1] == "memory was cut"
+
+    def test_progress_earns_new_attempts(self) -> None:
+        reopen, sink = Scripted([Answer(DATA, CHUNK)]), Collected()
+        _pump(reopen, sink)
+        assert sink.data == DATA
+        assert reopen.asked == list(range(0, len(DATA), CHUNK))
+
+    def test_a_trickle_is_no_progress(self) -> None:
+        reopen = Scripted([Answer(DATA, 1)])
+        with pytest.raises(Truncated):
+            _pump(reopen, Collected())
+        assert reopen.asked == [0, 1, 2, 3, 4]
+
+    def test_an_early_end_is_a_cut_where_the_total_is_known(self) -> None:
+        reopen, sink = Scripted([Answer(DATA, 70, loud=False), Answer(DATA)]), Collected()
+        _pump(reopen, sink, size=len(DATA))
+        assert (sink.data, reopen.asked) == (DATA, [0, 70])
+
+    def test_an_end_before_the_expected_size_that_stays_the_end_is_a_cut(self) -> None:
+        with pytest.raises(Truncated):
+            _pump(Scripted([Answer(DATA, 70, loud=False), Answer(DATA, 0, loud=False)]), Collected(), size=200)
+
+    def test_what_was_declared_of_a_body_that_gave_nothing_binds_nobody(self) -> None:
+        reopen = Scripted([Answer(DATA, 0, declared=300), Answer(DATA, declared=200)])
+        with VerifiedReader(_reader(reopen), Verifier(Digest.of(DATA))) as file:
+            assert file.readall() == DATA
+
+    def test_less_than_there_was_before_is_another_object(self) -> None:
+        reopen = Scripted([Answer(DATA, 70), Answer(DATA[:50], start=0, declared=50)])
+        with pytest.raises(DigestMismatch, match="has 50 bytes, 70 were there before"):
+            _pump(reopen, Collected())
+
+    def test_whoever_wants_to_know_of_a_lost_body_decides_whether_it_counts(self) -> None:
+        lost: list[str] = []
+
+        def told(error: DistError) -> bool:
+            lost.append(error.what)
+            return len(lost) < 20
+
+        class Told(Scripted):
+            def __call__(self, offset: int) -> Body:
+                body = super().__call__(offset)
+                body.lost = told
+                return body
+
+        with pytest.raises(Truncated):
+            _pump(Told([Answer(DATA, 0)]), Collected())
+        assert len(lost) == 20 + 4  # five that count
+
+    def test_an_end_that_may_be_a_cut_is_asked_past_once(self) -> None:
+        reopen = Scripted([Answer(DATA, 70, loud=False), Answer(DATA, declared=len(DATA))])
+        sink = Collected()
+        _pump(reopen, sink)
+        assert (sink.data, reopen.asked) == (DATA, [0, 70])
+
+    def test_where_there_is_nothing_past_the_end_it_was_the_end(self) -> None:
+        reopen = Scripted([Answer(flip(DATA, 7)), Answer(DATA[:0], start=0, declared=None)])
+        with pytest.raises(DigestMismatch):
+            _pump(reopen, Collected())
+        assert reopen.asked == [0, 200]
+
+    def test_what_a_source_raises_on_opening_is_final(self) -> None:
+        calls: list[int] = []
+
+        def reopen(offset: int) -> Body:
+            calls.append(offset)
+            raise NotFound("gone") if offset else Unavailable("refused")
+
+        with pytest.raises(Unavailable, match="refused"):
+            ResumingReader(reopen, Verifier(None), PATIENT).readinto(memoryview(bytearray(10)))
+        assert calls == [0]
+
+    def test_a_declared_size_that_is_not_the_expected_one_fails_before_any_byte(self) -> None:
+        reopen = Scripted([Answer(DATA, declared=200)])
+        reader = _reader(reopen, size=199)
+        with pytest.raises(SizeMismatch, match="memory declares 200 bytes, expected 199"):
+            reader.open()
+        assert reopen.bodies[0].closed
+
+    def test_a_size_that_changes_between_answers_is_an_error(self) -> None:
+        with pytest.raises(SizeMismatch, match="declares 201 bytes, expected 200"):
+            _pump(Scripted([Answer(DATA, 70, declared=200), Answer(DATA, declared=201)]), Collected())
+
+    def test_the_limit_holds_for_what_is_declared_and_for_what_comes(self) -> None:
+        with pytest.raises(LimitExceeded, match="limit of 100"):
+            _reader(Scripted([Answer(DATA, declared=200)]), limit=100).open()
+        reader = _reader(Scripted([Answer(DATA)], [50] * 10), limit=100)
+        reader.open()
+        with pytest.raises(LimitExceeded), VerifiedReader(reader, Verifier(Digest.of(DATA))) as file:
+            file.readall()
+
+    def test_opening_twice_makes_one_request(self) -> None:
+        reopen = Scripted([Answer(DATA)])
+        reader = _reader(reopen)
+        reader.open()
+        reader.open()
+        reader.close()
+        reader.close()
+        assert reopen.asked == [0]
+
+
+class TestVerifiedReader:
+    pytestmark = pytest.mark.usefixtures("small_chunks")
+
+    def _file(self, answers: list[Answer], expected: bytes = DATA, size: int | None = None) -> VerifiedReader:
+        verifier = Verifier(Digest.of(expected), size)
+        return VerifiedReader(ResumingReader(Scripted(answers), verifier, PATIENT), verifier)
+
+    def test_it_reads_like_a_file(self) -> None:
+        with io.BufferedReader(self._file([Answer(DATA)])) as file:
+            assert file.read(10) + file.read() == DATA
+            assert file.read() == b""
+
+    def test_it_never_ends_cleanly_on_wrong_bytes(self) -> None:
+        with self._file([Answer(flip(DATA, 3))]) as file:
+            assert file.read(200) == flip(DATA, 3)
+            with pytest.raises(DigestMismatch):
+                file.read(1)
+
+    def test_it_stops_at_the_first_byte_too_many(self) -> None:
+        with self._file([Answer(DATA + b"x")], size=200) as file, pytest.raises(SizeMismatch):
+            file.readall()
+
+    def test_it_goes_on_past_a_silent_cut(self) -> None:
+        answers = [Answer(DATA, 70, loud=False), Answer(DATA, declared=200)]
+        with self._file(answers) as file:
+            assert file.readall() == DATA
+
+    def test_reading_nothing_decides_nothing(self) -> None:
+        with self._file([Answer(b"wrong")]) as file:
+            assert file.readinto(bytearray(0)) == 0
+
+
+class TestVerifier:
+    def test_bytes_of_unknown_digest_are_judged_by_size_alone(self) -> None:
+        verifier = Verifier(None, 3)
+        verifier.update(b"ab")
+        with pytest.raises(SizeMismatch):
+            verifier.check()
+        verifier.update(b"c")
+        verifier.check()
+
+    def test_the_background_changes_nothing(self) -> None:
+        one, other = Verifier(Digest.of(DATA)), Verifier(Digest.of(DATA))
+        other.start_background()
+        for start in range(0, 200, 7):
+            one.update(DATA[start : start + 7])
+            other.update(DATA[start : start + 7])
+            assert one.snapshot() == other.snapshot()
+        assert one.matches()
+        assert other.matches()
+        other.finish_background()
+
+
+def test_a_plain_file_of_a_fetcher_begins_where_it_was_asked_to() -> None:
+    body = as_body(io.BytesIO(b"rest"), 7, "place")
+    assert (body.offset, body.total, body.source) == (7, None, "place")
+    assert as_body(body, 0) is body
+    view = memoryview(bytearray(10))
+    assert [body.readinto(view), body.readinto(view), bytes(view[:4])] == [4, 0, b"rest"]
+    body.close()
+    body.close()
+
+
+def test_a_body_without_a_file_is_empty() -> None:
+    body = Body(total=0)
+    assert body.readinto(memoryview(bytearray(1))) == 0
+    body.close()

@@ -1,0 +1,258 @@
+"""Fetching through the store."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from support import places
+from support.content import blob, random_bytes
+from support.places import Source as Place
+
+from dist_tool.errors import DigestMismatch, LimitExceeded, NotFound, SizeMismatch, Truncated, UnexpectedSize
+from dist_tool.names.reference import Hints, parse_object
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.run import Event, Notice
+from dist_tool.store.disk import DiskStore
+from dist_tool.stream.body import Body
+from dist_tool.stream.retry import Retry
+from dist_tool.transfer.cache import Known, fetch_kept, find, keep
+from dist_tool.transfer.fetch import FetchOptions
+
+ONCE = FetchOptions(retry=Retry(attempts=1))
+CONTENT = blob("keep", 3 << 20)
+NO_HINTS = Hints()
+
+
+class Source:
+    """A remote of one blob that counts, and can be told to cut or to lie."""
+
+    def __init__(self, data: bytes = CONTENT.data, *, cut_at: int | None = None) -> None:
+        self.data = data
+        self.cut_at = cut_at
+        self.offsets: list[int] = []
+        self.resolved = 0
+
+    def resolve(self, object_id: str, hints: Hints) -> Descriptor:
+        digest = parse_object(object_id).digest
+        if digest is None:
+            self.resolved += 1
+            return CONTENT.descriptor
+        return Descriptor(digest, hints.size)
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        self.offsets.append(offset)
+        end = len(self.data) if self.cut_at is None else self.cut_at
+        return Body(io.BytesIO(self.data[offset:end]), offset=offset, total=len(self.data), source="test")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DiskStore:
+    return DiskStore(str(tmp_path / "store"))
+
+
+def taken(remote: Source, store: DiskStore, options: FetchOptions = ONCE) -> bytes:
+    out = bytearray()
+    fetch_kept(remote, store, Known(find(remote, store, str(CONTENT.digest), Hints())), out.extend, options)
+    return bytes(out)
+
+
+def test_a_digest_that_is_in_the_store_asks_the_remote_nothing(store: DiskStore) -> None:
+    remote = Source()
+    assert taken(remote, store) == CONTENT.data
+    assert taken(remote, store) == CONTENT.data
+    assert remote.offsets == [0]
+
+
+def test_a_tag_costs_one_question_and_no_content_when_that_is_in_the_store(store: DiskStore) -> None:
+    remote = Source()
+    taken(remote, store)
+    assert find(remote, store, "latest", Hints()).digest == CONTENT.digest
+    assert (remote.resolved, remote.offsets) == (1, [0])
+
+
+def test_what_a_cut_fetch_left_is_continued_by_the_next(store: DiskStore) -> None:
+    broken = Source(cut_at=2_000_000)
+    with pytest.raises(Truncated):
+        taken(broken, store)
+    events: list[Event] = []
+    remote = Source()
+    assert taken(remote, store, ONCE._replace(progress=events.append)) == CONTENT.data
+    assert remote.offsets == [2_000_000]
+    assert {event.resumed for event in events if event.state == "moving"} == {2_000_000}
+
+
+def test_a_wrong_start_left_by_an_earlier_session_is_thrown_away_once(store: DiskStore) -> None:
+    with pytest.raises(Truncated):
+        taken(Source(random_bytes("other", len(CONTENT.data)), cut_at=1_500_000), store)
+    remote = Source()
+    assert taken(remote, store) == CONTENT.data
+    assert remote.offsets == [1_500_000, 0]
+
+
+def test_a_size_that_was_not_known_is_that_of_the_answer(store: DiskStore) -> None:
+    """What `content active` shows of a fetch by digest alone."""
+    large = blob("keep, large", 6 << 20)
+    with pytest.raises(Truncated):
+        keep(Source(large.data, cut_at=1_500_000), store, Descriptor(large.digest), options=ONCE)
+    assert [(status.offset, status.total) for status in store.statuses()] == [(1_500_000, 6 << 20)]
+    assert keep(Source(large.data), store, Descriptor(large.digest), options=ONCE).size == 6 << 20
+
+
+def test_a_size_that_was_a_lie_binds_nobody_later(store: DiskStore) -> None:
+    large, longer = blob("keep, large", 6 << 20), blob("keep, longer", 7 << 20)
+    with pytest.raises(Truncated):
+        keep(Source(longer.data, cut_at=5 << 20), store, Descriptor(large.digest), options=ONCE)
+    assert keep(Source(large.data), store, Descriptor(large.digest), options=ONCE).size == 6 << 20
+
+
+def test_wrong_content_is_refused_delivered_to_nobody_and_poisons_nothing(store: DiskStore) -> None:
+    out = bytearray()
+    liar = Source(random_bytes("lie", len(CONTENT.data)))
+    with pytest.raises(DigestMismatch):
+        fetch_kept(liar, store, Known(Descriptor(CONTENT.digest)), out.extend, ONCE)
+    assert not out
+    assert store.size(CONTENT.digest) is None
+    assert list(store.statuses()) == []
+    assert taken(Source(), store) == CONTENT.data
+
+
+def test_a_rotten_blob_of_the_store_is_fetched_anew(store: DiskStore) -> None:
+    taken(Source(), store)
+    path = Path(store.path(CONTENT.digest))
+    path.chmod(0o644)
+    path.write_bytes(b"x" + CONTENT.data[1:])
+    notices: list[str] = []
+    remote = Source()
+    assert taken(remote, store, ONCE._replace(report=lambda notice: notices.append(notice.text))) == CONTENT.data
+    assert remote.offsets == [0]
+    assert any("damaged" in text for text in notices)
+
+
+def test_a_size_hint_that_the_store_contradicts_is_refused(store: DiskStore) -> None:
+    taken(Source(), store)
+    with pytest.raises(SizeMismatch):
+        find(Source(), store, str(CONTENT.digest), Hints(size=5))
+
+
+def test_an_absent_object_leaves_no_partial_write(store: DiskStore) -> None:
+    class Empty(Source):
+        def open(self, desc: Descriptor, offset: int = 0) -> Body:
+            raise NotFound("not here")
+
+    with pytest.raises(NotFound):
+        keep(Empty(), store, Descriptor(CONTENT.digest), options=ONCE)
+    assert list(store.statuses()) == []
+
+
+def test_an_empty_object_is_kept_like_any_other(store: DiskStore) -> None:
+    empty = blob("empty", 0)
+    out = bytearray()
+    fetch_kept(Source(b""), store, Known(Descriptor(empty.digest)), out.extend, ONCE)
+    assert not out
+    assert store.size(empty.digest) == 0
+
+
+@pytest.mark.parametrize("source", [Source(cut_at=5), Source(random_bytes("lie", 3 << 20))], ids=["cut", "wrong"])
+def test_an_object_that_fails_ends_once_for_those_who_watch(store: DiskStore, source: Source) -> None:
+    events: list[Event] = []
+    with pytest.raises((Truncated, DigestMismatch)):
+        taken(source, store, ONCE._replace(progress=events.append))
+    assert [event.state for event in events if event.state not in ("started", "moving")] == ["failed"]
+
+
+# Several places
+
+
+def kept(store: DiskStore, *sources: Place, hints: Hints = NO_HINTS, notices: list[Notice] | None = None) -> bytes:
+    out = bytearray()
+    how = places.options()
+    if notices is not None:
+        how = how._replace(report=notices.append)
+    remote = places.mirrored(*sources, notices=notices)
+    fetch_kept(remote, store, Known(find(remote, store, str(CONTENT.digest), hints), hints), out.extend, how)
+    return bytes(out)
+
+
+def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed_for_it(store: DiskStore) -> None:
+    sources = Place(CONTENT.data), Place(CONTENT.data)
+    with pytest.raises(LimitExceeded):
+        keep(places.mirrored(*sources), store, Descriptor(CONTENT.digest), options=ONCE._replace(limit=10))
+    assert [source.asked for source in sources] == [[0], []]
+
+
+def test_a_lying_place_is_passed_over_and_poisons_nothing(store: DiskStore) -> None:
+    assert kept(store, places.liar(CONTENT), Place(CONTENT.data)) == CONTENT.data
+    assert store.size(CONTENT.digest) == len(CONTENT.data)
+    assert list(store.statuses()) == []
+
+
+def test_who_is_alone_begins_at_byte_0_whatever_others_left(store: DiskStore) -> None:
+    dying = Place(places.liar(CONTENT).data, cut_at=2_000_000)
+    honest = Place(CONTENT.data)
+    assert kept(store, dying, honest) == CONTENT.data
+    assert honest.asked == [2_000_000, 0]
+
+
+def test_what_one_gave_that_died_alone_is_not_continued_by_another(store: DiskStore) -> None:
+    dying, other = Place(places.liar(CONTENT).data, cut_at=2_000_000), places.liar(CONTENT)
+    sound = Place(CONTENT.data)
+    assert kept(store, dying, other, sound) == CONTENT.data
+    assert sound.asked == [0]
+
+
+def test_for_a_wrong_start_of_an_earlier_session_no_place_is_blamed(store: DiskStore) -> None:
+    with pytest.raises(Truncated):
+        taken(Source(random_bytes("other", len(CONTENT.data)), cut_at=1_500_000), store)
+    notices: list[Notice] = []
+    first, second = Place(CONTENT.data), Place(CONTENT.data)
+    assert kept(store, first, second, notices=notices) == CONTENT.data
+    assert (first.asked, second.asked) == ([1_500_000, 0], [])
+    assert not [notice for notice in notices if notice.level == "warning"]
+
+
+def test_a_start_that_is_longer_than_the_object_is_thrown_away(store: DiskStore) -> None:
+    with pytest.raises(Truncated):
+        taken(Source(random_bytes("other", 5 << 20), cut_at=4 << 20), store)
+    whole = Place(CONTENT.data, ranges=False)
+    assert kept(store, whole) == CONTENT.data
+    assert whole.asked == [4 << 20, 0]
+
+
+@pytest.mark.parametrize("size", [10, 5 << 20])
+def test_a_wrong_size_hint_is_the_users_and_each_place_is_asked_once(store: DiskStore, size: int) -> None:
+    sources = Place(CONTENT.data), Place(CONTENT.data)
+    notices: list[Notice] = []
+    with pytest.raises(SizeMismatch, match=f"no place agrees with size:{size}"):
+        kept(store, *sources, hints=Hints(size=size), notices=notices)
+    assert [source.asked for source in sources] == [[0], [0]]
+    assert not [notice for notice in notices if notice.level == "warning"]
+    assert kept(store, *sources) == CONTENT.data
+
+
+def test_a_wrong_size_hint_blames_no_earlier_session_and_costs_none_of_its_bytes(store: DiskStore) -> None:
+    with pytest.raises(Truncated):
+        taken(Source(cut_at=2_000_000), store)
+    source, hints = Source(), Hints(size=5 << 20)
+    with pytest.raises(SizeMismatch):
+        fetch_kept(source, store, Known(find(source, store, str(CONTENT.digest), hints), hints), lambda _: None, ONCE)
+    assert taken(source, store) == CONTENT.data
+    assert source.offsets == [2_000_000, 2_000_000]
+
+
+def test_a_wrong_size_hint_asks_each_place_once_after_an_earlier_session_too(store: DiskStore) -> None:
+    with pytest.raises(Truncated):
+        taken(Source(cut_at=2_000_000), store)
+    sources = Place(CONTENT.data), Place(CONTENT.data)
+    with pytest.raises(SizeMismatch, match="no place agrees"):
+        kept(store, *sources, hints=Hints(size=5 << 20))
+    assert [len(source.asked) for source in sources] == [1, 1]
+
+
+def test_a_size_hint_that_is_too_large_for_right_content_costs_one_download(store: DiskStore) -> None:
+    source, other = Place(CONTENT.data, declares=False, ranges=False), Place(CONTENT.data)
+    with pytest.raises(UnexpectedSize, match="the content is right"):
+        kept(store, source, other, hints=Hints(size=5 << 20))
+    assert kept(store, source, other) == CONTENT.data
+    assert (source.asked, other.asked) == ([0], [])

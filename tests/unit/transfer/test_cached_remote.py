@@ -1,0 +1,63 @@
+"""A remote behind the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.content import blob, flip, write_blob, write_layout
+from support.layers import Heard
+
+from dist_tool.errors import NotFound
+from dist_tool.names.reference import Hints
+from dist_tool.settings import Settings
+from dist_tool.store import open_store
+from dist_tool.store.disk import DiskStore
+from dist_tool.transfer.cached_remote import KeptRemote
+from dist_tool.transfer.fetch import FetchOptions, fetch, open_remote
+
+BLOB = blob("kept", 5000)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    layout = write_layout(tmp_path / "layout")
+    write_blob(layout, BLOB)
+    return layout
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DiskStore:
+    return open_store(str(tmp_path / "store"))
+
+
+def read(layout: Path, store: DiskStore, report: Heard | None = None) -> bytes:
+    options = FetchOptions(report=Heard() if report is None else report)
+    with open_remote(str(layout), Settings()) as remote:
+        _, reader = fetch(KeptRemote(remote, store, options), str(BLOB.digest), Hints(), options)
+        with reader:
+            return reader.read()
+
+
+def test_what_is_read_is_in_the_store_and_not_asked_for_twice(layout: Path, store: DiskStore) -> None:
+    assert read(layout, store) == BLOB.data
+    assert store.size(BLOB.digest) == 5000
+    write_blob(layout, BLOB).unlink()
+    assert read(layout, store) == BLOB.data
+
+
+def test_stored_blob_that_has_rotted_is_fetched_anew(layout: Path, store: DiskStore) -> None:
+    read(layout, store)
+    path = Path(store.path(BLOB.digest))
+    path.chmod(0o600)
+    path.write_bytes(flip(BLOB.data, 99))
+    heard = Heard()
+    assert read(layout, store, heard) == BLOB.data
+    assert "is damaged" in heard.texts[0]
+    assert path.read_bytes() == BLOB.data
+
+
+def test_what_is_nowhere_is_not_found(layout: Path, store: DiskStore) -> None:
+    write_blob(layout, BLOB).unlink()
+    with pytest.raises(NotFound):
+        read(layout, store)
