@@ -43,16 +43,23 @@ class Accounts:
         return cls(_text(root, b"etc/passwd"), _text(root, b"etc/group"))
 
     def user(self, text: str) -> Account | None:
-        """A user by name or number; a number need not have a line."""
-        for account in self._users:
-            if account.name == text or (_is_id(text) and account.uid == int(text)):
-                return account
-        return Account("", int(text), 0) if _is_id(text) else None
+        """The user that an image's configuration names, None if there is none.
+
+        Digits are an id and never the name of an account, as in runc: otherwise a line
+        `1000:x:0:0` would turn the user 1000 into root. An id needs no line.
+        """
+        if not _is_number(text):
+            return next((account for account in self._users if account.name == text), None)
+        if not _is_id(text):
+            return None
+        uid = int(text)
+        return next((account for account in self._users if account.uid == uid), Account("", uid, 0))
 
     def group(self, text: str) -> int | None:
-        """A group's number by name or number."""
-        found = next((gid for name, gid, _ in self._groups if name == text), None)
-        return int(text) if found is None and _is_id(text) else found
+        """The id of a group, None if there is no such group; digits are an id, as for users."""
+        if _is_number(text):
+            return int(text) if _is_id(text) else None
+        return next((gid for name, gid, _ in self._groups if name == text), None)
 
     def supplementary(self, user: str, gid: int) -> list[int]:
         """Numbers of the further groups that a user is in, beside `gid`."""
@@ -64,6 +71,12 @@ def _lines(text: str, least: int) -> Iterator[list[str]]:
         fields = line.strip().split(":")
         if len(fields) >= least and not line.startswith("#"):
             yield fields
+
+
+def _is_number(text: str) -> bool:
+    """True for what a runtime would read as a number, in range or not."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    return digits.isascii() and digits.isdigit()
 
 
 def _is_id(text: str) -> bool:

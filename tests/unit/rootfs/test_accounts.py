@@ -35,6 +35,32 @@ def test_users_are_found_by_name_and_number(text: str, expected: Account | None)
     assert ACCOUNTS.user(text) == expected
 
 
+# What an image may hold to pass an id off as another's.
+DECEPTIVE = Accounts(
+    "1000:x:0:0::/:\n4294967295:x:0:0::/:\n-1:x:0:0::/:\n+5:x:0:0::/:\nweb:x:33:44::/:\nlater:x:1000:7::/:\n",
+    "1000:x:0:\n99999999999:x:0:\nwww:x:44:\n",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1000", Account("later", 1000, 7)),
+        ("4294967295", None),
+        ("-1", None),
+        ("+5", None),
+        ("web", Account("web", 33, 44)),
+    ],
+)
+def test_digits_are_a_user_id_and_never_a_user_name(text: str, expected: Account | None) -> None:
+    assert DECEPTIVE.user(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1000", 1000), ("99999999999", None), ("0", 0), ("www", 44)])
+def test_digits_are_a_group_id_and_never_a_group_name(text: str, expected: int | None) -> None:
+    assert DECEPTIVE.group(text) == expected
+
+
 def test_groups_are_found_by_name_and_number_and_by_member() -> None:
     assert [ACCOUNTS.group(text) for text in ("www", "44", "77", "bad", "none")] == [44, 44, 77, None, None]
     assert ACCOUNTS.supplementary("web", 44) == [55]
