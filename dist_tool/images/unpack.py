@@ -14,6 +14,7 @@ from dist_tool.layers.compression import Read
 from dist_tool.layers.options import ApplyOptions
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.image import chain_id
+from dist_tool.rootfs.spill import SpillDict
 from dist_tool.rootfs.staging import staged
 from dist_tool.run import Notice, Report, unheard
 from dist_tool.stream.spool import Retracted
@@ -89,10 +90,14 @@ def _once(report: Report) -> Report:
 def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOptions, report: Report) -> None:
     """Apply the layers in their order; what they expand to counts together."""
     left = options.limits.size
-    for (layer, diff_id), read in zip(image.layers, reads, strict=False):
-        limited = replace(options, limits=replace(options.limits, size=left))
-        try:
-            left -= apply_layer(read, root, limited, diff_id=diff_id, report=report).size
-        except DistError as error:
-            error.with_facts(object_id=str(layer.digest))
-            raise
+    skipped = SpillDict()
+    try:
+        for (layer, diff_id), read in zip(image.layers, reads, strict=False):
+            limited = replace(options, limits=replace(options.limits, size=left))
+            try:
+                left -= apply_layer(read, root, limited, diff_id=diff_id, report=report, skipped=skipped).size
+            except DistError as error:
+                error.with_facts(object_id=str(layer.digest))
+                raise
+    finally:
+        skipped.close()

@@ -8,8 +8,9 @@ import stat
 from typing import NamedTuple
 
 from dist_tool.errors import DigestMismatch, InvalidContent, LocalFailure, UnsafePath
-from dist_tool.layers.compression import Read
+from dist_tool.layers.compression import SNIFFED, Read, sniff
 from dist_tool.layers.decompressor import LayerStream
+from dist_tool.layers.inode import opened_inode
 from dist_tool.layers.metadata import Metadata
 from dist_tool.layers.names import WHITEOUT, check_parents, is_metadata, whiteout_target
 from dist_tool.layers.omissions import Omissions
@@ -42,51 +43,73 @@ def apply_layer(
     *,
     diff_id: Digest | None = None,
     report: Report = unheard,
+    skipped: SpillDict | None = None,
 ) -> Applied:
     """Apply the layer that `read(n)` gives to the directory open as `root`.
 
     gzip, zstd and plain tar are told apart by content. Raises DigestMismatch where the
     uncompressed layer is not `diff_id`, InvalidContent, UnsafePath and LimitExceeded for what
     must not be applied, LocalFailure for what this machine refuses, and what `read` raises.
-    What was applied before an error stays: whoever wants all or nothing applies to a directory
-    of its own.
+    What was applied before an error stays: for all or nothing, apply to a directory of its own.
+    `skipped` carries the paths of devices that were left out from one layer of an image to the
+    next, because hard links in later layers may name them.
     """
     options = options or ApplyOptions()
-    with LayerStream(read, options.limits, diff_id.algorithm if diff_id else "sha256") as stream:
+    head = _Head(read)
+    with LayerStream(head.read, options.limits, diff_id.algorithm if diff_id else "sha256") as stream:
         reader = TarReader(stream.next, options.limits)
-        apply_entries(reader, root, options, report)
+        apply_entries(reader, root, options, report, skipped)
         actual = stream.digest()
     if diff_id is not None and actual != diff_id:
         raise DigestMismatch(f"the uncompressed layer is {actual}, expected {diff_id}")
-    if diff_id is None and not reader.complete:
+    if diff_id is None and not reader.complete and sniff(head.bytes) == "plain":
+        # A compressed stream has an end of its own, which was checked.
         raise InvalidContent("the layer has no end marker: it is cut short", hint="--diff-id takes it if it is whole")
     return Applied(actual, stream.count, reader.entries)
 
 
-def apply_entries(reader: TarReader, root: int, options: ApplyOptions, report: Report = unheard) -> None:
+class _Head:
+    """The first bytes of a stream, noted while it is read."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.bytes = b""
+
+    def read(self, size: int, /) -> bytes:
+        data = self._read(size)
+        if len(self.bytes) < SNIFFED:
+            self.bytes += data[: SNIFFED - len(self.bytes)]
+        return data
+
+
+def apply_entries(
+    reader: TarReader, root: int, options: ApplyOptions, report: Report = unheard, skipped: SpillDict | None = None
+) -> None:
     """Apply what the reader gives; raises as `apply_layer` does."""
     try:
         tree = Root(root, owner=options.parent_owner(), use_openat2=options.use_openat2)
     except OSError as error:
         raise failure(error, b"") from error
-    changes = Changeset(reader, tree, options, Omissions(report))
+    own = SpillDict()
     try:
-        changes.apply()
+        Changeset(reader, tree, options, Omissions(report), own if skipped is None else skipped).apply()
     finally:
-        changes.close()
+        own.close()
         tree.close()
 
 
 class Changeset:
     """One layer on its way into a root."""
 
-    def __init__(self, reader: TarReader, root: Root, options: ApplyOptions, omissions: Omissions) -> None:
+    def __init__(
+        self, reader: TarReader, root: Root, options: ApplyOptions, omissions: Omissions, skipped: SpillDict
+    ) -> None:
         self._reader = reader
         self._root = root
         self._options = options
         self._omissions = omissions
         self._metadata = Metadata(options, omissions)
-        self._skipped = SpillDict()
+        self._skipped = skipped
         self._path = b""
         self._creators = {
             tarstream.FILE: self._file,
@@ -107,10 +130,6 @@ class Changeset:
             self._finish()
         except OSError as error:
             raise failure(error, self._path) from error
-
-    def close(self) -> None:
-        """Forget what was skipped. Idempotent."""
-        self._skipped.close()
 
     def _entry(self, entry: Entry) -> None:
         path = self._path = clean(entry.name, self._options.limits.depth)
@@ -143,6 +162,8 @@ class Changeset:
             return
         if target:
             self._root.remove(parent, target, self._root.is_own)
+            if not self._root.is_own(parent.path, target):
+                self._skipped.drop(below(parent.path, target))
         else:
             self._root.remove_contents(parent, self._root.is_own)
 
@@ -247,24 +268,23 @@ class Changeset:
         except FileExistsError:
             self._root.remove(parent, name)
             os.symlink(entry.link, name, dir_fd=parent.fd)
+        with opened_inode(parent.fd, name, stat.S_IFLNK) as inode:
+            self._describe_inode(inode, entry)
+
+    def _describe_inode(self, inode: bytes, entry: Entry) -> None:
+        """Set what the layer gives to a symlink, a fifo or a device."""
         owner = self._metadata.owner(entry, self._path)
         if owner is not None:
-            self._metadata.set_owner(name, owner, self._path, parent.fd)
+            self._metadata.set_owner(inode, owner, self._path)
         if entry.xattrs:
-            self._xattrs_at(entry, parent, name)
-        os.utime(name, ns=(entry.atime, entry.mtime), dir_fd=parent.fd, follow_symlinks=False)
-
-    def _xattrs_at(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
-        """No call sets attributes relative to a descriptor: its name in /proc does (behaviours G11)."""
-        target = b"/proc/self/fd/%d/%b" % (parent.fd, name)
-        self._metadata.set_xattrs(target, self._metadata.xattrs(entry, self._path), self._path)
+            self._metadata.set_xattrs(inode, self._metadata.xattrs(entry, self._path), self._path)
+        if entry.kind != tarstream.SYMLINK:
+            os.chmod(inode, entry.mode)
+        os.utime(inode, ns=(entry.atime, entry.mtime))
 
     def _hard_link(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
         """Links the name itself, never what it points to, and sets nothing (CVE-2021-32760; G12, G13)."""
         target = clean(entry.link, self._options.limits.depth)
-        if target in self._skipped:
-            self._skip(self._path)
-            return
         source_path, _, source = target.rpartition(b"/")
         directory = self._root.directory(source_path)
         try:
@@ -275,6 +295,9 @@ class Changeset:
                 raise InvalidContent(f"{shown(self._path)}: a hard link to {shown(target)}, which is a directory")
             self._link((directory, source), (parent, name), info)
         except FileNotFoundError as error:  # never there, or in a directory that the link replaces
+            if directory is not None and below(directory.path, source) in self._skipped:
+                self._skip(parent, name)
+                return
             raise InvalidContent(f"{shown(self._path)}: a hard link to {shown(target)}, which is not there") from error
 
     def _link(
@@ -302,8 +325,7 @@ class Changeset:
         if choice == "placeholder":
             self._placeholder(entry, parent, name)
         elif choice == "skip" or (choice == "auto" and os.geteuid() != 0):
-            self._root.remove(parent, name)
-            self._skip(self._path)
+            self._skip(parent, name)
         else:
             kind = stat.S_IFCHR if entry.kind == tarstream.CHAR else stat.S_IFBLK
             try:
@@ -313,16 +335,18 @@ class Changeset:
                     raise LocalFailure(
                         f"{shown(self._path)}: devices cannot be created here", hint="see --devices"
                     ) from error
-                self._skip(self._path)
+                self._skip(parent, name)
 
-    def _skip(self, path: bytes) -> None:
-        self._skipped.put(path)
-        self._omissions.note("device", path)
+    def _skip(self, parent: RootDirectory, name: bytes) -> None:
+        """Leave a device, or a link to one, out: what lower layers have under the name goes all the same."""
+        self._root.remove(parent, name)
+        self._skipped.put(below(parent.path, name))
+        self._omissions.note("device", self._path)
 
     def _placeholder(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
         self._omissions.note("placeholder", self._path)
+        entry.mode = 0
         self._file(entry, parent, name)
-        os.chmod(b"/proc/self/fd/%d/%b" % (parent.fd, name), 0)
 
     def _node(self, entry: Entry, parent: RootDirectory, name: bytes, kind: int, device: int) -> None:
         try:
@@ -330,17 +354,8 @@ class Changeset:
         except FileExistsError:
             self._root.remove(parent, name)
             os.mknod(name, kind | 0o600, device, dir_fd=parent.fd)
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
-        try:
-            owner = self._metadata.owner(entry, self._path)
-            if owner is not None:
-                self._metadata.set_owner(name, owner, self._path, parent.fd)
-            if entry.xattrs:
-                self._xattrs_at(entry, parent, name)
-            os.chmod(f"/proc/self/fd/{fd}", entry.mode)
-        finally:
-            os.close(fd)
-        os.utime(name, ns=(entry.atime, entry.mtime), dir_fd=parent.fd, follow_symlinks=False)
+        with opened_inode(parent.fd, name, kind, device) as inode:
+            self._describe_inode(inode, entry)
 
 
 def _link(source: tuple[RootDirectory, bytes], new: tuple[RootDirectory, bytes]) -> None:

@@ -14,6 +14,7 @@ from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 
 INPUT = 128 << 10  # compressed bytes read at a time
 OUTPUT = 512 << 10  # uncompressed bytes handed on at a time, at most
+SNIFFED = 6  # bytes that `sniff` looks at
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _RESERVED_FLAGS = 0xE0  # of a gzip member; isal does not look at them
@@ -88,7 +89,7 @@ def decompress(read: Read, limits: Limits = DEFAULT_LIMITS) -> Iterator[bytes]:
     is cut, damaged or followed by something else; LimitExceeded; Unsupported.
     """
     source = _Input(read)
-    kind = sniff(source.peek(6))
+    kind = sniff(source.peek(SNIFFED))
     count = 0
     for piece in _pieces(kind, source, limits):
         count += len(piece)

@@ -64,18 +64,15 @@ class Metadata:
             chosen[_ROOTLESS] = _owners_message(entry.uid, entry.gid)
         return chosen
 
-    def set_owner(self, target: int | bytes, owner: tuple[int, int], path: bytes, directory: int | None = None) -> None:
-        """Give an open file, or a name in `directory` that is not followed, to its owner.
+    def set_owner(self, target: int | bytes, owner: tuple[int, int], path: bytes) -> None:
+        """Give an inode, by descriptor or by the descriptor's path in /proc, to its owner.
 
-        Raises OSError where an id map asks for it in vain.
+        Raises OSError if an id map asks for it in vain.
         """
         if owner == self._self and not self._privileged:
             return  # a new file is ours already
         try:
-            if isinstance(target, int):
-                os.fchown(target, *owner)
-            else:
-                os.chown(target, *owner, dir_fd=directory, follow_symlinks=False)
+            os.chown(target, *owner)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EINVAL) or self._options.uid_map or self._options.gid_map:
                 raise
@@ -90,15 +87,12 @@ class Metadata:
         self.set_xattrs(fd, xattrs, path)
 
     def set_xattrs(self, target: int | bytes, xattrs: Mapping[bytes, bytes], path: bytes) -> None:
-        """Set attributes of an open file, or of a path that is not followed. Raises OSError."""
+        """Set attributes of an inode, by descriptor or by the descriptor's path in /proc. Raises OSError."""
         for name, value in xattrs.items():
             if b"\0" in name:
                 raise InvalidContent(f"{shown(path)}: an extended attribute's name holds a NUL byte")
             try:
-                if isinstance(target, int):
-                    os.setxattr(target, name, value)
-                else:
-                    os.setxattr(target, name, value, follow_symlinks=False)
+                os.setxattr(target, name, value)
             except OSError as error:
                 reason = _XATTR_REFUSALS.get(error.errno or 0)
                 if reason is None:

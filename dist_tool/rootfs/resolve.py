@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dist_tool.errors import UnsafePath
+from dist_tool.errors import LocalFailure, UnsafePath
 from dist_tool.rootfs import openat2
 from dist_tool.rootfs.names import shown
 
@@ -52,11 +52,11 @@ class PathResolver:
         self._hooks = hooks
         self._use_openat2 = use_openat2
 
-    def open(self, path: bytes) -> OpenParent:
+    def open(self, path: bytes, *, follow: bool = True) -> OpenParent:
         """The directory that the cleaned name `path` means; b"" is the root.
 
-        Raises UnsafePath for too many links, FileNotFoundError, NotADirectoryError and other
-        OSError.
+        Raises UnsafePath for too many links, LocalFailure for any link without `follow`,
+        FileNotFoundError, NotADirectoryError and other OSError.
         """
         if self._use_openat2 and path:
             try:
@@ -66,7 +66,7 @@ class PathResolver:
                     raise
             else:
                 return self._visited(place)
-        return _Walk(self, path).run()
+        return _Walk(self, path, follow=follow).run()
 
     def _visited(self, place: OpenParent) -> OpenParent:
         try:
@@ -96,8 +96,9 @@ class PathResolver:
 class _Walk:
     """One resolution: where it stands, and the components that are still to come."""
 
-    def __init__(self, resolver: PathResolver, path: bytes) -> None:
+    def __init__(self, resolver: PathResolver, path: bytes, *, follow: bool) -> None:
         self._resolver = resolver
+        self._may_follow = follow
         self._asked = path
         self._pending = [part for part in reversed(path.split(b"/")) if part]
         self._real: list[bytes] = []
@@ -141,6 +142,8 @@ class _Walk:
             os.close(child)
 
     def _follow(self, target: bytes) -> None:
+        if not self._may_follow:
+            raise LocalFailure(f"{shown(self._asked)} was replaced by another process while it was written")
         self._links += 1
         if self._links > LINKS:
             raise UnsafePath(f"{shown(self._asked)}: more than {LINKS} symlinks on the way")

@@ -203,7 +203,7 @@ class Root:
 
     def open_real(self, path: bytes) -> int:
         """A readable descriptor of a directory by its path without symlinks. Raises OSError."""
-        place = self._resolver.open(path)
+        place = self._resolver.open(path, follow=False)
         try:
             return os.open(".", _READ_DIRECTORY, dir_fd=place.descriptor)
         finally:

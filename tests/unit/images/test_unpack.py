@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.content import Blob, flip, write_blob, write_layout
 from support.layers import Heard, Near, image_of, image_with, needs_root, opened, reader_of
-from support.tars import char_device, directory, file, opaque, symlink, tar, whiteout
+from support.tars import char_device, directory, file, hard_link, opaque, symlink, tar, whiteout
 from support.trees import shape
 
 from dist_tool.errors import (
@@ -224,6 +224,20 @@ def test_what_could_not_be_done_is_told_once_for_all_layers(tmp_path: Path) -> N
     heard = Heard()
     run(layout, tmp_path / "target", report=heard, apply=ApplyOptions(devices="skip"))
     assert heard.texts == ["devices are left out (first: d0)"]
+
+
+def test_hard_link_to_a_device_that_a_lower_layer_skipped_is_skipped(tmp_path: Path) -> None:
+    layers = [tar(char_device("null"), file("h", b"lower")), tar(hard_link("h", "null"))]
+    layout = write_layout(tmp_path / "layout", {"image": image_of(*layers)})
+    run(layout, tmp_path / "target", apply=ApplyOptions(devices="skip"))
+    assert shape(tmp_path / "target") == {}
+
+
+def test_hard_link_to_a_skipped_device_that_a_whiteout_removed_is_refused(tmp_path: Path) -> None:
+    layers = [tar(char_device("null")), tar(whiteout("null")), tar(hard_link("h", "null"))]
+    layout = write_layout(tmp_path / "layout", {"image": image_of(*layers)})
+    with pytest.raises(InvalidContent, match="which is not there"):
+        run(layout, tmp_path / "target", apply=ApplyOptions(devices="skip"))
 
 
 # What is no image

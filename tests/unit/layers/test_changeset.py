@@ -8,6 +8,7 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from support.trees import shape, snapshot
 
 from dist_tool.errors import DigestMismatch, InvalidArgument, InvalidContent, LimitExceeded, LocalFailure
 from dist_tool.layers.changeset import apply_layer
+from dist_tool.layers.compression import _zstd_module
 from dist_tool.layers.options import ApplyOptions, IdRange, parse_id_range
 from dist_tool.oci.digest import Digest
 from dist_tool.rootfs.root import Root
@@ -262,6 +264,18 @@ def test_attribute_that_no_system_has_room_for_is_the_layers_fault(root: Path) -
         apply(root, tar(file("f", xattrs={"user." + "n" * 300: b""})))
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, _zstd_module().compress])
+def test_compressed_layer_needs_no_end_marker_and_a_plain_one_does(
+    root: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    layer = tar(file("f", b"x"), end=b"")
+    apply(root, compress(layer))
+    assert shape(root) == {"f": b"x"}
+    with pytest.raises(InvalidContent, match="no end marker"):
+        apply(root, layer)
+    apply(root, layer, diff_id=Digest.of(layer))
+
+
 # Devices and special files
 
 
@@ -280,6 +294,18 @@ def test_devices_are_skipped_and_told_once(root: Path) -> None:
     apply(root, tar(file("dev/a", b"lower")), layer, options=ApplyOptions(devices="skip"), report=heard)
     assert shape(root) == {"dev": None}
     assert heard.texts == ["devices are left out (first: dev/a)"]
+
+
+def test_hard_link_to_a_skipped_device_does_not_keep_the_file_of_a_lower_layer(root: Path) -> None:
+    lower = tar(file("c", b"lower"), symlink("d", "dev"))
+    layer = tar(char_device("dev/a"), hard_link("c", "d/a"))
+    apply(root, lower, layer, options=ApplyOptions(devices="skip"))
+    assert shape(root) == {"d": "-> dev", "dev": None}
+
+
+def test_hard_link_to_a_file_that_replaced_a_skipped_device_is_made(root: Path) -> None:
+    apply(root, tar(char_device("a"), file("a", b"file"), hard_link("b", "a")), options=ApplyOptions(devices="skip"))
+    assert shape(root) == {"a": b"file", "b": b"file"}
 
 
 def test_devices_become_placeholders(root: Path) -> None:
