@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dist_tool.errors import InvalidArgument, InvalidContent, NotFound, UnsafePath
+from dist_tool.errors import InvalidArgument, NotFound, UnsafePath
 from dist_tool.images.export import merged
 from dist_tool.images.image import Image
 from dist_tool.images.layer_fetcher import BufferedLayers, LayerFetcher
 from dist_tool.layers.layer_index import SCHEMA, Found, LayerIndex
 from dist_tool.layers.merged_tree import Leaf
-from dist_tool.rootfs.names import below, clean, shown
+from dist_tool.rootfs.names import below, shown
 from dist_tool.rootfs.resolve import LINKS
 from dist_tool.rootfs.temp_database import TempDatabase
 from dist_tool.stream.pump import Sink
@@ -28,7 +28,7 @@ class _Place(NamedTuple):
 
 
 class _NotPlain(Exception):
-    """A layer whose names cannot be searched by their text."""
+    """The names of a layer, or the target of a hard link, cannot be searched as text."""
 
 
 def cat(
@@ -68,20 +68,9 @@ class _Search:
     def file(self, path: bytes) -> tuple[int, int]:
         """Layer and number of the entry that holds the content of the file `path`."""
         place = self._resolve(path)
-        for _ in range(LINKS):
-            if place.found.kind != LINK:
-                break
-            place = self._linked(path, place)
         if place.found.kind != FILE:
             raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
         return place.layer, place.found.number
-
-    def _linked(self, path: bytes, place: _Place) -> _Place:
-        """What a hard link shares its content with: in its own layer, or in those below."""
-        target = self._find(clean(place.found.link, self._limits.depth), place.layer)
-        if target is None:
-            raise InvalidContent(f"{shown(path)} is a hard link to {shown(place.found.link)}, which is not there")
-        return target
 
     def _resolve(self, path: bytes) -> _Place:
         pending, real, links = path.split(b"/")[::-1], b"", 0
@@ -93,7 +82,7 @@ class _Search:
             if name in (b"", b".", b".."):
                 continue
             here = below(real, name)
-            found = self._find(here, len(self._layers) - 1)
+            found = self._find(here)
             if found is None or (any(pending) and found.found.kind not in (DIRECTORY, SYMLINK)):
                 raise NotFound(f"no file {shown(path)} in the image")
             place = found
@@ -107,12 +96,14 @@ class _Search:
                 real = here
         return place
 
-    def _find(self, path: bytes, top: int) -> _Place | None:
-        """The uppermost entry of that very name, in layer `top` or below."""
-        for number in range(top, -1, -1):
+    def _find(self, path: bytes) -> _Place | None:
+        """The uppermost entry of exactly that name. Raises _NotPlain when it depends on all layers."""
+        for number in range(len(self._layers) - 1, -1, -1):
             listing = self._listing(number)
             found = listing.find(path)
             if found is not None:
+                if found.kind == LINK:
+                    raise _NotPlain
                 return _Place(number, found)
             if listing.hides(path):
                 return None

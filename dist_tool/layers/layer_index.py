@@ -1,8 +1,12 @@
-"""What one layer says about names, so that a stack of them can be searched from the top.
+"""The names in one layer, so that a stack of layers can be searched from the top.
 
-That is sound as long as names mean what they say: a layer written from a directory mentions
-the directories above each entry, and each name once. A layer that does not may name a file
-through another layer's symlink, and is not `plain`.
+The search compares names as text. That is correct for a layer that was written from a directory:
+it has an entry for each directory above each of its entries, and each name once. Any other layer
+may name a file through the symlink of another layer, and is not `plain`.
+
+A hard link is resolved when its entry is read, as unpacking does: only entries before it in the
+same layer count. A target that is not among them (in a lower layer, or behind a symlink) depends
+on the layers below, and the entry keeps the kind LINK.
 """
 
 from __future__ import annotations
@@ -24,7 +28,11 @@ CREATE TABLE hidden (layer INTEGER, path BLOB, PRIMARY KEY (layer, path)) WITHOU
 
 
 class Found(NamedTuple):
-    """An entry: its number in its layer, its kind, and where a link points to."""
+    """An entry: its number in its layer, its kind, and the target of a symlink.
+
+    For a hard link these are the values of the entry that it shares, or the kind is LINK when that
+    entry is not known.
+    """
 
     number: int
     kind: bytes
@@ -44,6 +52,7 @@ class LayerIndex:
         self.plain = True
         self._db = db
         self._layer = layer
+        self._depth = depth
         self._parent = b""  # the last one that was seen to be a directory
         for number, entry in enumerate(entries):
             self._add(number, entry, clean(entry.name, depth))
@@ -64,14 +73,17 @@ class LayerIndex:
             hidden = parent + b"/" if name == OPAQUE else below(parent, target)
             self._db.run("INSERT OR IGNORE INTO hidden VALUES (?, ?)", self._layer, hidden)
         elif path:
-            link = entry.link if entry.kind in (LINK, SYMLINK) else b""
-            added = self._db.run(
-                "INSERT OR IGNORE INTO listed VALUES (?, ?, ?, ?, ?)", self._layer, path, number, entry.kind, link
-            )
+            listed = self._linked(number, entry) if entry.kind == LINK else Found(number, entry.kind, _target(entry))
+            added = self._db.run("INSERT OR IGNORE INTO listed VALUES (?, ?, ?, ?, ?)", self._layer, path, *listed)
             self.plain = self.plain and added == 1
 
+    def _linked(self, number: int, entry: Entry) -> Found:
+        """The earlier entry of this layer that a hard link shares, else the link itself."""
+        found = self.find(clean(entry.link, self._depth))
+        return Found(number, LINK, b"") if found is None or found.kind == DIRECTORY else found
+
     def find(self, path: bytes) -> Found | None:
-        """The entry of that very name."""
+        """The entry of exactly that name."""
         if not path:
             return _ROOT
         found = self._db.row("SELECT number, kind, link FROM listed WHERE layer = ? AND path = ?", self._layer, path)
@@ -93,3 +105,7 @@ class LayerIndex:
 
     def _hidden(self, path: bytes) -> bool:
         return self._db.row("SELECT 1 FROM hidden WHERE layer = ? AND path = ?", self._layer, path) is not None
+
+
+def _target(entry: Entry) -> bytes:
+    return entry.link if entry.kind == SYMLINK else b""

@@ -262,6 +262,96 @@ def test_layer_that_names_a_file_through_a_link_below_is_understood(tmp_path: Pa
         content(layout, "usr")
 
 
+LOWER = tar(directory("./"), directory("d"), file("d/f", b"OLD"), directory("real"), file("real/f", b"REAL"))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected", "layers"),
+    [
+        pytest.param(
+            "h",
+            b"OLD",
+            (LOWER, tar(directory("./"), directory("d"), hard_link("h", "d/f"), file("d/f", b"NEW"))),
+            id="link to a lower file that its layer then replaces",
+        ),
+        pytest.param(
+            "h",
+            b"OLD",
+            (LOWER, tar(directory("./"), directory("d"), hard_link("h", "d/f"), whiteout("d/f"))),
+            id="link to a lower file that its layer then whites out",
+        ),
+        pytest.param(
+            "h",
+            b"OLD",
+            (LOWER, tar(directory("./"), directory("d"), hard_link("h", "d/f"), opaque("d"))),
+            id="link to a lower file that an opaque marker then hides",
+        ),
+        pytest.param(
+            "h",
+            b"REAL",
+            (tar(directory("./"), directory("real"), file("real/f", b"REAL"), symlink("s", "real/f"),
+                 hard_link("h", "s")),),
+            id="link to a symlink",
+        ),
+        pytest.param(
+            "h/f",
+            b"REAL",
+            (tar(directory("./"), directory("real"), file("real/f", b"REAL"), symlink("s", "real"),
+                 hard_link("h", "s")),),
+            id="link to a symlink as a parent",
+        ),
+        pytest.param(
+            "h",
+            b"REAL",
+            (tar(directory("./"), directory("real"), file("real/f", b"REAL"), symlink("s", "real"),
+                 hard_link("h", "s/f")),),
+            id="link target through a symlinked directory",
+        ),
+        pytest.param(
+            "h",
+            b"REAL",
+            (LOWER, tar(directory("./"), symlink("s", "real"), hard_link("h", "s/f"))),
+            id="link target through a symlinked directory, in a lower layer",
+        ),
+        pytest.param(
+            "h",
+            b"REAL",
+            (tar(directory("./"), directory("real"), file("real/f", b"REAL"), symlink("s", "real/f")),
+             tar(directory("./"), hard_link("h", "s"), file("s", b"NEW"))),
+            id="link to a lower symlink that its layer then replaces",
+        ),
+        pytest.param(
+            "h2",
+            b"OLD",
+            (LOWER, tar(directory("./"), directory("d"), hard_link("h", "d/f"), file("d/f", b"NEW"),
+                        hard_link("h2", "h"))),
+            id="link to a link to a lower file that its layer then replaces",
+        ),
+    ],
+)  # fmt: skip
+def test_cat_of_a_hard_link_gives_the_file_that_unpack_links_to(
+    tmp_path: Path, path: str, expected: bytes, layers: tuple[bytes, ...]
+) -> None:
+    apply(tmp_path / "applied", *layers)
+    assert (tmp_path / "applied" / path).read_bytes() == expected
+    assert content(layout_of(tmp_path, *layers), path) == expected
+
+
+def test_cat_of_a_hard_link_within_its_layer_reads_that_layer_only(tmp_path: Path) -> None:
+    asked: list[str] = []
+    upper = tar(directory("./"), directory("d"), file("d/f", b"NEW"), hard_link("h", "d/f"), hard_link("i", "h"))
+    assert content(layout_of(tmp_path, LOWER, upper), "i", asked=asked) == b"NEW"
+    assert len(asked) == 1
+
+
+def test_cat_refuses_a_link_to_what_comes_later_in_its_layer_as_unpack_does(tmp_path: Path) -> None:
+    layers = (LOWER, tar(directory("./"), hard_link("h", "later"), file("later", b"x")))
+    with pytest.raises(InvalidContent, match="which is not there"):
+        apply(tmp_path / "applied", *layers)
+    with pytest.raises(InvalidContent, match="which is not there"):
+        content(layout_of(tmp_path, *layers), "h")
+
+
 def test_sparse_file_is_whole(tmp_path: Path) -> None:
     data = content(layout_of(tmp_path, RICH[0]), "sparse")
     assert data == bytes(512) + b"one" + bytes(1485) + b"two" + bytes(997)
