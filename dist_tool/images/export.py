@@ -1,4 +1,4 @@
-"""Export: what an image's layers come to, as one tar, without a file system in between."""
+"""Export: the merged file system of an image as one tar, without unpacking."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ from dist_tool.tar.writer import TarWriter
 def export(image: Image, source: LayerFetcher, sink: Sink, limits: Limits = DEFAULT_LIMITS) -> None:
     """Write the image's file system to `sink` as a tar, whiteouts applied.
 
-    Every layer is read twice: first to learn what survives, which verifies all of it, so that
-    nothing is written of an image that is not right. Files come in the order of the layers; a
-    name that shares its file with one before it is a hard link. Directories come last,
-    children before parents: whoever extracts them sets modes and times that nothing after
-    them disturbs. Raises as `unpack`, and what `sink` raises.
+    Every layer is read twice: first to merge the layers and verify them, so that nothing is
+    written of an image that is not right. Files come first, in the order of the layers; a name
+    that shares its file with one before it is a hard link. Directories come last, depth first,
+    parents before children, each followed by its symlinks. An extractor that restores a
+    directory when it leaves it (GNU tar) then does so when nothing in it changes any more. The
+    symlinks are in this part because GNU tar creates those with `..` or an absolute target at
+    its very end, and afterwards restores only the directories whose entries came just before
+    them. Raises as `unpack`, and what `sink` raises.
     """
     with BufferedLayers(image.layers, source, AHEAD) as layers, layers.first(lambda: merged(layers, limits)) as tree:
         writer = TarWriter(sink)
         for index, names in groupby(tree.leaves(), key=lambda found: found[0].layer):
             with layers.stream(index, limits) as stream:
                 _write_layer(TarReader(stream.next, limits), names, writer)
-        for path, entry in tree.folders():
-            if entry is not None or path:  # the root only where a layer describes it
+        for path, entry, first in tree.members():
+            if entry is not None and first:
+                writer.hard_link(path, first, entry)
+            elif entry is not None or path:  # the root only when a layer describes it
                 writer.entry(path or b".", entry or _implied())
         writer.close()
 

@@ -1,4 +1,4 @@
-"""The file system that layers come to, without their contents: which entry of which layer each name is.
+"""The merged file system of layers, without file contents: the entry and layer that each name comes from.
 
 The rules are those of `apply`, in tables: symlinked parents are followed inside, whiteouts
 spare their own layer, a hard link is the file that its target was.
@@ -39,12 +39,24 @@ class Leaf(NamedTuple):
         return cls(number >> 48, number >> 8 & (1 << 40) - 1, bytes((number & 0xFF,)))
 
 
+class Member(NamedTuple):
+    """A directory or symlink of the tree. `entry` is None for a directory that no layer describes.
+
+    `first` is the name of the symlink that this one is a hard link to, else empty.
+    """
+
+    path: bytes
+    entry: Entry | None
+    first: bytes
+
+
 # `node` of a name is a packed Leaf, or the id of a directory, negated. `layer` is the last one that has the name or
-# something below it. What hangs below a replaced directory stays, out of reach of the root.
+# something below it. What hangs below a replaced directory stays, out of reach of the root. The components of a `path`
+# are separated by NUL, which sorts before all bytes of a name: what is in a directory follows it, before its siblings.
 _SCHEMA = """
 CREATE TABLE names (folder INTEGER, name BLOB, layer INTEGER, node INTEGER, PRIMARY KEY (folder, name)) WITHOUT ROWID;
 CREATE TABLE folders (id INTEGER PRIMARY KEY, parent INTEGER, name BLOB, path BLOB, entry BLOB);
-CREATE TABLE links (node INTEGER PRIMARY KEY, target BLOB);
+CREATE TABLE links (node INTEGER PRIMARY KEY, target BLOB, entry BLOB, shared INTEGER, first BLOB);
 INSERT INTO folders VALUES (1, 1, x'', x'', NULL);
 """
 _ROOT = 1
@@ -59,11 +71,18 @@ WITH RECURSIVE live (id) AS (VALUES (1) UNION ALL SELECT -node FROM names JOIN l
 """
 _LEAVES = """
 SELECT node, path, names.name FROM live JOIN names ON folder = live.id JOIN folders ON folders.id = live.id
-WHERE node >= 0 ORDER BY node, path, names.name
+WHERE node >= 0 AND node & 255 <> {} ORDER BY node, path, names.name
 """
-_FOLDERS = "SELECT path, entry FROM live JOIN folders USING (id) ORDER BY path DESC"
+_MEMBERS = """
+SELECT path, NULL AS name, NULL AS node, entry, 0 AS shared FROM live JOIN folders USING (id)
+UNION ALL
+SELECT path, names.name, node, links.entry, shared FROM live JOIN names ON folder = live.id
+    JOIN folders ON folders.id = live.id JOIN links USING (node) WHERE node & 255 = {}
+ORDER BY path, name
+"""
 _PARENTS = 10_000  # how many directories are remembered by name
 _SYMLINK = SYMLINK[0]
+_SEPARATOR = b"\0"
 
 
 class MergedTree:
@@ -156,10 +175,12 @@ class MergedTree:
             where, node = self._target(entry)
             if old is not None and old < 0 and self._is_below(where, -old):
                 raise InvalidContent(f"{shown(entry.name)}: a hard link to what it replaces")
+            if node & 0xFF == _SYMLINK:
+                self._db.run("UPDATE links SET shared = 1 WHERE node = ?", node)
         else:
             node = Leaf(self._layer, self._index, entry.kind).pack()
             if entry.kind == SYMLINK:
-                self._db.run("INSERT INTO links VALUES (?, ?)", node, entry.link)
+                self._db.run("INSERT INTO links VALUES (?, ?, ?, 0, NULL)", node, entry.link, _packed(entry))
         if old is not None and old != node and (old < 0 or old & 0xFF == _SYMLINK):
             self._parents.clear()
         self._db.run(_PUT, folder, name, self._layer, node)
@@ -168,7 +189,8 @@ class MergedTree:
         found = self._db.row("SELECT path FROM folders WHERE id = ?", parent)
         above = cast("tuple[bytes]", found)[0]
         self._folders += 1
-        self._db.run("INSERT INTO folders VALUES (?, ?, ?, ?, NULL)", self._folders, parent, name, below(above, name))
+        path = above + _SEPARATOR + name if above else name
+        self._db.run("INSERT INTO folders VALUES (?, ?, ?, ?, NULL)", self._folders, parent, name, path)
         return self._folders
 
     def _describe(self, folder: int, entry: Entry) -> None:
@@ -240,14 +262,33 @@ class MergedTree:
         return cast("tuple[bytes]", found)[0]
 
     def leaves(self) -> Iterator[tuple[Leaf, bytes]]:
-        """Every name that is no directory, in the order of layers and entries, names of one entry together."""
-        for node, above, name in cast("Iterator[tuple[int, bytes, bytes]]", self._db.rows(_LIVE + _LEAVES)):
-            yield Leaf.unpack(node), below(above, name)
+        """Every name but those of directories and symlinks, in the order of layers and entries.
 
-    def folders(self) -> Iterator[tuple[bytes, Entry | None]]:
-        """Every directory, children before parents; None where a layer only implies it."""
-        for path, entry in cast("Iterator[tuple[bytes, bytes | None]]", self._db.rows(_LIVE + _FOLDERS)):
-            yield path, None if entry is None else _unpacked(entry)
+        Names of one entry follow each other.
+        """
+        query = _LIVE + _LEAVES.format(_SYMLINK)
+        for node, above, name in cast("Iterator[tuple[int, bytes, bytes]]", self._db.rows(query)):
+            yield Leaf.unpack(node), below(_slashed(above), name)
+
+    def members(self) -> Iterator[Member]:
+        """Every directory and symlink, depth first: a directory, its symlinks, then the directories in it."""
+        rows = self._db.rows(_LIVE + _MEMBERS.format(_SYMLINK))
+        for above, name, node, packed, shared in cast("Iterator[tuple[bytes, bytes | None, int, bytes, int]]", rows):
+            entry = None if packed is None else _unpacked(packed)
+            path = _slashed(above) if name is None else below(_slashed(above), name)
+            yield Member(path, entry, self._first(node, path) if shared else b"")
+
+    def _first(self, node: int, path: bytes) -> bytes:
+        """The name of a symlink that was given before, empty for the first one, which is `path`."""
+        found = self._db.row("SELECT first FROM links WHERE node = ?", node)
+        first = cast("tuple[bytes | None]", found)[0]
+        if first is None:
+            self._db.run("UPDATE links SET first = ? WHERE node = ?", path, node)
+        return first or b""
+
+
+def _slashed(path: bytes) -> bytes:
+    return path.replace(_SEPARATOR, b"/")
 
 
 def _packed(entry: Entry) -> bytes:

@@ -39,7 +39,7 @@ def grow_tree(count: int) -> None:
     with MergedTree(Limits()) as tree:
         tree.add_layer(entries(count))
         assert sum(1 for _ in tree.leaves()) == count // 2
-        assert sum(1 for _ in tree.folders()) == count // 2 + 2
+        assert sum(1 for _ in tree.members()) == count // 2 + 2
 
 
 def grow_listing(count: int) -> None:
@@ -89,4 +89,4 @@ def test_names_of_any_bytes_come_back_as_they_were() -> None:
             made[-1].name = name + b"/" + name
         tree.add_layer(iter(made))
         assert [path for _, path in tree.leaves()] == [name + b"/" + name for name in names]
-        assert {path for path, _ in tree.folders()} == {b"", *names}
+        assert {member.path for member in tree.members()} == {b"", *names}
