@@ -12,7 +12,7 @@ from dist_tool.images.layer_fetcher import BufferedLayers, LayerFetcher
 from dist_tool.layers.layer_index import SCHEMA, Found, LayerIndex
 from dist_tool.layers.merged_tree import Leaf
 from dist_tool.rootfs.names import below, shown
-from dist_tool.rootfs.resolve import LINKS
+from dist_tool.rootfs.resolve import LINKS, STEPS
 from dist_tool.rootfs.temp_database import TempDatabase
 from dist_tool.stream.pump import Sink
 from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
@@ -73,10 +73,13 @@ class _Search:
         return place.layer, place.found.number
 
     def _resolve(self, path: bytes) -> _Place:
-        pending, real, links = path.split(b"/")[::-1], b"", 0
+        pending, real, links, steps = path.split(b"/")[::-1], b"", 0, 0
         place = _Place(0, Found(-1, DIRECTORY, b""))
         while pending:
             name = pending.pop()
+            steps += 1
+            if steps > STEPS:
+                raise UnsafePath(f"{shown(path)}: its symlinks are too long")
             if name == b"..":
                 real = real.rpartition(b"/")[0]
             if name in (b"", b".", b".."):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
 
 from dist_tool.images.image import Image
 from dist_tool.images.layer_fetcher import AHEAD, BufferedLayers, LayerFetcher
 from dist_tool.layers.merged_tree import Leaf, MergedTree
+from dist_tool.layers.possible import check_entry
 from dist_tool.stream.pump import Sink
 from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 from dist_tool.tar.reader import DIRECTORY, FILE, Entry, TarReader
@@ -27,7 +28,10 @@ def export(image: Image, source: LayerFetcher, sink: Sink, limits: Limits = DEFA
     its very end, and afterwards restores only the directories whose entries came just before
     them. Raises as `unpack`, and what `sink` raises.
     """
-    with BufferedLayers(image.layers, source, AHEAD) as layers, layers.first(lambda: merged(layers, limits)) as tree:
+    with (
+        BufferedLayers(image.layers, source, AHEAD) as layers,
+        layers.first(lambda: merged(layers, limits, check_entry)) as tree,
+    ):
         writer = TarWriter(sink)
         for index, names in groupby(tree.leaves(), key=lambda found: found[0].layer):
             with layers.stream(index, limits) as stream:
@@ -40,13 +44,13 @@ def export(image: Image, source: LayerFetcher, sink: Sink, limits: Limits = DEFA
         writer.close()
 
 
-def merged(layers: BufferedLayers, limits: Limits) -> MergedTree:
+def merged(layers: BufferedLayers, limits: Limits, check: Callable[[bytes, Entry], None] | None = None) -> MergedTree:
     """The tree of all layers, each of them verified; the caller closes it.
 
-    Raises as `apply_layer`, DigestMismatch.
+    `check` as for `MergedTree`. Raises as `apply_layer`, DigestMismatch.
     """
     with ExitStack() as stack:
-        tree = stack.enter_context(MergedTree(limits))
+        tree = stack.enter_context(MergedTree(limits, check))
         for index in range(len(layers)):
             with layers.stream(index, limits) as stream:
                 tree.add_layer(iter(TarReader(stream.next, limits)))

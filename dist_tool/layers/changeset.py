@@ -15,6 +15,7 @@ from dist_tool.layers.metadata import Metadata
 from dist_tool.layers.names import WHITEOUT, check_parents, is_metadata, whiteout_target
 from dist_tool.layers.omissions import Omissions
 from dist_tool.layers.options import ApplyOptions
+from dist_tool.layers.possible import check_device, check_target
 from dist_tool.oci.digest import Digest
 from dist_tool.rootfs.failures import failure
 from dist_tool.rootfs.names import below, clean, shown
@@ -25,7 +26,6 @@ from dist_tool.tar import reader as tarstream
 from dist_tool.tar.reader import Entry, TarReader
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LARGEST_MAJOR, _LARGEST_MINOR = 0xFFF, 0xFFFFF  # what Linux has room for
 
 
 class Applied(NamedTuple):
@@ -261,8 +261,7 @@ class Changeset:
 
     def _symlink(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
         """The target is kept as it is written, wherever it points (behaviours G14)."""
-        if not entry.link:
-            raise InvalidContent(f"{shown(self._path)}: a symlink to nothing")
+        check_target(self._path, entry.link)
         try:
             os.symlink(entry.link, name, dir_fd=parent.fd)
         except FileExistsError:
@@ -318,9 +317,7 @@ class Changeset:
 
     def _device(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
         """Devices take root, and a user may not want them at all (behaviours G21)."""
-        major, minor = entry.device
-        if not (0 <= major <= _LARGEST_MAJOR and 0 <= minor <= _LARGEST_MINOR):
-            raise InvalidContent(f"{shown(self._path)}: the device {major}:{minor} is out of range")
+        check_device(self._path, entry)
         choice = self._options.devices
         if choice == "placeholder":
             self._placeholder(entry, parent, name)
@@ -329,7 +326,7 @@ class Changeset:
         else:
             kind = stat.S_IFCHR if entry.kind == tarstream.CHAR else stat.S_IFBLK
             try:
-                self._node(entry, parent, name, kind, os.makedev(major, minor))
+                self._node(entry, parent, name, kind, os.makedev(*entry.device))
             except PermissionError as error:  # root of a user namespace may not
                 if choice == "create":
                     raise LocalFailure(

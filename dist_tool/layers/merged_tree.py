@@ -7,13 +7,13 @@ spare their own layer, a hard link is the file that its target was.
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 from dist_tool.errors import InvalidContent, UnsafePath
 from dist_tool.layers.names import WHITEOUT, check_parents, is_metadata, whiteout_target
 from dist_tool.rootfs.names import below, clean, shown
-from dist_tool.rootfs.resolve import LINKS
+from dist_tool.rootfs.resolve import LINKS, STEPS
 from dist_tool.rootfs.temp_database import TempDatabase
 from dist_tool.tar.limits import Limits
 from dist_tool.tar.reader import DIRECTORY, LINK, SYMLINK, Entry
@@ -88,10 +88,12 @@ _SEPARATOR = b"\0"
 class MergedTree:
     """Layers, one on top of the other. Close it.
 
-    Raises as `apply_layer` does for what must not be applied, LocalFailure where the disk fails.
+    `check(path, entry)` may refuse an entry by raising. Raises as `apply_layer` does for what must
+    not be applied, LocalFailure when the disk fails.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, check: Callable[[bytes, Entry], None] | None = None) -> None:
+        self._check = check
         self._depth = limits.depth
         self._db = TempDatabase(_SCHEMA)
         self._parents: dict[bytes, int] = {}  # directories by name; the layer at hand has something in each
@@ -128,6 +130,8 @@ class MergedTree:
             if name.startswith(WHITEOUT):
                 self._whiteout(parent, whiteout_target(path, name))
                 return
+        if self._check is not None:
+            self._check(path, entry)
         if path:
             self._place(self._parent(parent), name, entry)
         elif entry.kind == DIRECTORY:
@@ -229,33 +233,39 @@ class MergedTree:
         """What a name means when every symlink is followed: a packed Leaf, a negative number for a directory, or None.
 
         With `create` missing directories are made, and a file is InvalidContent. Raises UnsafePath
-        for too many links.
+        for too many or too long links.
         """
-        pending, here, links = path.split(b"/")[::-1], _ROOT, 0
+        pending, trail, links, steps = path.split(b"/")[::-1], [_ROOT], 0, 0
         while pending:
             name = pending.pop()
+            steps += 1
             if name == b"..":
-                here = self._place_of(here)[0]
+                if len(trail) > 1:
+                    trail.pop()
+                steps += len(trail) - 1  # as many as applying takes, which goes there from the root
+            if steps > STEPS:
+                raise UnsafePath(f"{shown(path)}: its symlinks are too long")
             if name in (b"", b".", b".."):
                 continue
+            here = trail[-1]
             node = self._node(here, name)
             if node is None and create:
                 node = -self._new_folder(here, name)
                 self._db.run(_PUT, here, name, self._layer, node)
             if node is not None and node < 0:
-                here = -node
+                trail.append(-node)
             elif node is not None and node & 0xFF == _SYMLINK:
                 links += 1
                 if links > LINKS:
                     raise UnsafePath(f"{shown(path)}: more than {LINKS} symlinks on the way")
                 target = self._link(node)
-                here = _ROOT if target.startswith(b"/") else here
+                trail = [_ROOT] if target.startswith(b"/") else trail
                 pending += target.split(b"/")[::-1]
             else:
                 if node is not None and create:
                     raise InvalidContent(f"{shown(path)}: not a directory")
                 return None if any(pending) else node
-        return -here
+        return -trail[-1]
 
     def _link(self, node: int) -> bytes:
         found = self._db.row("SELECT target FROM links WHERE node = ?", node)

@@ -18,7 +18,7 @@ from dist_tool.rootfs import openat2
 from dist_tool.rootfs.names import shown
 
 LINKS = 40  # as the kernel has it
-_STEPS = 20_000  # components of all links together, so that resolving ends in sensible time
+STEPS = 20_000  # components of all links together, so that resolving ends in sensible time
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # Reasons to go component by component: a symlink, a missing or closed directory, a name over
@@ -118,7 +118,7 @@ class _Walk:
 
     def _count(self) -> None:
         self._steps += 1
-        if self._steps > _STEPS:
+        if self._steps > STEPS:
             raise UnsafePath(f"{shown(self._asked)}: its symlinks are too long")
 
     def _advance(self, name: bytes) -> None:

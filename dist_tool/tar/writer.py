@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dist_tool.errors import InvalidContent
 from dist_tool.tar.pax import XATTR
 from dist_tool.tar.reader import BLOCK, BLOCKDEV, CHAR, DIRECTORY, FILE, LINK, Entry
 
@@ -114,7 +115,7 @@ def _header(
 ) -> bytes:
     """One USTAR header; what does not fit is cut, since a record says it."""
     widths = (8, 8, 8, 12, 12)
-    fields = [_octal(value, width) for value, width in zip(numbers, widths, strict=True)]
+    fields = [_octal(value, width, recorded=True) for value, width in zip(numbers, widths, strict=True)]
     major, minor = device if kind in (CHAR, BLOCKDEV) else (0, 0)
     block = b"".join(
         (
@@ -133,5 +134,10 @@ def _header(
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
-def _octal(value: int, width: int) -> bytes:
-    return b"%0*o\0" % (width - 1, value) if 0 <= value < 8 ** (width - 1) else b"0".rjust(width - 1, b"0") + b"\0"
+def _octal(value: int, width: int, *, recorded: bool = False) -> bytes:
+    """A field of octal digits, 0 for a number that is too large and is in a record. Raises InvalidContent."""
+    if 0 <= value < 8 ** (width - 1):
+        return b"%0*o\0" % (width - 1, value)
+    if value < 0 or not recorded:
+        raise InvalidContent(f"the number {value} cannot be written in a tar")
+    return b"0" * (width - 1) + b"\0"

@@ -196,6 +196,69 @@ def test_what_must_not_be_applied_is_not_exported(tmp_path: Path, entries: bytes
         exported(layout_of(tmp_path, tar(entries)))
 
 
+def slow_links(count: int) -> bytes:
+    """Symlinks of so many components, which a name leads through."""
+    step = b"d/../" * (count // 78)
+    return directory("d") + b"".join(symlink(f"l{n}", step + b"l%d" % (n + 1)) for n in range(38)) + directory("l38")
+
+
+# Entries that unpacking refuses as root: what a file system cannot have.
+IMPOSSIBLE = {
+    "negative uid": file("f", uid=-5),
+    "negative gid": directory("d", gid=-1),
+    "uid of all ones": symlink("s", "t", uid=2**32 - 1),
+    "gid over 32 bits": fifo("p", gid=2**32),
+    "root directory": directory("./", uid=-5),
+    "device": char_device("c", 2**13, 0),
+    "negative device": char_device("c", 1, -1),
+    "symlink to nothing": symlink("s", ""),
+    "long symlink": symlink("s", "x" * 4096),
+    "long name": file("n" * 256),
+    "long directory": file("d/" + "n" * 256 + "/f"),
+    "long link": file("f") + hard_link("n" * 256, "f"),
+    "long way": slow_links(22_000) + file("l0/f"),
+}
+POSSIBLE = {
+    "largest id": file("f", uid=2**32 - 2, gid=2**32 - 2),
+    "largest device": char_device("c", 0xFFF, 0xFFFFF),
+    "longest symlink": symlink("s", "x" * 4095),
+    "longest name": file("n" * 255),
+    "owner of a hard link": file("f") + hard_link("h", "f", uid=-5),
+    "owner of a whiteout": file(".wh.f", uid=-5),
+    "rather long way": slow_links(18_000) + file("l0/f"),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("entries", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_export_refuses_the_entries_that_unpack_refuses(tmp_path: Path, entries: bytes) -> None:
+    with pytest.raises(InvalidContent) as applied:
+        apply(tmp_path / "applied", tar(entries), tar(whiteout("f")))
+    written: list[bytes] = []
+    layout = layout_of(tmp_path, tar(entries), tar(whiteout("f")))
+    with opened(layout) as (image, source), pytest.raises(InvalidContent) as refused:
+        export(image, source, lambda data: written.append(bytes(data)))
+    assert written == []
+    assert type(refused.value) is type(applied.value)
+
+
+@needs_root
+@pytest.mark.parametrize("entries", POSSIBLE.values(), ids=POSSIBLE)
+def test_export_takes_the_entries_that_unpack_takes(tmp_path: Path, entries: bytes) -> None:
+    applied, extracted = tmp_path / "applied", tmp_path / "extracted"
+    apply(applied, tar(directory("./", mtime=1), entries))
+    apply(extracted, exported(layout_of(tmp_path, tar(directory("./", mtime=1), entries))))
+    one, other = snapshot(applied), snapshot(extracted)
+    assert differences(one, other) == []
+
+
+def test_cat_ends_where_symlinks_are_too_long(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path, tar(directory("./"), slow_links(50_000), file("l38/f")))
+    with pytest.raises(UnsafePath, match="too long"):
+        content(layout, "l0/f")
+    assert content(layout, "l38/f") == b""
+
+
 def test_export_keeps_to_limits(tmp_path: Path) -> None:
     with pytest.raises(LimitExceeded):
         exported(layout_of(tmp_path, *RICH), Limits(entries=3))
