@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument
 from dist_tool.names.host import check_host
-from dist_tool.oci.digest import Digest
+from dist_tool.oci.digest import Digest, is_hash_name, looks_like_digest, reject_misspelled_digest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, OCTET_STREAM
 
 HUB = "docker.io"
@@ -21,7 +21,6 @@ _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _KIND = re.compile(r"[a-z][a-z0-9+.-]*")
-_HASHES = ("sha", "md5", "blake")  # what algorithms are called, those that cannot be verified included
 _HEX64 = re.compile(r"[a-f0-9]{64}")
 _WITH_DEFAULT = frozenset({"containerd", "store"})  # kinds that have a place of their own
 _COLON_ENDS_PLACE = frozenset({"", "layout", "archive", "store"})
@@ -236,28 +235,27 @@ def parse_object(text: str) -> ObjectName:
 
     A tag holds no `:`, so whatever has one is a digest or an error. Raises InvalidArgument.
     """
+    reject_misspelled_digest(text)
     _checked(text, "object")
     tag, separator, digest = text.rpartition("@")
     if separator:
         return ObjectName(_parse_tag(tag) if tag else "", Digest.parse(digest))
     if ":" in text:
         return ObjectName("", Digest.parse(text))
-    if _HEX64.fullmatch(text):
-        raise InvalidArgument(f"{text!r} is not a tag", hint=f"did you mean sha256:{text}?")
     return ObjectName(_parse_tag(text))
 
 
 def digest_in(text: str) -> Digest | None:
     """The digest in an object of a remote whose names have a grammar of their own; None for a name.
 
-    `redis:7` has the form of a digest and is none. Raises InvalidArgument for what is meant as
-    one: bytes that the user expects to be verified must not come out unverified.
+    `redis:7` has the form of a digest and is none. Raises InvalidArgument for what is meant as a
+    digest and is not spelled as one: the content of a name can come out unverified.
     """
     try:
         digest = parse_object(text).digest if text else None
-        return digest if digest is None or digest.algorithm.startswith(_HASHES) else None
+        return digest if digest is None or is_hash_name(digest.algorithm) else None
     except InvalidArgument:
-        if text.startswith(("sha256:", "sha384:", "sha512:", "@")) or "@sha" in text:
+        if looks_like_digest(text) or text.startswith("@"):
             raise
         return None
 
@@ -318,7 +316,8 @@ def parse_hints(words: Iterable[str]) -> Hints:
     """Read `TYPE:CONTENT` hints, split at the first `:`.
 
     A lone `-` is what `shasum` prints for standard input and is ignored, so that
-    `dist fetch R sha256:$(… | shasum -a256)` works as typed. Raises InvalidArgument.
+    `dist fetch R sha256:$(… | shasum -a256)` works as typed. A further object is no hint, and
+    is not dropped as if it were one. Raises InvalidArgument.
     """
     media_types: list[str] = []
     other: list[tuple[str, str]] = []
@@ -327,9 +326,7 @@ def parse_hints(words: Iterable[str]) -> Hints:
     for word in words:
         if word == "-":
             continue
-        name, separator, content = _checked(word, "hint").partition(":")
-        if not separator or not name or not content:
-            raise InvalidArgument(f"{word!r} is not a hint", hint="expected TYPE:CONTENT, as in size:1234")
+        name, content = _split_hint(word)
         if name == "mediatype":
             media_types.append(_media_type(content))
         elif name == "size":
@@ -339,6 +336,21 @@ def parse_hints(words: Iterable[str]) -> Hints:
         else:
             other.append((name, content))
     return Hints(tuple(media_types), size, kind, tuple(other))
+
+
+def _split_hint(word: str) -> tuple[str, str]:
+    if looks_like_digest(word):
+        raise InvalidArgument(
+            f"{word[:150]!r} is a second object, not a hint",
+            hint="one OBJECT at a time: give several as lines of --stdin, or use xargs -n1",
+        )
+    name, separator, content = _checked(word, "hint").partition(":")
+    if not separator or not name or not content:
+        raise InvalidArgument(
+            f"{word!r} is not a hint",
+            hint="expected TYPE:CONTENT, as in size:1234; give further objects as lines of --stdin, or use xargs -n1",
+        )
+    return name, content
 
 
 def _media_type(text: str) -> str:

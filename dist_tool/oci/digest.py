@@ -17,6 +17,12 @@ _HEX = re.compile(r"[a-f0-9]+")
 _REGISTERED = {"sha256": 64, "sha384": 96, "sha512": 128, "blake3": 64}
 VERIFIABLE = ("sha256", "sha384", "sha512")
 _LONGEST = 512
+# Names of hash functions, verifiable or not, in the spellings that people and programs use.
+_HASH_NAME = r"(?:sha[-_]?[0-9][a-z0-9+._-]*|sha|md[2-6]|blake[23]?[a-z0-9+._-]*)"
+_IS_HASH_NAME = re.compile(_HASH_NAME)
+_LOOKS_LIKE_DIGEST = re.compile(rf"{_HASH_NAME}[:=].*|[a-f0-9]{{64}}|[a-f0-9]{{96}}|[a-f0-9]{{128}}")
+_HEX_RUN = re.compile(r"(?<![a-f0-9])(?:[a-f0-9]{64}|[a-f0-9]{96}|[a-f0-9]{128})(?![a-f0-9])")
+_BY_LENGTH = {64: "sha256", 96: "sha384", 128: "sha512"}
 
 
 class Digest(NamedTuple):
@@ -37,14 +43,13 @@ class Digest(NamedTuple):
         """
         match = _GRAMMAR.fullmatch(text) if len(text) <= _LONGEST else None
         if match is None:
-            raise InvalidArgument(f"{text!r} is not a digest", hint="expected ALGORITHM:ENCODED, as in sha256:6e3c…")
+            hint = _right_spelling(text) or "expected ALGORITHM:ENCODED, as in sha256:6e3c…"
+            raise InvalidArgument(f"{_short(text)} is not a digest", hint=hint)
         algorithm, encoded = match.groups()
         length = _REGISTERED.get(algorithm)
         if length is not None and not (len(encoded) == length and _HEX.fullmatch(encoded)):
-            raise InvalidArgument(
-                f"{text!r} is not a {algorithm} digest",
-                hint=f"expected {length} lower-case hexadecimal digits, got {len(encoded)} characters",
-            )
+            hint = f"expected {length} lower-case hexadecimal digits, got {len(encoded)} characters"
+            raise InvalidArgument(f"{text!r} is not a {algorithm} digest", hint=_right_spelling(text) or hint)
         return cls(algorithm, encoded)
 
     @classmethod
@@ -60,6 +65,52 @@ class Digest(NamedTuple):
     def hasher(self) -> _Hash:
         """A fresh hash of this digest's algorithm. Raises Unsupported."""
         return new_hasher(self.algorithm)
+
+
+def is_hash_name(algorithm: str) -> bool:
+    """True if `algorithm` is the name of a hash function, also of one that cannot be verified."""
+    return _IS_HASH_NAME.fullmatch(algorithm) is not None
+
+
+def looks_like_digest(text: str) -> bool:
+    """True if `text`, or the part after its last `@`, is meant as a digest, well spelled or not.
+
+    Case, blanks, control characters, `=` or `%3A` for `:` and a missing algorithm make no
+    difference: `SHA256:…`, `md5=…`, 64 hexadecimal digits. `redis:7` is no digest, in spite of its form.
+    """
+    return _LOOKS_LIKE_DIGEST.fullmatch(_folded(text)) is not None
+
+
+def reject_misspelled_digest(text: str) -> None:
+    """Raise InvalidArgument, with the right spelling, if `text` looks like a digest and is not a valid one.
+
+    To be called before an object is taken for a name: the content of a name can be delivered
+    without verification.
+    """
+    if looks_like_digest(text):
+        Digest.parse(text.rpartition("@")[2])
+
+
+def _folded(text: str) -> str:
+    tail = text.rpartition("@")[2][: 2 * _LONGEST].lower()
+    visible = "".join(character for character in tail if character.isprintable() and not character.isspace())
+    return visible.replace("%3a", ":")
+
+
+def _right_spelling(text: str) -> str:
+    """A hint with the digest that `text` was meant to be, "" if that is not evident."""
+    found = _HEX_RUN.search(_folded(text))
+    if found is None:
+        return ""
+    algorithm = _BY_LENGTH[len(found[0])]
+    named = _IS_HASH_NAME.match(_folded(text))
+    if named is not None and named[0].replace("-", "").replace("_", "") != algorithm:
+        return ""
+    return f"did you mean {algorithm}:{found[0]}?"
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= _LONGEST else f"{text[:80]!r}…"
 
 
 def new_hasher(algorithm: str) -> _Hash:

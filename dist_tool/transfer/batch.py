@@ -23,6 +23,8 @@ class Line(NamedTuple):
 
     def parse(self) -> tuple[str, Hints]:
         """The object and its hints. Raises InvalidArgument."""
+        if "\n" in self.text:
+            raise InvalidArgument("the NUL-terminated record holds several lines", hint="leave out -0 to read lines")
         words = self.text.split()
         if not words:
             raise InvalidArgument("the line is empty")

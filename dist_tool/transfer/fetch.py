@@ -10,6 +10,7 @@ from dist_tool.api import Alternatives, Closable, Cut, NamedFetcher, NamedResume
 from dist_tool.errors import DistError, InvalidArgument, NoDigest, SizeMismatch
 from dist_tool.names.reference import Hints, Locator, parse_locator, parse_object
 from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import reject_misspelled_digest
 from dist_tool.run import Event, Notice, Progress, Report, unheard, unseen
 from dist_tool.stream.body import Body, as_body
 from dist_tool.stream.pump import SMALL, Sink, pump
@@ -92,8 +93,10 @@ def identify(remote: Remote, object_id: str, hints: Hints = _NO_HINTS) -> Descri
 def locate(remote: Remote, object_id: str, hints: Hints) -> Descriptor:
     """The descriptor of an object, its size that of the hints where nobody else says.
 
-    Raises SizeMismatch where both say and disagree, NoDigest, and what resolving raises.
+    Raises SizeMismatch where both say and disagree, NoDigest, InvalidArgument for a misspelled
+    digest (a plugin might take it for a name), and what resolving raises.
     """
+    reject_misspelled_digest(object_id)
     desc = remote.resolve(object_id, hints)
     if desc.size is None:
         return replace(desc, size=hints.size)

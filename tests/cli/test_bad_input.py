@@ -95,7 +95,7 @@ OBJECTS = [
     _object("that begins with a dash", "-x", "'-x' is not a tag"),
     _object("that traverses", "../../v2", "'../../v2' is not a tag"),
     _object("of 129 characters", "x" * 129, "is not a tag"),
-    _object("of bare hexadecimal digits", HEX, f"is not a tag: did you mean sha256:{HEX}?"),
+    _object("of bare hexadecimal digits", HEX, f"is not a digest: did you mean sha256:{HEX}?"),
     _object("of a digest cut short", SHA256[:-1], "is not a sha256 digest: expected 64 lower-case hexadecimal digits"),
     _object("of a digest in upper case", f"sha256:{HEX.upper()}", "is not a sha256 digest"),
     _object("of a digest of another length", f"sha512:{HEX}", "expected 128 lower-case hexadecimal digits, got 64"),
@@ -111,6 +111,9 @@ OBJECTS = [
 ]
 HINTS = [
     _hint("without a colon", "latest", said="'latest' is not a hint: expected TYPE:CONTENT, as in size:1234"),
+    _hint("that is a second tag", "latest", said="further objects as lines of --stdin, or use xargs -n1"),
+    _hint("that is a second digest", SHA256, said=f"'{SHA256}' is a second object, not a hint: one OBJECT at a time"),
+    _hint("that is a digest in upper case", SHA256.upper(), said="is a second object, not a hint"),
     _hint("without a type", ":x", said="':x' is not a hint"),
     _hint("without content", "size:", said="'size:' is not a hint"),
     _hint("that is empty", "", said="the hint is empty"),

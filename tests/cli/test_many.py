@@ -58,6 +58,27 @@ def test_lines_may_end_with_nul_and_the_last_need_not_end(locator: str) -> None:
     assert run_dist(["fetch", locator, "-", "-0"], stdin=LINES.replace(b"\n", b"\0")[:-1]).stdout == ALL
 
 
+@pytest.mark.parametrize(
+    ("args", "separator", "said"),
+    [
+        ([], " ", "is a second object, not a hint: one OBJECT at a time"),
+        (["-0"], " ", "is a second object, not a hint: one OBJECT at a time"),
+        (["-0"], "\n", "the NUL-terminated record holds several lines: leave out -0 to read lines"),
+        (["-0"], "\nsize:", "the NUL-terminated record holds several lines"),
+    ],
+    ids=["on one line", "in one record", "in one record, as lines", "in one record, as a hint"],
+)
+def test_a_second_object_in_a_line_is_an_error_and_not_dropped(
+    locator: str, args: list[str], separator: str, said: str
+) -> None:
+    first, second = IMAGE.layers[:2]
+    line = f"{first.digest}{separator}{second.digest}".encode()
+    done = run_dist(["fetch", locator, "--stdin", *args], stdin=line)
+    assert (done.stdout, done.code) == (b"", 2)
+    assert f"{first.digest} (line 1)" in done.stderr
+    assert said in done.stderr
+
+
 def test_one_process_makes_one_token_exchange_and_one_request_an_object(
     locator: str, entries: list[AccessLogEntry]
 ) -> None:

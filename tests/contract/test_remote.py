@@ -56,6 +56,19 @@ def drain(body: Body, piece: int = 1 << 16) -> bytes:
     return bytes(out)
 
 
+@pytest.mark.parametrize(
+    "form",
+    ["SHA256:{0}", "x@SHA256:{0}", "MD5:{0}", "sha256={0}", "{0}", " sha256:{0}", "sha256:{0}\n", "@SHA256:{0}"],
+)
+def test_a_misspelled_digest_is_refused_and_not_taken_for_a_name(remote: Remote, form: str) -> None:
+    """Content that was meant to be verified must not come out unverified."""
+    object_id = form.format(SMALL.digest.encoded)
+    with pytest.raises(InvalidArgument, match="is not a digest"):
+        remote.resolve(object_id, Hints())
+    with pytest.raises(InvalidArgument, match="is not a digest"):
+        read(remote, object_id)
+
+
 def from_offset(remote: Remote, desc: Descriptor, offset: int) -> bytes:
     """The bytes from `offset`, what a Body gives before it skipped."""
     body = as_body(remote.open(desc, offset), offset)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from dist_tool.errors import InvalidArgument
@@ -171,10 +173,56 @@ def test_what_is_neither_tag_nor_digest_is_refused(text: str) -> None:
         parse_object(text)
 
 
-def test_a_bare_hash_is_asked_for_its_algorithm() -> None:
+MISSPELLED_DIGESTS = [
+    HEX,
+    HEX.upper(),
+    f"SHA256:{HEX}",
+    f"Sha256:{HEX.upper()}",
+    f"sha256:{HEX.upper()}",
+    f"SHA-256:{HEX}",
+    f"sha256={HEX}",
+    f"sha256%3A{HEX}",
+    f"sha256:sha256:{HEX}",
+    f"sha256: {HEX}",
+    f" sha256:{HEX}",
+    f"sha256:{HEX} ",
+    f"sha256:{HEX}\n",
+    f"\ufeffsha256:{HEX}",
+    f"{HEX}\n",
+    f"x@SHA256:{HEX}",
+    f"x@{HEX}",
+    f"@SHA256:{HEX}",
+]
+
+
+@pytest.mark.parametrize("parse", [parse_object, digest_in])
+@pytest.mark.parametrize("text", MISSPELLED_DIGESTS)
+def test_a_misspelled_digest_is_refused_with_the_right_spelling(text: str, parse: Callable[[str], object]) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        parse_object(HEX)
+        parse(text)
     assert caught.value.hint == f"did you mean {SHA}?"
+
+
+@pytest.mark.parametrize("parse", [parse_object, digest_in])
+@pytest.mark.parametrize("text", ["MD5:abc", "md5=abc", "x@MD5:abc", "SHA1:abc", "Blake3:abc", f"sha512={HEX}"])
+def test_a_misspelled_digest_of_another_algorithm_is_refused(text: str, parse: Callable[[str], object]) -> None:
+    with pytest.raises(InvalidArgument, match="is not a "):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("length", "algorithm"), [(64, "sha256"), (96, "sha384"), (128, "sha512")], ids=["sha256", "sha384", "sha512"]
+)
+def test_the_algorithm_of_bare_hexadecimal_digits_follows_from_their_number(length: int, algorithm: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        digest_in("a" * length)
+    assert caught.value.hint == f"did you mean {algorithm}:{'a' * length}?"
+
+
+@pytest.mark.parametrize("text", ["a" * 40, "a" * 63, f"sha256-{HEX}.sig", f"v{HEX}", "shared", "md5", "7-sha256"])
+def test_names_that_only_remind_of_a_digest_are_tags(text: str) -> None:
+    assert parse_object(text) == ObjectName(text)
+    assert digest_in(text) is None
 
 
 @pytest.mark.parametrize(
@@ -260,6 +308,14 @@ def test_broken_hints_are_refused(word: str) -> None:
         parse_hints([word])
 
 
+@pytest.mark.parametrize("word", [SHA, f"blake3:{HEX}", f"v1@{SHA}", *MISSPELLED_DIGESTS])
+def test_a_digest_is_no_hint(word: str) -> None:
+    with pytest.raises(InvalidArgument, match="second object") as caught:
+        parse_hints(["size:1", word])
+    assert "--stdin" in caught.value.hint
+    assert "xargs -n1" in caught.value.hint
+
+
 def test_two_sizes_must_agree() -> None:
     assert parse_hints(["size:1", "size:1"]).size == 1
     with pytest.raises(InvalidArgument, match="two sizes"):
@@ -279,7 +335,18 @@ def test_sizes_are_plain_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["redis:7", "docker.io/library/redis:7", "localhost:latest", "latest", "a/b", "@0x", ""]
+    "text",
+    [
+        "redis:7",
+        "docker.io/library/redis:7",
+        "localhost:latest",
+        "shared:latest",
+        "latest",
+        "a/b",
+        f"a/{HEX}",
+        "@0x",
+        "",
+    ],
 )
 def test_where_names_are_free_text_a_colon_makes_no_digest(text: str) -> None:
     if text.startswith("@"):
