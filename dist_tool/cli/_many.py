@@ -13,6 +13,7 @@ from dist_tool.cli._output import file_sink, write_stdout
 from dist_tool.errors import DistError, LocalFailure
 from dist_tool.names.reference import Hints
 from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.mediatypes import OCTET_STREAM, is_media_type
 from dist_tool.stream.body import Body
 from dist_tool.stream.pump import Sink, pump
 from dist_tool.stream.spool import Spool
@@ -118,13 +119,23 @@ class ConcatenatedOutput:
             return
         desc = outcome.result.desc
         with outcome.result.content:
-            self._frame(f"{desc.digest} {desc.media_type} {desc.size}\n")
+            self._frame(_header(desc))
             outcome.result.content.copy_to(self._sink)
             self._frame("\n")
 
     def _frame(self, text: str) -> None:
         if self._framed:
             self._sink(memoryview(text.encode("utf-8", "backslashreplace")))
+
+
+def _header(desc: Descriptor) -> str:
+    """The line DIGEST TYPE SIZE of a frame.
+
+    The type is text of a server: anything but a media type could move SIZE, and with it the
+    place of the next header.
+    """
+    media_type = desc.media_type if is_media_type(desc.media_type) else OCTET_STREAM
+    return f"{desc.digest} {media_type} {desc.size}\n"
 
 
 class DirectoryOutput:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dist_tool.errors import InvalidArgument
 from dist_tool.names.host import check_host
 from dist_tool.oci.digest import Digest, is_hash_name, looks_like_digest, reject_misspelled_digest
-from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, OCTET_STREAM
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, OCTET_STREAM, is_media_type
 
 HUB = "docker.io"
 HUB_API = "registry-1.docker.io"  # docker.io itself is no registry (behaviours A5)
@@ -355,7 +355,7 @@ def _split_hint(word: str) -> tuple[str, str]:
 
 def _media_type(text: str) -> str:
     """A media type goes into a header as it is: RFC 6838 names, nothing else."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/(?:\*|[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126})", text):
+    if not is_media_type(f"{text[:-1]}any" if text.endswith("/*") else text):
         raise InvalidArgument(f"{text!r} is not a media type")
     return text
 

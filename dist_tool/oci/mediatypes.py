@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -26,6 +28,14 @@ SCHEMA1_TYPES = frozenset(
 )
 # What a registry is asked for when nothing better is known, in order of preference (behaviours B5).
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
+
+_RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(rf"{_RESTRICTED_NAME}/{_RESTRICTED_NAME}")
+
+
+def is_media_type(text: str) -> bool:
+    """True for TYPE/SUBTYPE, both restricted names (RFC 6838 4.2): no blanks, no parameters."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def essence(content_type: str) -> str:

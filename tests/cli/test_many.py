@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.content import blob, image, random_bytes, write_blob, write_layout
-from support.faults import cut
+from support.faults import content, cut
 from support.processes import dist_command, dist_environment, run_dist
 from support.rusage import cost_of
 from support.server import FaultServer
@@ -101,6 +101,18 @@ def test_frames_name_digest_type_and_size_and_a_failure_is_a_line(locator: str) 
         + b"\n"
     )
     assert done.code == 3
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["text/plain 4 x", "text/plain\t4", "text/plain\r\n 4", "error", "text/pl\u00e4in", "", "a/" + "b" * 200],
+)
+def test_a_content_type_cannot_forge_a_frame_header(server: FaultServer, declared: str) -> None:
+    object_a = blob("frame", 40)
+    server.always("GET", f"/v2/app/blobs/{object_a.digest}", content(object_a.data, declared))
+    done = run_dist(["fetch", f"{server.host}/app", "-", "--frame"], stdin=f"{object_a.digest}\n".encode())
+    header = f"{object_a.digest} application/octet-stream {len(object_a.data)}\n".encode()
+    assert (done.stdout, done.code) == (header + object_a.data + b"\n", 0)
 
 
 def test_a_failed_object_is_reported_with_its_line_and_stops_nobody(locator: str) -> None:

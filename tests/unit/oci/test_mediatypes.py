@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dist_tool.oci.mediatypes import essence, is_manifest_like, kind
+from dist_tool.oci.mediatypes import essence, is_manifest_like, is_media_type, kind
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,24 @@ def test_a_media_type_tells_the_kind_of_object(media_type: str, expected: str) -
 def test_the_parameters_of_a_content_type_do_not_count() -> None:
     assert essence("Application/JSON; charset=utf-8") == "application/json"
     assert essence("") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("application/octet-stream", True),
+        ("application/vnd.oci.image.layer.v1.tar+zstd", True),
+        (f"a/{'b' * 127}", True),
+        (f"a/{'b' * 128}", False),
+        ("text/plain 4 x", False),
+        ("text/plain\n", False),
+        ("text/plain; charset=utf-8", False),
+        ("text/pl\u00e4in", False),
+        ("text", False),
+        ("/plain", False),
+        ("a/b/c", False),
+        ("", False),
+    ],
+)
+def test_a_media_type_is_two_restricted_names(text: str, expected: bool) -> None:
+    assert is_media_type(text) is expected
