@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from dist_tool.errors import InvalidArgument, PolicyRefused
 from dist_tool.names.reference import Locator, ObjectName, Reference, is_path, parse_locator, parse_reference
 from dist_tool.oci.digest import VERIFIABLE, Digest
+from dist_tool.oci.prefix import is_below, is_same_server_below, with_other_port
 from dist_tool.run import Report, unheard
 from dist_tool.stream.retry import Retry
 
@@ -19,21 +20,6 @@ _OWN_PLACE = frozenset({"containerd", "store"})
 _FLAT_KINDS = frozenset({"archive", "containerd", "store"})
 CAPABILITIES = ("pull", "resolve", "push", "referrers")
 EVERYTHING = frozenset(CAPABILITIES)
-
-
-def is_below(locator: Locator, prefix: str) -> bool:
-    """True where a locator's name begins with a canonical prefix (behaviours D9).
-
-    Whole components count: `docker.io/lib` is not the beginning of `docker.io/library`, and a
-    port belongs to its host. `*.example.com` is any host below example.com, `*` any name at all.
-    """
-    if prefix == "*":
-        return True
-    host, _, path = prefix.partition("/")
-    name = locator.host.lower()
-    if not (name.endswith(host[1:]) if host.startswith("*.") else name == host):
-        return False
-    return f"{locator.path}/".startswith(f"{path}/") or not path
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +214,7 @@ class Policy:
 def _first_above(locator: Locator, prefixes: tuple[str, ...]) -> str:
     if locator.kind == "path":
         return ""
-    return next((prefix for prefix in prefixes if is_below(locator, prefix)), "")
+    return next((prefix for prefix in prefixes if is_same_server_below(locator, prefix)), "")
 
 
 class Pin(NamedTuple):
@@ -244,6 +230,9 @@ class ForeignConfig(Protocol):
     def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
         """The table for a name, None where nobody else has one."""
 
+    def blocking(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+        """The table that blocks a name, None when none does; see `remote_for`."""
+
     def singles_out(self, locator: Locator) -> bool:
         """True where single tags or digests of a repository have tables of their own."""
 
@@ -258,6 +247,10 @@ class NoForeignConfig:
     """No other configuration at all."""
 
     def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:  # noqa: ARG002
+        """None."""
+        return None
+
+    def blocking(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:  # noqa: ARG002
         """None."""
         return None
 
@@ -306,24 +299,40 @@ class Settings:
     def remote_for(self, locator: Locator, name: ObjectName | None = None) -> RemoteSettings | None:
         """The table for a locator: of those that match, the longest prefix, a wildcard's last of all.
 
-        Our own tables win over other programs' files, which are asked where none matches (D17).
-        Some of those distinguish tags from digests, which counts where `name` is given. None
-        where there is no table, and for local paths. The caller refuses what is `blocked`, and
-        opens `rewrite(locator)` of each of the `endpoints`. Raises InvalidArgument for a broken
-        file of others.
+        Our own tables win over other programs' files, which are asked when none matches (D17),
+        but what those block stays blocked. Some of them distinguish tags from digests, which
+        counts when `name` is given. A host with and without the https port is one server: a
+        table for the spelling that is asked for comes first. None when there is no table, and
+        for local paths. The caller refuses what is `blocked`, and opens `rewrite(locator)` of
+        each of the `endpoints`. Raises InvalidArgument for a broken file of others.
         """
         if locator.kind == "path":
             return None
-        matching = (remote for remote in self.remotes if remote.matches(locator))
-        found = max(matching, key=lambda remote: (not remote.is_wildcard, len(remote.prefix)), default=None)
-        if locator.kind not in ("", _DEFAULT_KIND):
+        is_name = locator.kind in ("", _DEFAULT_KIND)
+        other = with_other_port(locator) if is_name else None
+        for spelling in filter(None, (locator, other)):
+            blocking = self.others.blocking(spelling, name)
+            if blocking is not None:
+                return blocking
+        found = self._own_table(locator)
+        if found is None and other is not None:
+            found = self._own_table(other)
+            if found is not None and found.plain_http and not found.blocked:
+                found = None  # without https the two are two servers
+        if not is_name:
             return found
         return self.others.with_certificates(found or self.others.remote_for(locator, name), locator)
 
+    def _own_table(self, locator: Locator) -> RemoteSettings | None:
+        matching = (remote for remote in self.remotes if remote.matches(locator))
+        return max(matching, key=lambda remote: (not remote.is_wildcard, len(remote.prefix)), default=None)
+
     def pin_for(self, locator: Locator, tag: str) -> Digest | None:
-        """The digest that a tag must mean, None where it is not pinned."""
-        pin = self.pins.get(f"{locator.rest}:{tag}") if locator.kind in ("", _DEFAULT_KIND) and tag else None
-        return pin.digest if pin else None
+        """The digest that a tag must mean, None when it is not pinned."""
+        if locator.kind not in ("", _DEFAULT_KIND) or not tag:
+            return None
+        spellings = filter(None, (locator, with_other_port(locator)))
+        return next((self.pins[key].digest for s in spellings if (key := f"{s.rest}:{tag}") in self.pins), None)
 
     def check_object(self, locator: Locator, name: ObjectName) -> None:
         """Raise PolicyRefused for an object that policy forbids. A pinned tag is as good as a digest."""

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.names.host import check_host
+from dist_tool.names.host import check_host, normal_host
 from dist_tool.oci.digest import Digest, is_hash_name, looks_like_digest, reject_misspelled_digest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, OCTET_STREAM, is_media_type
 
 HUB = "docker.io"
 HUB_API = "registry-1.docker.io"  # docker.io itself is no registry (behaviours A5)
-_HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io"})
+_HUB_HOSTS = frozenset({HUB, "index.docker.io", HUB_API})
 _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
@@ -58,10 +58,13 @@ class Locator(NamedTuple):
     def host(self) -> str:
         """The registry part of a name, with its port: also the key of credentials.
 
-        What stands before an `@`, as a bucket does, is no part of it: a host is configured and
-        blocked by its name alone.
+        What stands before an `@`, as a bucket does, is no part of it, nor is a kind within
+        another one (`layout::http::HOST/PATH`): a host is configured and blocked by its name alone.
         """
-        return self.rest.partition("/")[0].rpartition("@")[2]
+        head = self.rest.partition("/")[0]
+        while self.kind and (inner := _KIND.match(head)) and head.startswith("::", inner.end()):
+            head = head[inner.end() + 2 :]
+        return head.rpartition("@")[2]
 
     @property
     def path(self) -> str:
@@ -166,13 +169,19 @@ def parse_locator(text: str) -> Locator:
     return Locator("", _parse_name(text))
 
 
+def canonical_host(host: str) -> str:
+    """The one spelling of a host, also of Docker Hub: see `normal_host`."""
+    host = normal_host(host)
+    return HUB if host.removesuffix(":443") in _HUB_HOSTS else host
+
+
 def parse_host(text: str) -> str:
     """A registry's host as credentials are kept under it. Raises InvalidArgument."""
     if "/" in text:
         raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], without scheme or path")
     check_host(text, text)
     locator = parse_locator(f"{text}/any/name")
-    if locator.host == HUB and text.lower() not in (HUB, f"index.{HUB}", HUB_API):
+    if locator.host == HUB and canonical_host(text) != HUB:
         raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], as in ghcr.io")
     return locator.host
 
@@ -212,7 +221,7 @@ def _split_host(text: str) -> tuple[str, str]:
     lowered = host.lower()
     if lowered == "localhost" or "." in host or ":" in host:
         # One name for one host: credentials, mirrors and policy are looked up by it.
-        host = HUB if lowered in _HUB_ALIASES else lowered
+        host = canonical_host(host)
     elif host == lowered:
         return HUB, text
     return host, path

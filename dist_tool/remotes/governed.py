@@ -21,7 +21,7 @@ from dist_tool.errors import InvalidArgument, NoDigest, Unsupported
 from dist_tool.names.reference import Hints, Locator, ObjectName, parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.settings import Settings
+from dist_tool.settings import Policy, Settings
 from dist_tool.stream.body import Body, as_body
 
 _T = TypeVar("_T")
@@ -33,15 +33,29 @@ def rule_for(locator: Locator, settings: Settings) -> Rule:
     """The rule for the objects of a name."""
 
     def rule(object_id: str) -> str:
-        try:
-            name = parse_object(object_id)
-        except InvalidArgument:
-            name = ObjectName(object_id)  # a name of another grammar, where its remote has one
+        name = _named(object_id)
         settings.check_object(locator, name)
         pinned = None if name.digest else settings.pin_for(locator, name.tag)
         return f"{name.tag}@{pinned}" if pinned else object_id
 
     return rule
+
+
+def policy_rule(target: Locator, policy: Policy) -> Rule:
+    """The rule for a location that a table leads to: what `[policy]` forbids under the location's own name."""
+
+    def rule(object_id: str) -> str:
+        policy.check_object(target, _named(object_id))
+        return object_id
+
+    return rule
+
+
+def _named(object_id: str) -> ObjectName:
+    try:
+        return parse_object(object_id)
+    except InvalidArgument:
+        return ObjectName(object_id)  # a name of another grammar, if its remote has one
 
 
 class GovernedRemote:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 from dist_tool.api import Alternatives, Remote
 from dist_tool.errors import DistError, InvalidArgument, NotFound, PolicyRefused, Unsupported
 from dist_tool.names.reference import Locator
+from dist_tool.oci.prefix import with_other_port
 from dist_tool.run import Report, unheard
 from dist_tool.settings import Context, Policy, RemoteSettings, Settings
 
@@ -69,8 +70,15 @@ def open_remote(locator: Locator, settings: Settings, report: Report = unheard) 
 
 def _endpoint(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
     target = table.rewrite(locator)
+    settings.policy.check_name(target)
     opener = load_kind(target.kind, settings.environ)
-    return _as_remote(opener(target, Context(table, settings, report, locator)))
+    remote = _as_remote(opener(target, Context(table, settings, report, locator)))
+    moved = (target.host, target.path) != (locator.host, locator.path)
+    if not moved or not settings.policy.digest_required_by(target):
+        return remote
+    from dist_tool.remotes.governed import GovernedRemote, policy_rule
+
+    return GovernedRemote(remote, policy_rule(target, settings.policy), settings.policy.check_digest)
 
 
 def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
@@ -90,7 +98,9 @@ def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, repor
 
 def _governed(remote: Remote, locator: Locator, settings: Settings) -> Remote:
     """The remote under the user's policy and pins, where there are any."""
-    if not settings.pins and settings.policy == Policy() and not settings.others.singles_out(locator):
+    names = (locator, with_other_port(locator))
+    singled_out = any(settings.others.singles_out(name) for name in names if name is not None)
+    if not settings.pins and settings.policy == Policy() and not singled_out:
         return remote
     from dist_tool.remotes.governed import GovernedAlternatives, GovernedRemote, rule_for
 

@@ -31,6 +31,11 @@ def chosen(locator: str, *prefixes: str) -> str | None:
         ("b.example.com/x", "*.example.com"),
         ("a.b.example.com/x/y", "*.example.com"),
         ("b.example.com:5000/x", "*.example.com:5000"),
+        ("a.example:05000/x", "a.example:5000"),
+        ("a.example:443/x", "a.example"),
+        ("a.example/x", "a.example:443"),
+        ("[0:0:0:0:0:0:0:1]:5000/x", "[::1]:5000"),
+        ("registry-1.docker.io:443/library/redis", "docker.io/library"),
     ],
 )
 def test_a_prefix_matches_names_below_it(locator: str, prefix: str) -> None:
@@ -150,3 +155,16 @@ def test_a_location_that_makes_no_name_is_an_error_of_its_table(location: str, l
     with pytest.raises(InvalidArgument) as caught:
         remote.rewrite(parsed)
     assert str(caught.value).startswith(message)
+
+
+def test_the_table_of_the_spelling_that_is_asked_for_comes_first() -> None:
+    assert chosen("a.example:443/x", "a.example", "a.example:443") == "a.example:443"
+    assert chosen("a.example/x", "a.example", "a.example:443") == "a.example"
+
+
+def test_without_https_another_port_is_another_server() -> None:
+    settings = Settings((RemoteSettings(prefix="a.example", plain_http=True),))
+    assert settings.remote_for(parse_locator("a.example:443/x")) is None
+    blocked = RemoteSettings(prefix="a.example", plain_http=True, blocked=True)
+    assert Settings((blocked,)).remote_for(parse_locator("a.example:443/x")) is blocked
+    assert chosen("localhost:443/x", "localhost") is None

@@ -12,7 +12,8 @@ from dist_tool.config.reading import read_file
 from dist_tool.config.tables import Key, Table
 from dist_tool.errors import InvalidArgument
 from dist_tool.names.reference import Locator, ObjectName, parse_locator, parse_object
-from dist_tool.settings import EVERYTHING, RemoteSettings, Tls, is_below
+from dist_tool.oci.prefix import is_below
+from dist_tool.settings import EVERYTHING, RemoteSettings, Tls
 
 # Mirrors are read from, never written to (D11).
 _READING = EVERYTHING - {"push"}

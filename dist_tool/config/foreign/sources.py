@@ -48,11 +48,19 @@ class ForeignFiles:
         What registries.conf blocks is blocked whatever hosts.toml says. Raises InvalidArgument
         with file and line for a broken file (D7).
         """
-        registry = self._registries_conf().find(locator, name) if "registries.conf" in self._imports else None
+        registry = self._registry(locator, name)
         if registry is not None and registry.blocked:
             return registry
         host = self._host_table(locator.host) if "hosts.toml" in self._imports else None
         return host or registry
+
+    def blocking(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+        """The table of registries.conf that blocks a name, of whatever kind. Raises as `remote_for`."""
+        registry = self._registry(locator, name)
+        return registry if registry is not None and registry.blocked else None
+
+    def _registry(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+        return self._registries_conf().find(locator, name) if "registries.conf" in self._imports else None
 
     def singles_out(self, locator: Locator) -> bool:
         """True where registries.conf has a table for a tag or a digest of this very repository (D9)."""

@@ -9,8 +9,9 @@ from support.config_files import load, write
 
 from dist_tool import config
 from dist_tool.errors import PolicyRefused
-from dist_tool.names.reference import Locator, parse_locator, parse_object
+from dist_tool.names.reference import Hints, Locator, parse_locator, parse_object
 from dist_tool.oci.digest import Digest
+from dist_tool.remotes.table import open_remote
 from dist_tool.settings import Pin, Policy, Settings
 
 SHA = "sha256:" + "a" * 64
@@ -18,7 +19,7 @@ SHA512 = "sha512:" + "b" * 128
 POLICY = """
 [policy]
 require_digest = ["prod.example/*", "*.prod.example", "docker.io/library/redis"]
-blocked = ["evil.example", "docker.io/squatter"]
+blocked = ["evil.example", "docker.io/squatter", "other.example:05000", "[0::1]:5000"]
 algorithms = ["sha256"]
 max_manifest = "4MiB"
 max_size = "1GiB"
@@ -30,7 +31,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     settings = load(tmp_path, POLICY)
     assert settings.policy == Policy(
         require_digest=("prod.example", "*.prod.example", "docker.io/library/redis"),
-        blocked=("evil.example", "docker.io/squatter"),
+        blocked=("evil.example", "docker.io/squatter", "other.example:5000", "[::1]:5000"),
         algorithms=("sha256",),
         max_manifest=4 << 20,
         max_size=1 << 30,
@@ -40,7 +41,18 @@ def test_every_key_arrives(tmp_path: Path) -> None:
     assert settings.max_size == 1 << 30
 
 
-@pytest.mark.parametrize("locator", ["prod.example/a/b", "a.prod.example/x", "redis", "registry::prod.example/a"])
+@pytest.mark.parametrize(
+    "locator",
+    [
+        "prod.example/a/b",
+        "a.prod.example/x",
+        "redis",
+        "registry::prod.example/a",
+        "prod.example:443/a",
+        "layout::http::prod.example/t",
+        "registry-1.docker.io:443/library/redis",
+    ],
+)
 def test_a_tag_is_refused_where_a_digest_is_required(locator: str, tmp_path: Path) -> None:
     policy = load(tmp_path, POLICY).policy
     parsed = parse_locator(locator)
@@ -63,6 +75,17 @@ def test_other_names_may_have_tags(locator: str, tmp_path: Path) -> None:
         ("docker.io/squatter/x", True),
         ("docker.io/squatter2/x", False),
         ("evil.example:5000/a", False),
+        ("evil.example:443/a", True),
+        ("evil.example:0443/a", True),
+        ("layout::http::evil.example/a", True),
+        ("s3::bucket@EVIL.example/a", True),
+        ("registry-1.docker.io:443/squatter/x", True),
+        ("http::registry-1.docker.io:443/squatter/x", True),
+        ("other.example:5000/a", True),
+        ("other.example:05000/a", True),
+        ("http::other.example:05000/a", True),
+        ("[0:0:0:0:0:0:0:1]:5000/a", True),
+        ("http::[0::1]:5000/a", True),
         ("./evil.example/a", False),
     ],
 )
@@ -129,8 +152,9 @@ def test_pins_are_keyed_by_the_canonical_name(tmp_path: Path) -> None:
         "docker.io/a/b:x": Pin(Digest.parse(SHA512), f"{tmp_path}/config.toml:4"),
         "r.example:5000/c:1": Pin(Digest.parse(SHA), f"{tmp_path}/config.toml:5"),
     }
-    for locator in ("redis", "docker.io/library/redis", "registry::docker.io/library/redis"):
+    for locator in ("redis", "registry-1.docker.io:443/library/redis", "registry::docker.io/library/redis"):
         assert settings.pin_for(parse_locator(locator), "7") == Digest.parse(SHA)
+    assert settings.pin_for(parse_locator("r.example:05000/c"), "1") == Digest.parse(SHA)
     assert settings.pin_for(parse_locator("redis"), "8") is None
     assert settings.pin_for(parse_locator("http::docker.io/library/redis"), "7") is None
     assert settings.pin_for(parse_locator("redis"), "") is None
@@ -157,3 +181,33 @@ def test_a_later_file_pins_anew(isolation: Path, tmp_path: Path, monkeypatch: py
 def test_the_place_of_the_store_is_configured_and_the_environment_wins(tmp_path: Path) -> None:
     assert load(tmp_path, '[store]\npath = "objects"\n').store_path == f"{tmp_path}/objects"
     assert load(tmp_path, '[store]\npath = "objects"\n', {"DIST_STORE": "/elsewhere"}).store_path == ""
+
+
+def test_a_pin_holds_with_and_without_the_https_port(tmp_path: Path) -> None:
+    settings = load(tmp_path, f'[pin]\n"r.example/c:1" = "{SHA}"\n"s.example:443/c:1" = "{SHA}"\n')
+    for locator in ("r.example:443/c", "r.example/c", "s.example/c", "s.example:443/c"):
+        assert settings.pin_for(parse_locator(locator), "1") == Digest.parse(SHA)
+    assert settings.pin_for(parse_locator("r.example:444/c"), "1") is None
+
+
+def test_a_location_is_under_the_rules_of_its_own_name(tmp_path: Path) -> None:
+    text = """
+[policy]
+blocked = ["evil.example"]
+require_digest = ["strict.example"]
+
+[[remote]]
+prefix = "a.example"
+location = "evil.example/team"
+
+[[remote]]
+prefix = "b.example"
+kind = "http"
+location = "strict.example/files"
+"""
+    settings = load(tmp_path, text)
+    with pytest.raises(PolicyRefused, match=r"evil\.example/team/x is blocked by 'evil\.example'"):
+        open_remote(parse_locator("a.example/x"), settings)
+    remote = open_remote(parse_locator("b.example/x"), settings)
+    with pytest.raises(PolicyRefused, match=r"'strict\.example' takes digests only"):
+        remote.resolve("latest", Hints())

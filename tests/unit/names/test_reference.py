@@ -12,6 +12,7 @@ from dist_tool.names.reference import (
     Reference,
     digest_in,
     parse_hints,
+    parse_host,
     parse_locator,
     parse_object,
     parse_reference,
@@ -51,6 +52,17 @@ SHA = f"sha256:{HEX}"
         ("layout::./dir", "layout", "./dir"),
         ("s3::bucket/prefix", "s3", "bucket/prefix"),
         ("registry::redis", "registry", "docker.io/library/redis"),
+        ("host.io:05000/x", "", "host.io:5000/x"),
+        ("[0:0:0:0:0:0:0:1]:5000/x", "", "[::1]:5000/x"),
+        ("[2001:DB8:0::1]/x", "", "[2001:db8::1]/x"),
+        ("127.1:5000/x", "", "127.0.0.1:5000/x"),
+        ("0x7f.1/x", "", "127.0.0.1/x"),
+        ("2130706433:05000/x", "", "127.0.0.1:5000/x"),
+        ("registry-1.docker.io:443/redis", "", "docker.io/library/redis"),
+        ("docker.io:0443/a/b", "", "docker.io/a/b"),
+        ("Index.Docker.io:443/a/b", "", "docker.io/a/b"),
+        ("registry-1.docker.io:5000/a/b", "", "registry-1.docker.io:5000/a/b"),
+        ("1.2.3.4.5:80/x", "", "1.2.3.4.5:80/x"),
     ],
 )
 def test_locators_come_out_canonical(text: str, kind: str, rest: str) -> None:
@@ -104,6 +116,7 @@ def test_a_locator_knows_its_host_and_path() -> None:
         "[:::]/x",
         "host.io:0/x",
         "host.io:65536/x",
+        "host.io:00000080/x",
         "host.io:٣/x",
         "host.io:/x",
         "host..io/x",
@@ -372,3 +385,29 @@ def test_kinds_with_a_place_of_their_own_need_no_other() -> None:
     for text in ("layout::", "archive::", "http::", "s3::"):
         with pytest.raises(InvalidArgument, match="nothing follows"):
             parse_locator(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("layout::http::files.example:8080/t", "files.example:8080"),
+        ("layout::s3::bucket@files.example/t", "files.example"),
+        ("http::files.example/a::b", "files.example"),
+        ("http::[::1]:80/x", "[::1]:80"),
+    ],
+)
+def test_a_host_is_found_behind_kinds_within_kinds(text: str, host: str) -> None:
+    assert parse_locator(text).host == host
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("registry-1.docker.io:443", "docker.io"),
+        ("docker.io", "docker.io"),
+        ("GHCR.io:0443", "ghcr.io:443"),
+        ("[0::1]:5000", "[::1]:5000"),
+    ],
+)
+def test_a_host_of_a_login_is_canonical(text: str, host: str) -> None:
+    assert parse_host(text) == host

@@ -11,6 +11,7 @@ from dist_tool import config
 from dist_tool.config.foreign import sources as others
 from dist_tool.errors import InvalidArgument, PolicyRefused
 from dist_tool.names.reference import Hints, parse_locator, parse_object
+from dist_tool.remotes import table
 from dist_tool.settings import EVERYTHING, Settings, Tls
 from dist_tool.transfer.fetch import open_remote
 
@@ -414,8 +415,26 @@ def test_what_registries_conf_blocks_is_blocked_whatever_hosts_toml_says(etc: Pa
     assert chosen(settings(), "a.example/x").blocked
 
 
-def test_our_own_table_wins(etc: Path, tmp_path: Path) -> None:
-    conf(etc, '[[registry]]\nlocation = "a.example/x"\nblocked = true\ninsecure = true\n')
-    file = write(tmp_path / "config.toml", '[[remote]]\nprefix = "a.example"\n')
-    found = chosen(config.load({}, file=str(file)), "a.example/x/y")
+def test_our_own_table_wins_except_over_a_block(etc: Path, tmp_path: Path) -> None:
+    conf(
+        etc,
+        '[[registry]]\nlocation = "a.example"\ninsecure = true\n'
+        '[[registry]]\nlocation = "a.example/x"\nblocked = true\n',
+    )
+    file = write(tmp_path / "config.toml", '[[remote]]\nprefix = "a.example"\nheader = { x-tenant = "t" }\n')
+    ours = config.load({}, file=str(file))
+    found = chosen(ours, "a.example/y")
     assert (found.prefix, found.blocked, found.insecure) == ("a.example", False, False)
+    for locator in ("a.example/x/y", "a.example:443/x/y", "http::a.example/x/y", "layout::http::a.example/x/y"):
+        with pytest.raises(PolicyRefused, match=r"is blocked: by .*registries\.conf:4"):
+            table.open_remote(parse_locator(locator), ours)
+
+
+def test_a_tag_that_registries_conf_blocks_stays_blocked_under_a_table_of_ours(etc: Path, tmp_path: Path) -> None:
+    conf(etc, '[[registry]]\nlocation = "a.example/x:old"\nblocked = true\n')
+    file = write(tmp_path / "config.toml", '[[remote]]\nprefix = "a.example"\n')
+    ours = config.load({}, file=str(file))
+    for locator in ("a.example/x", "a.example:443/x"):
+        remote = table.open_remote(parse_locator(locator), ours)
+        with pytest.raises(PolicyRefused, match="is blocked"):
+            remote.resolve("old", Hints())
