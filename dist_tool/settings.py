@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from dist_tool.errors import InvalidArgument, PolicyRefused
+from dist_tool.names.prefix import is_below, is_same_server_below, with_other_port
 from dist_tool.names.reference import Locator, ObjectName, Reference, is_path, parse_locator, parse_reference
 from dist_tool.oci.digest import VERIFIABLE, Digest
-from dist_tool.oci.prefix import is_below, is_same_server_below, with_other_port
 from dist_tool.run import Report, unheard
 from dist_tool.stream.retry import Retry
 

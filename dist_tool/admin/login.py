@@ -44,7 +44,7 @@ def login(
     remote = _remote_of(host, settings)
     place = CredentialLocation.choose(remote.auth, settings.environ, file)
     verified = _verify(host, credentials, remote, settings, report)
-    kept = save(place, host, credentials, settings.environ)
+    kept = save(place, host, credentials, settings.environ, settings.deadline)
     first = Keychain(remote.auth, settings.environ).answering(host)
     return Login(host, kept, verified, "" if first in (place.file, place.helper) else first or "the configuration")
 
@@ -53,7 +53,7 @@ def logout(host: str, settings: Settings, *, file: str = "") -> tuple[SavedLogin
     """Forget a host; with the source that still has something for it, "" for none."""
     auth = _remote_of(host, settings).auth
     place = CredentialLocation.choose(auth, settings.environ, file)
-    kept = remove(place, host, settings.environ)
+    kept = remove(place, host, settings.environ, settings.deadline)
     return kept, Keychain(auth, settings.environ).answering(host, besides=place.helper or place.file)
 
 
@@ -70,7 +70,7 @@ def _verify(host: str, credentials: Credentials, remote: RemoteSettings, setting
     import json
 
     key = HUB_KEY if host == HUB else host
-    auths = {"auths": {key: {"username": credentials.username, "password": credentials.password}}}
+    auths = {"auths": {key: {"auth": credentials.basic.removeprefix("Basic ")}}}
     trial = Context(
         # Only what is to be tried is known there, and no token that somebody else's login has got.
         replace(remote, auth=AuthSettings(realm_hosts=remote.auth.realm_hosts)),

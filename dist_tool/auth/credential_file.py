@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
 from dist_tool.errors import InvalidArgument, printable
-from dist_tool.names.reference import HUB
+from dist_tool.names.reference import HUB, canonical_host
 
 HUB_KEY = "https://index.docker.io/v1/"
 _HUB_NAMES = (HUB, "index.docker.io", "registry-1.docker.io")
@@ -57,6 +58,11 @@ class Credentials(NamedTuple):
             for text in (self.password, self.identity_token, self.registry_token, self.basic.removeprefix("Basic "))
             if text
         )
+
+
+def is_text(value: str) -> bool:
+    """Whether a text can be encoded: JSON may hold half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 class Dialect(Enum):
@@ -150,7 +156,7 @@ class CredentialFile(NamedTuple):
         # To podman "host/a" is a namespace; docker wrote such keys for whole hosts.
         if rest == key and slash and path and self.dialect is Dialect.CONTAINERS:
             return ""
-        return host.lower()
+        return canonical_host(host)
 
     def _credentials(self, key: str) -> Credentials:
         entry, shown = self.auths[key], printable(key, 100)
@@ -159,8 +165,14 @@ class CredentialFile(NamedTuple):
         if not isinstance(entry, dict):
             raise InvalidArgument(f"{self.name}: auths: {shown!r} is not an object")
         for field in ("auth", "username", "password", "identitytoken", "registrytoken"):
-            if not isinstance(entry.get(field), str | None):
+            value = entry.get(field)
+            if not isinstance(value, str | None):
                 raise InvalidArgument(f"{self.name}: auths: {shown!r}: {field} is not a string")
+            if value and not is_text(value):
+                raise InvalidArgument(
+                    f"{self.name}: auths: {shown!r}: {field} is not valid Unicode: it has a lone surrogate",
+                    hint="log in again",
+                )
         username, password = entry.get("username") or "", entry.get("password") or ""
         if entry.get("auth"):
             pair = _decoded(entry["auth"])
@@ -181,11 +193,12 @@ def _names(host: str) -> tuple[str, ...]:
 def _decoded(text: str) -> tuple[str, str] | None:
     """User and password of an `auth` value (behaviours C24); None for anything else.
 
-    Bytes that are not UTF-8 survive as surrogates and are sent as they were.
+    Bytes that are not UTF-8 survive as surrogates and are sent as they were. Line breaks within
+    the base64 are left out, as docker does.
     """
     from binascii import Error, a2b_base64
 
-    text = text.strip()
+    text = text.replace("\r", "").replace("\n", "").strip()
     try:
         pair = a2b_base64(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), strict_mode=True)
     except (Error, ValueError):
@@ -206,6 +219,7 @@ def _json_object(data: bytes, name: str) -> dict[str, Any]:
 def _read_json(data: bytes) -> tuple[Any, str]:
     import json
 
+    data = data.removeprefix(BOM_UTF8)
     if not data.strip():
         return {}, ""
     try:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.auth.credential_file import Credentials
-from dist_tool.errors import DistError, InvalidArgument, LocalFailure, Unauthenticated, printable
+from dist_tool.auth.credential_file import Credentials, is_text
+from dist_tool.errors import (
+    TIME_IS_OVER,
+    DeadlineExceeded,
+    DistError,
+    InvalidArgument,
+    LocalFailure,
+    Unauthenticated,
+    printable,
+)
+from dist_tool.programs import find_program, for_credential_helper
+
+if TYPE_CHECKING:
+    from dist_tool.transport.helper_process import Output
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _TIMEOUT_S = 30.0
 _FRESH_S = 60.0
-_OUTPUT_LIMIT = 1 << 20  # bytes
+_OUTPUT_LIMIT = 64 << 10  # bytes
 _NOT_FOUND = b"credentials not found in native keychain"
 _IDENTITY = "<token>"
 
@@ -51,18 +65,21 @@ _answers: dict[tuple[str, ...], _Answer] = {}
 _guard = Lock()
 
 
-def ask(question: HelperRequest, environ: Mapping[str, str]) -> Credentials | None:
-    """The credentials that the helper has for the server; None where it says that it has none.
+def ask(question: HelperRequest, environ: Mapping[str, str], deadline: float | None = None) -> Credentials | None:
+    """The credentials that the helper has for the server; None when it has none.
 
-    Asked at most once in this process, whatever the outcome (but see `forget`). Raises
-    InvalidArgument where there is no such program, Unauthenticated where it fails.
+    Asked at most once in this process, whatever the outcome (but see `forget`), except that an
+    answer cut off by the `deadline`, on `time.monotonic`, does not count. Raises InvalidArgument
+    when there is no such program, Unauthenticated when it fails, DeadlineExceeded.
     """
     with _guard:
         answer = _answers.setdefault(_key(question, environ), _Answer())
-    with answer.lock:
+    with _held(answer.lock, deadline):
         if answer.known_since is None:
             try:
-                answer.credentials = _run(question, environ)
+                answer.credentials = _run(question, environ, deadline)
+            except DeadlineExceeded:
+                raise
             except DistError as error:
                 answer.error = error
             answer.known_since = monotonic()
@@ -71,6 +88,23 @@ def ask(question: HelperRequest, environ: Mapping[str, str]) -> Credentials | No
 
         raise copy(answer.error)
     return answer.credentials._replace(source=_source(question)) if answer.credentials else None
+
+
+def known(question: HelperRequest, environ: Mapping[str, str]) -> Credentials | None:
+    """What the helper has answered in this process already; it is not run."""
+    with _guard:
+        answer = _answers.get(_key(question, environ))
+    return answer.credentials if answer else None
+
+
+@contextmanager
+def _held(lock: Lock, deadline: float | None) -> Iterator[None]:
+    if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - monotonic())):
+        raise DeadlineExceeded(TIME_IS_OVER)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def forget(question: HelperRequest, environ: Mapping[str, str]) -> None:
@@ -86,31 +120,40 @@ def forget(question: HelperRequest, environ: Mapping[str, str]) -> None:
             del _answers[_key(question, environ)]
 
 
-def store(question: HelperRequest, credentials: Credentials, environ: Mapping[str, str]) -> None:
-    """Give the helper a user name and a password to keep for the server.
+def store(
+    question: HelperRequest, credentials: Credentials, environ: Mapping[str, str], deadline: float | None = None
+) -> None:
+    """Give the helper a user name and a password to keep for the server, on its standard input.
 
-    They go to its standard input. Raises InvalidArgument where there is no such program,
-    LocalFailure where it fails.
+    Raises InvalidArgument when there is no such program or the text is not UTF-8, LocalFailure
+    when the program fails, DeadlineExceeded.
     """
     import json
 
+    if not is_text(credentials.username + credentials.password):
+        raise InvalidArgument(
+            "the user name or the password is not UTF-8, and a credential helper takes nothing else",
+            hint="keep it in a file: give --file",
+        )
     entry = {"ServerURL": question.server, "Username": credentials.username, "Secret": credentials.password}
-    _tell("store", question, environ, json.dumps(entry).encode())
+    _change(question, "store", json.dumps(entry).encode(), environ, deadline)
 
 
-def erase(question: HelperRequest, environ: Mapping[str, str]) -> bool:
-    """Make the helper forget the server; False where it knew nothing of it. Raises as `store` does."""
-    return _tell("erase", question, environ, question.server.encode())
+def erase(question: HelperRequest, environ: Mapping[str, str], deadline: float | None = None) -> bool:
+    """Make the helper forget the server; False when it has nothing for it. Raises as `store` does."""
+    return _change(question, "erase", question.server.encode(), environ, deadline)
 
 
-def _tell(action: str, question: HelperRequest, environ: Mapping[str, str], message: bytes) -> bool:
-    status, output = _output(question, environ, action, message)
-    if status and _NOT_FOUND not in output:
+def _change(
+    question: HelperRequest, action: str, message: bytes, environ: Mapping[str, str], deadline: float | None
+) -> bool:
+    done = _output(question, environ, action, message, deadline)
+    if done.status and _NOT_FOUND not in done.data:
         raise LocalFailure(
-            f"{_source(question)} failed with status {status} to {action} what belongs to {question.server}",
+            f"{_source(question)} failed with status {done.status} to {action} what belongs to {question.server}",
             hint="what it said on standard error is above",
         )
-    return not status
+    return not done.status
 
 
 def _key(question: HelperRequest, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -121,53 +164,61 @@ def _source(question: HelperRequest) -> str:
     return f"{question.program} ({question.asked_by})"
 
 
-def _run(question: HelperRequest, environ: Mapping[str, str]) -> Credentials | None:
-    status, output = _output(question, environ, "get", question.server.encode())
-    if status:
-        # Its output is not repeated: nobody knows what a failing helper prints.
-        if _NOT_FOUND in output:
+def _run(question: HelperRequest, environ: Mapping[str, str], deadline: float | None) -> Credentials | None:
+    done = _output(question, environ, "get", question.server.encode(), deadline)
+    if done.status:
+        # Its output is not repeated: a failing helper may print anything.
+        if _NOT_FOUND in done.data:
             return None
         raise Unauthenticated(
-            f"{_source(question)} failed with status {status} for {question.server}",
+            f"{_source(question)} failed with status {done.status} for {question.server}",
             hint="what it said on standard error is above",
         )
-    return _parsed(question, output)
+    return _parsed(question, done.data)
 
 
-def _output(question: HelperRequest, environ: Mapping[str, str], action: str, message: bytes) -> tuple[int, bytes]:
+def _output(
+    question: HelperRequest, environ: Mapping[str, str], action: str, message: bytes, deadline: float | None
+) -> Output:
     """Status and standard output. Standard error is the user's own; no shell is involved."""
-    import subprocess
+    from dist_tool.transport import helper_process
 
-    problem: DistError
+    program = find_program(question.program, environ.get("PATH", os.defpath))
+    if not program:
+        raise _unusable(question, "no such file or directory")
+    until = monotonic() + _TIMEOUT_S
+    late: DistError = Unauthenticated(f"{_source(question)} gave no answer within {_TIMEOUT_S:.0f} s")
+    if deadline is not None and deadline < until:
+        until, late = deadline, DeadlineExceeded(TIME_IS_OVER)
+    variables = for_credential_helper(environ)
     try:
-        done = subprocess.run(
-            [question.program, action],
-            input=message,
-            stdout=subprocess.PIPE,
-            env=dict(environ),
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        problem = Unauthenticated(f"{_source(question)} gave no answer within {_TIMEOUT_S:.0f} s")
+        return helper_process.run([program, action], message, variables, until=until, limit=_OUTPUT_LIMIT)
+    except helper_process.OutOfTime:
+        raise late from None
+    except helper_process.TooMuch:
+        raise Unauthenticated(f"{_source(question)} gave an answer of more than {_OUTPUT_LIMIT} bytes") from None
     except OSError as error:
-        problem = InvalidArgument(
-            f"{question.asked_by} names the credential helper {question.program}, which cannot be run: "
-            f"{(error.strerror or 'unknown error').lower()}",
-            hint='install it, or set auth = { source = "none" } for this remote to go without credentials',
-        )
-    else:
-        return done.returncode, done.stdout
-    raise problem  # out here: an exception of subprocess carries the output
+        raise _unusable(question, (error.strerror or "unknown error").lower()) from None
+
+
+def _unusable(question: HelperRequest, why: str) -> DistError:
+    return InvalidArgument(
+        f"{question.asked_by} names the credential helper {question.program}, which cannot be run: {why}",
+        hint='install it, or set auth = { source = "none" } for this remote to go without credentials',
+    )
 
 
 def _parsed(question: HelperRequest, output: bytes) -> Credentials | None:
-    value = _json(output) if len(output) <= _OUTPUT_LIMIT else None
+    value = _json(output)
     if not isinstance(value, dict):
         raise Unauthenticated(f"{_source(question)} gave an answer that is not a JSON object")
     username, secret = value.get("Username"), value.get("Secret")
     if not isinstance(username, str) or not isinstance(secret, str):
         raise Unauthenticated(f"{_source(question)} gave an answer without Username and Secret")
+    if not is_text(username + secret):
+        raise Unauthenticated(
+            f"{_source(question)} gave a Username or Secret that is not valid Unicode: it has a lone surrogate"
+        )
     if username == _IDENTITY:
         found = Credentials(identity_token=secret)
     else:

@@ -36,11 +36,19 @@ class _Source(NamedTuple):
 class Keychain:
     """Looks credentials up. Never reads `os.environ`: `environ` is what there is.
 
-    Files are read when first needed and again after they change; a helper is asked once.
+    Files are read when first needed and again after they change; a helper is asked once, and has
+    until the `deadline`, on `time.monotonic`.
     """
 
-    def __init__(self, settings: AuthSettings, environ: Mapping[str, str], report: Report = unheard) -> None:
+    def __init__(
+        self,
+        settings: AuthSettings,
+        environ: Mapping[str, str],
+        report: Report = unheard,
+        deadline: float | None = None,
+    ) -> None:
         self.settings = settings
+        self._deadline = deadline
         self._environ = environ
         self._report = report
         self._sources = _sources(settings, environ)
@@ -111,7 +119,7 @@ class Keychain:
 
     def _from_source(self, source: _Source, host: str, path: str) -> Credentials | None:
         question = self._question(source, host)
-        found = ask(question, self._environ) if question is not None else None
+        found = ask(question, self._environ, self._deadline) if question is not None else None
         if found is not None or source.kind == "helper":
             return found
         file = self._file(source)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials, Dialect
+from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials, Dialect, is_text
 from dist_tool.auth.credential_helper import HelperRequest, erase, store
 from dist_tool.auth.keychain import dialect_of, docker_file
 from dist_tool.errors import InvalidArgument
@@ -49,7 +50,13 @@ class SavedLogin(NamedTuple):
     changed: bool = True
 
 
-def save(place: CredentialLocation, host: str, credentials: Credentials, environ: Mapping[str, str]) -> SavedLogin:
+def save(
+    place: CredentialLocation,
+    host: str,
+    credentials: Credentials,
+    environ: Mapping[str, str],
+    deadline: float | None = None,
+) -> SavedLogin:
     """Keep user and password for a host. The file's other content stays, its mode becomes 0600.
 
     Raises InvalidArgument for a broken file or a helper that does not exist, LocalFailure where
@@ -57,13 +64,13 @@ def save(place: CredentialLocation, host: str, credentials: Credentials, environ
     """
     if place.helper:
         question = HelperRequest(place.helper, _server(host), "auth.helper")
-        store(question, credentials, environ)
+        store(question, credentials, environ, deadline)
         return SavedLogin(question.program)
     file = _parsed(place, _content(place.file))
     helper = file.helper(host)
     if helper:
         question = HelperRequest(helper, file.helper_key(host), place.file)
-        store(question, credentials, environ)
+        store(question, credentials, environ, deadline)
         entry: dict[str, str] = {}  # only marks that a helper has it (behaviours C25)
     else:
         entry = {"auth": credentials.basic.removeprefix("Basic ")}
@@ -71,14 +78,16 @@ def save(place: CredentialLocation, host: str, credentials: Credentials, environ
     return SavedLogin(f"docker-credential-{helper} ({place.file})" if helper else place.file, plain=not helper)
 
 
-def remove(place: CredentialLocation, host: str, environ: Mapping[str, str]) -> SavedLogin:
+def remove(
+    place: CredentialLocation, host: str, environ: Mapping[str, str], deadline: float | None = None
+) -> SavedLogin:
     """Forget a host, under whatever key it is kept. Raises as `save` does."""
     if place.helper:
         question = HelperRequest(place.helper, _server(host), "auth.helper")
-        return SavedLogin(question.program, changed=erase(question, environ))
+        return SavedLogin(question.program, changed=erase(question, environ, deadline))
     file = _parsed(place, _content(place.file))
     helper = file.helper(host)
-    changed = bool(helper) and erase(HelperRequest(helper, file.helper_key(host), place.file), environ)
+    changed = bool(helper) and erase(HelperRequest(helper, file.helper_key(host), place.file), environ, deadline)
     keys = file.keys(host)
     if keys:
         _change(place, lambda auths: [auths.pop(key, None) for key in keys])
@@ -108,11 +117,15 @@ def _change(place: CredentialLocation, change: Callable[[dict[str, Any]], object
 
     def changed(data: bytes) -> bytes:
         _parsed(place, data)
+        data = data.removeprefix(BOM_UTF8)
         document = json.loads(data) if data.strip() else {}
         auths = document
         if place.dialect is not Dialect.LEGACY:
             auths = document["auths"] = document.get("auths") or {}
         change(auths)
-        return json.dumps(document, indent="\t", ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+        text = json.dumps(document, indent="\t", ensure_ascii=False)
+        if not is_text(text):  # half of a surrogate pair can only be written as an escape
+            text = json.dumps(document, indent="\t")
+        return text.encode() + b"\n"
 
     replace_file(place.file, changed, private=True)

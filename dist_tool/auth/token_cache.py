@@ -19,7 +19,7 @@ from threading import Event, Lock
 from typing import Any, NamedTuple
 
 from dist_tool.auth.token_files import TokenDirectory
-from dist_tool.errors import DistError
+from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError
 from dist_tool.run import Report, unheard
 
 EARLY_S = 5.0  # a token is renewed before it ends, so that it does not end on the way (C10)
@@ -73,7 +73,8 @@ class _Flight:
 class TokenCache:
     """Tokens in memory and, with a directory, on disk. Thread-safe.
 
-    What goes wrong with the directory is no error: it is a cache.
+    What goes wrong with the directory is no error: it is a cache. No wait for another thread or
+    process lasts longer than to the `deadline`, on `time.monotonic`.
     """
 
     def __init__(
@@ -83,10 +84,12 @@ class TokenCache:
         clock: Callable[[], float] = time.time,
         report: Report = unheard,
         wait_s: float = _WAIT_S,
+        deadline: float | None = None,
     ) -> None:
         self.clock = clock
         self._disk = TokenDirectory(directory, report) if directory else None
         self._wait_s = wait_s
+        self._deadline = deadline
         self._guard = Lock()
         self._memory: dict[TokenKey, AccessToken] = {}
         self._flights: dict[TokenKey, _Flight] = {}
@@ -113,7 +116,7 @@ class TokenCache:
         """A token that is `wanted`: a known one, or what `fetch` returns (then True comes with it).
 
         While one thread or process fetches, the others wait and use what it got. Threads that
-        waited for a failing fetch fail with it. Raises what `fetch` raises.
+        waited for a failing fetch fail with it. Raises what `fetch` raises, and DeadlineExceeded.
         """
         while True:
             token = self.load(key)
@@ -122,7 +125,8 @@ class TokenCache:
             flight, mine = self._board(key)
             if mine:
                 return self._fly(key, flight, wanted, fetch)
-            flight.landed.wait()
+            if not flight.landed.wait(self._left()):
+                raise DeadlineExceeded(TIME_IS_OVER)
             if flight.error is not None:
                 from copy import copy
 
@@ -178,14 +182,21 @@ class TokenCache:
             token = self._from_disk(key)
             return token if token is not None and wanted(token) else None
 
-        with self._disk.turn(name, self._wait_s, lambda: good_one() is not None):
+        left = self._left()
+        wait_s = self._wait_s if left is None else min(self._wait_s, left)
+        with self._disk.turn(name, wait_s, lambda: good_one() is not None):
             token = good_one()
             if token is not None:
                 return token, False
+            if self._left() == 0:
+                raise DeadlineExceeded(TIME_IS_OVER)
             token = fetch()
             if token.keep:
                 self._disk.write(name, _encoded(key, token), until=token.expires_at, now=self.clock())
             return token, True
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _remember(self, key: TokenKey, token: AccessToken) -> None:
         with self._guard:

@@ -189,9 +189,17 @@ def _hold_standard_files() -> None:
 def _leave(code: int) -> NoReturn:
     """End at once: everything is written and closed, and taking the interpreter down costs a tenth of a start."""
     remove_unfinished()
+    _end_helpers()
     with suppress(OSError, ValueError):
         sys.stderr.flush()
     os._exit(code)
+
+
+def _end_helpers() -> None:
+    """End credential helpers that other threads wait for: they have process groups of their own."""
+    module = sys.modules.get("dist_tool.transport.helper_process")
+    if module is not None:
+        module.end_all()
 
 
 def _run(args: list[str]) -> int:
@@ -243,6 +251,7 @@ def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
 def _die_by(number: signal.Signals) -> NoReturn:
     """End by a signal, so that the shell sees 128 + its number and loops stop as they should."""
     remove_unfinished()
+    _end_helpers()
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     signal.signal(number, signal.SIG_DFL)

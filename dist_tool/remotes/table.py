@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, cast
 
 from dist_tool.api import Alternatives, Remote
 from dist_tool.errors import DistError, InvalidArgument, NotFound, PolicyRefused, Unsupported
+from dist_tool.names.prefix import with_other_port
 from dist_tool.names.reference import Locator
-from dist_tool.oci.prefix import with_other_port
+from dist_tool.programs import absolute_directories, find_program
 from dist_tool.run import Report, unheard
 from dist_tool.settings import Context, Policy, RemoteSettings, Settings
 
@@ -145,10 +146,8 @@ def load_kind(kind: str, environ: Mapping[str, str] = MappingProxyType({})) -> O
 
 
 def _program(kind: str, environ: Mapping[str, str]) -> str:
-    """The path of a kind's helper program, "" for none."""
-    from shutil import which
-
-    return which(f"{_PROGRAM}{kind}", path=environ.get("PATH", "")) or ""
+    """The path of a kind's helper program, "" for none. Raises as `find_program`."""
+    return find_program(f"{_PROGRAM}{kind}", environ.get("PATH", ""))
 
 
 def _opener(loaded: Any) -> OpenRemote:
@@ -187,9 +186,9 @@ def kinds(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[s
 
 def _programs(environ: Mapping[str, str]) -> Iterator[tuple[str, Kind]]:
     found: dict[str, str] = {}
-    for directory in environ.get("PATH", "").split(os.pathsep):
+    for directory in absolute_directories(environ.get("PATH", "")):
         try:
-            names = sorted(name for name in os.listdir(directory or ".") if name.startswith(_PROGRAM))
+            names = sorted(name for name in os.listdir(directory) if name.startswith(_PROGRAM))
         except OSError:
             continue
         for name in names:

@@ -52,8 +52,8 @@ class Client:
         self._session = Session(home, context)
         self._warned: set[str] = set()
         means = TokenSources(
-            Keychain(context.remote.auth, context.settings.environ, context.report),
-            TokenCache(context.settings.cache_dir, report=context.report),
+            Keychain(context.remote.auth, context.settings.environ, context.report, context.settings.deadline),
+            TokenCache(context.settings.cache_dir, report=context.report, deadline=context.settings.deadline),
             self._exchange,
         )
         verified = not context.remote.tls.skip_verify

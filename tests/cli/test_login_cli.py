@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,30 @@ def test_a_process_of_its_own_reads_a_pipe(locked_registry: Registry, saved: Pat
     done = run_dist(["login", locked_registry.host, "-u", "tester", "--password-stdin"], stdin=b"correct horse\r\n")
     assert (done.code, done.stdout) == (0, b"")
     assert saved.exists()
+
+
+def test_a_password_that_is_not_utf_8_is_tried_and_kept_in_a_file(
+    server: FaultServer, saved: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    server.script("GET", "/v2/", *[faults.status(401, headers=[("WWW-Authenticate", 'Basic realm="x"')])] * 2)
+    server.always("GET", "/v2/", faults.json_answer({}))
+    done = login(invoke, monkeypatch, server.host, "-u", "me", "--password-stdin", password=b"p\xff\n")
+    assert done.code == 0, done.stderr
+    assert server.log[-1].header("authorization") == "Basic bWU6cP8="
+    assert json.loads(saved.read_text())["auths"][server.host] == {"auth": "bWU6cP8="}
+
+
+def test_the_time_of_the_command_holds_while_a_helper_runs(
+    server: FaultServer, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> None:
+    program = write(tmp_path / "bin" / "docker-credential-slow", "#!/bin/sh\nsleep 60 & wait\n")
+    program.chmod(0o755)
+    write(saved, '{"credsStore": "slow"}')
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    server.always("GET", "/v2/x/manifests/1", faults.status(401, headers=[("WWW-Authenticate", 'Basic realm="x"')]))
+    server.always("HEAD", "/v2/x/manifests/1", faults.status(401, headers=[("WWW-Authenticate", 'Basic realm="x"')]))
+    for words in (["resolve", f"{server.host}/x:1"], ["logout", server.host]):
+        began = time.monotonic()
+        done = invoke(*words, "--timeout", "1s")
+        assert (done.code, "--timeout" in done.stderr) == (6, True)
+        assert time.monotonic() - began < 10

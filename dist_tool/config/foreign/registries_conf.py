@@ -11,8 +11,8 @@ from dist_tool.config.document import Value, parse_document
 from dist_tool.config.reading import read_file
 from dist_tool.config.tables import Key, Table
 from dist_tool.errors import InvalidArgument
+from dist_tool.names.prefix import is_below
 from dist_tool.names.reference import Locator, ObjectName, parse_locator, parse_object
-from dist_tool.oci.prefix import is_below
 from dist_tool.settings import EVERYTHING, RemoteSettings, Tls
 
 # Mirrors are read from, never written to (D11).

@@ -30,6 +30,7 @@ from dist_tool.errors import (
     Unsupported,
     printable,
 )
+from dist_tool.programs import without_secrets
 from dist_tool.settings import Timeouts
 
 VERSION = "1"
@@ -71,7 +72,12 @@ class Helper:
         self._buffer = b""
         try:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(environ), bufsize=0, process_group=0
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=without_secrets(environ),
+                bufsize=0,
+                process_group=0,
             )
         except OSError as error:
             raise LocalFailure(f"{argv[0]} cannot be run: {(error.strerror or 'unknown error').lower()}") from error

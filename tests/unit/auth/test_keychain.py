@@ -550,6 +550,34 @@ class TestHelpers:
         assert asked.read_text() == "get -x;id\n"
 
 
+class TestText:
+    """What a file may hold that is no plain text (C24)."""
+
+    @pytest.mark.parametrize("field", ["username", "password", "identitytoken", "registrytoken", "auth"])
+    def test_a_lone_surrogate_is_an_error_that_names_the_field(self, home: Home, field: str) -> None:
+        entry = {"username": "me", "password": "p"} | {field: "x\ud800"}
+        home.docker({"auths": {"a.test": entry}})
+        with pytest.raises(InvalidArgument, match=rf"'a\.test': {field} is not valid Unicode"):
+            home.lookup("a.test")
+
+    def test_line_breaks_within_base64_are_left_out(self, home: Home) -> None:
+        text = base64.b64encode(b"me:" + b"p" * 60).decode()
+        home.docker({"auths": {"a.test": {"auth": f"{text[:40]}\r\n{text[40:]}\n"}}})
+        found = home.lookup("a.test")
+        assert found is not None
+        assert (found.username, found.password) == ("me", "p" * 60)
+
+    @pytest.mark.parametrize("content", [b"", b"\n", json.dumps(auths(**{"a.test": "me:p"})).encode()])
+    def test_a_byte_order_mark_is_left_out(self, home: Home, content: bytes) -> None:
+        home.docker(b"\xef\xbb\xbf" + content)
+        assert home.user("a.test") == ("me" if content.strip() else "")
+
+    def test_a_host_is_found_under_its_other_spellings(self, home: Home) -> None:
+        home.docker(auths(**{"[0:0:0:0:0:0:0:1]:5000": "six:p", "https://127.1:05000/v2/": "four:p"}))
+        assert home.user("[::1]:5000") == "six"
+        assert home.user("127.0.0.1:5000") == "four"
+
+
 class TestSecrecy:
     """Secrets never in reprs, messages, logs or exceptions (C31)."""
 

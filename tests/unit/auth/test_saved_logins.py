@@ -188,3 +188,11 @@ def test_a_mark_of_the_file_does_not_hide_what_another_source_says(home: Home) -
     assert (keychain.answering("a.test"), keychain.answering("b.test")) == (str(home.file), "")
     environ = {**home.environ, "DIST_AUTH_CONFIG": '{"auths": {"a.test": {"auth": "eDp5"}}}'}
     assert Keychain(AuthSettings(), environ).answering("a.test") == "DIST_AUTH_CONFIG"
+
+
+def test_a_file_with_a_byte_order_mark_and_half_a_surrogate_pair_stays_readable(home: Home) -> None:
+    home.write("")
+    home.file.write_bytes(b'\xef\xbb\xbf{"detachKeys": "\\ud800", "auths": {}}')
+    home.save("a.test")
+    assert home.read()["detachKeys"] == "\ud800"
+    assert home.found("a.test") is not None

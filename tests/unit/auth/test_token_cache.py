@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from dist_tool.auth import token_cache as tokens
 from dist_tool.auth import token_files as token_directory
 from dist_tool.auth.token_cache import AccessToken, TokenCache, TokenKey
-from dist_tool.errors import Unauthenticated, Unavailable
+from dist_tool.errors import DeadlineExceeded, Unauthenticated, Unavailable
 from dist_tool.run import Notice
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -521,3 +522,30 @@ def in_threads(work: Callable[[], None], count: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+class TestDeadline:
+    """No wait for others lasts longer than the command may (`--timeout`)."""
+
+    def test_the_lock_of_another_process_is_not_waited_for_beyond_it(self, directory: Path, clock: Clock) -> None:
+        holder, began = TokenCache(str(directory), clock=clock), threading.Event()
+        done = threading.Event()
+
+        def slow() -> AccessToken:
+            began.set()
+            done.wait(20)
+            return token()
+
+        thread = threading.Thread(target=holder.obtain, args=(KEY, anything, slow))
+        thread.start()
+        try:
+            assert began.wait(5)
+            for cache in (TokenCache(str(directory), clock=clock, deadline=time.monotonic() + 0.2), holder):
+                cache._deadline = time.monotonic() + 0.2
+                start = time.monotonic()
+                with pytest.raises(DeadlineExceeded):
+                    cache.obtain(KEY, anything, never)
+                assert time.monotonic() - start < 5
+        finally:
+            done.set()
+            thread.join()

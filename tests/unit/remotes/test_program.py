@@ -322,3 +322,26 @@ def test_large_objects_come_through_a_helper_in_bounded_pieces(tmp_path: Path) -
     body = f'echo "ok 0 {len(large.data)}"; echo "data {len(large.data)}"; cat "$HERE/large"; echo end'
     assert run(shell(tmp_path, body), large.digest).data == large.data
     assert os.path.exists(tmp_path / "large")
+
+
+@pytest.mark.parametrize("entry", ["", ".", "bin"])
+def test_a_program_of_the_working_directory_is_not_run(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    install(tmp_path / entry, "odd", f"touch {tmp_path}/was-run\n", interpreter="/bin/sh")
+    outcome = run(Settings(environ={"PATH": f"{entry}:/usr/bin:/bin"}))
+    assert isinstance(outcome.error, errors.InvalidArgument)
+    assert "dist-remote-odd is not run" in str(outcome.error)
+    assert not (tmp_path / "was-run").exists()
+    assert "odd" not in dict(table.kinds({"PATH": f"{entry}:/usr/bin:/bin"}))
+
+
+def test_credentials_for_registries_are_not_inherited(tmp_path: Path) -> None:
+    settings = shell(tmp_path, f'env > "$HERE/seen"; {WHOLE}')
+    secret = {"DIST_AUTH_CONFIG": "x", "DIST_SERVE_PASSWORD": "x", "DOCKER_AUTH_CONFIG": "x"}
+    kept = {"DIST_CONFIG": "", "AWS_SECRET_ACCESS_KEY": "x"}
+    assert run(Settings(environ={**settings.environ, **secret, **kept})).error is None
+    names = {line.partition("=")[0] for line in (tmp_path / "seen").read_text().splitlines()}
+    assert kept.keys() <= names
+    assert not secret.keys() & names
