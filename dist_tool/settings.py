@@ -128,6 +128,10 @@ class RemoteSettings:
         """The mirrors in order, and the remote itself last (behaviours D10)."""
         return (*self.mirrors, replace(self, mirrors=()) if self.mirrors else self)
 
+    def retry_within(self, deadline: float | None) -> Retry:
+        """The retry policy within the deadline of a command, with what counts as progress here."""
+        return replace(self.retry, deadline=deadline, floor=self.timeout.floor)
+
     def can(self, capability: str) -> bool:
         """True where the endpoint is trusted with one of CAPABILITIES."""
         return capability in self.capabilities
@@ -375,4 +379,4 @@ class Context:
     @property
     def retry(self) -> Retry:
         """The retry policy of this remote, within the deadline of the whole command."""
-        return replace(self.remote.retry, deadline=self.settings.deadline)
+        return self.remote.retry_within(self.settings.deadline)

@@ -113,11 +113,11 @@ def naming(typed: str, locator: Locator, object_id: str = "") -> Iterator[None]:
 
 def fetch_options(settings: Settings, locator: Locator, common: Common) -> FetchOptions:
     """How to fetch from a locator under these settings."""
-    from dist_tool.stream.retry import Retry
+    from dist_tool.settings import RemoteSettings
     from dist_tool.transfer.fetch import FetchOptions
 
     remote = settings.remote_for(locator)
-    retry = replace(remote.retry if remote else Retry(), deadline=settings.deadline)
+    retry = (remote or RemoteSettings()).retry_within(settings.deadline)
     limit = min((size for size in (settings.max_size, settings.policy.max_size) if size), default=None)
     return FetchOptions(retry, limit, common.report)
 

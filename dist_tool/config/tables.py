@@ -111,6 +111,7 @@ _RETRY = Table(
         "base": Key(values.duration, "base_s"),
         "cap": Key(values.duration, "cap_s"),
         "max_wait": Key(values.duration, "max_wait_s"),
+        "max_stall": Key(values.positive_duration, "max_stall_s"),
     },
 )
 _REDIRECT = Table(

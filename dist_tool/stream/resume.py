@@ -9,7 +9,7 @@ from dist_tool.errors import DigestMismatch, DistError, LimitExceeded, ProtocolE
 from dist_tool.oci.digest import Digest
 from dist_tool.run import Notice, Report, unheard
 from dist_tool.stream.body import CHUNK, Body
-from dist_tool.stream.retry import Attempts, Retry
+from dist_tool.stream.retry import Attempts, Retry, received
 from dist_tool.stream.verify import Verifier
 
 _PROGRESS = 1 << 20  # bytes that count as progress between two failures (behaviours B40)
@@ -75,7 +75,8 @@ class ResumingReader:
         LimitExceeded where it declares more than the limit, and what opening raises.
         """
         if self._body is None:
-            self._connect()
+            with self._attempts:
+                self._connect()
 
     def _connect(self) -> Body:
         body = self._reopen(self.offset)
@@ -112,14 +113,15 @@ class ResumingReader:
 
     def readinto(self, view: memoryview, /) -> int:
         """Fill a part of `view`; 0 at the end of the object. Raises when it is cut for good."""
-        while True:
-            body = self._body or self._connect()
-            try:
-                if body.offset < self.offset:
-                    self._skip(body)
-                return self._read(body, view)
-            except DistError as error:
-                self._lose(body, error)
+        with self._attempts:
+            while True:
+                body = self._body or self._connect()
+                try:
+                    if body.offset < self.offset:
+                        self._skip(body)
+                    return self._read(body, view)
+                except DistError as error:
+                    self._lose(body, error)
 
     def _lose(self, body: Body, error: DistError) -> None:
         """Let go of a body that came to `error`. Waits before another try of it; raises where there is to be none."""
@@ -132,6 +134,7 @@ class ResumingReader:
 
     def _read(self, body: Body, view: memoryview) -> int:
         got = body.readinto(view)
+        received(got)
         body.ended = not got
         if body.ended and self._declared is not None and self.offset < self._declared:
             raise self._truncated(body)
@@ -157,6 +160,7 @@ class ResumingReader:
             if not got:
                 body.ended = True
                 raise Truncated(f"{body.source} ended after {body.offset} bytes, {self.offset} were there before")
+            received(got)
             check.update(buffer[:got])
             body.offset += got
             if comparable and body.offset == count and check.snapshot()[1] != digest:
@@ -170,7 +174,8 @@ class ResumingReader:
         follows is asked for once: a source that has nothing more says so, by an empty body or an error.
         """
         if self._body is not None and self._declared is None and self.offset < (self.total or 0):
-            self._lose(self._body, self._truncated(self._body))
+            with self._attempts:
+                self._lose(self._body, self._truncated(self._body))
             return True
         if self.total is not None or self._asked_past_end:
             return False
@@ -178,7 +183,7 @@ class ResumingReader:
         self.close()
         self._report(Notice("info", "the connection ended before the content did; asking for the rest"))
         try:
-            self._connect()
+            self.open()
         except DistError:
             return False
         total: int | None = self.total  # known now, if the source told

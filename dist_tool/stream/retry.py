@@ -1,9 +1,16 @@
-"""Whether to try again, and when: the one place that waits (behaviours B38-B42)."""
+"""Retries: how many attempts, how long to wait between them, and when to give up (behaviours B38-B42).
+
+Loops that retry are nested: a reader reopens a body, which sends a request, which may be sent
+again. All of them count together for one object, by number and by time: `Attempts` made while
+others are running join those.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from dist_tool.errors import (
@@ -26,13 +33,20 @@ def _random() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and how patiently. All times in seconds; `deadline` is on `time.monotonic`."""
+    """Limits of retrying. All times in seconds; `deadline` is on `time.monotonic`.
+
+    `max_stall_s` bounds the time without progress of one object, all attempts and waits
+    together; `floor` is how many bytes a second count as progress.
+    """
 
     attempts: int = 5
     base_s: float = 0.3
     cap_s: float = 10.0
     max_wait_s: float = 60.0
+    max_stall_s: float = 75.0
+    floor: int = 1024
     deadline: float | None = None
+    clock: Callable[[], float] = field(default=time.monotonic, compare=False)
     sleep: Callable[[float], None] = field(default=time.sleep, compare=False)
     random: Callable[[], float] = field(default=_random, compare=False)
 
@@ -46,47 +60,171 @@ class Retry:
         return left
 
 
+class _Effort:
+    """Failures and seconds of waiting for one object from one source, since it last made progress."""
+
+    def __init__(self, retry: Retry) -> None:
+        self.retry = retry
+        self.failures = 0
+        self.history: list[str] = []
+        self.sources: dict[object, _Effort] = {}
+        self._stalled = 0.0
+        self._since: float | None = None  # when the time that is running began
+        self._depth = 0
+
+    def start(self) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            self._since = self.retry.clock()
+
+    def stop(self) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._stalled, self._since = self._waited(), None
+
+    def _waited(self) -> float:
+        return self._stalled + (0.0 if self._since is None else self.retry.clock() - self._since)
+
+    def left(self) -> float:
+        """Seconds until the object has stalled for too long; negative after that."""
+        return self.retry.max_stall_s - self._waited()
+
+    def credit(self, seconds: float) -> None:
+        """Take back seconds that were no waiting for this source."""
+        self._stalled = max(0.0, self._waited() - seconds)
+        if self._since is not None:
+            self._since = self.retry.clock()
+
+    def received(self, count: int) -> None:
+        floor = self.retry.floor
+        self.credit(count / floor if floor else self.retry.max_stall_s if count else 0.0)
+
+    def slept(self, seconds: float) -> None:
+        """Count a wait where no time is running, which would include it."""
+        if self._since is None:
+            self._stalled += seconds
+
+    def progressed(self) -> None:
+        self.failures = 0
+        self.sources.clear()
+
+
+_running: ContextVar[_Effort | None] = ContextVar("running", default=None)
+
+
+def stall_left() -> float | None:
+    """Seconds that may still pass without progress of the object being fetched; None without a limit."""
+    effort = _running.get()
+    return None if effort is None else effort.left()
+
+
+def stall_limit() -> float:
+    """The limit that `stall_left` counts down from, in seconds."""
+    effort = _running.get()
+    return (effort.retry if effort else Retry()).max_stall_s
+
+
+def received(count: int) -> None:
+    """Bytes of the object being fetched arrived: `Retry.floor` of them make up for a second of waiting."""
+    effort = _running.get()
+    if effort is not None:
+        effort.received(count)
+
+
+@contextmanager
+def counted_apart(source: object, retry: Retry | None = None) -> Iterator[None]:
+    """Count failures and time inside for `source` alone, one of several that have the same object.
+
+    `retry` are the limits of that source, by default those of the object.
+    """
+    outer = _running.get()
+    if outer is None:
+        yield
+        return
+    effort = outer.sources.setdefault(source, _Effort(retry or outer.retry))
+    started = outer.retry.clock()
+    effort.start()
+    token = _running.set(effort)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+        effort.stop()
+        outer.credit(outer.retry.clock() - started)
+
+
 class Attempts:
-    """The tries of one operation. Ask `failed` after each failure; it waits, or raises."""
+    """The attempts of one operation. Call `failed` after each failure; it waits, or raises.
+
+    As a context manager it runs the clock of `Retry.max_stall_s`, and other `Attempts` made
+    inside count with these. Not thread-safe, but each `with` block may run in another thread.
+    """
 
     def __init__(self, retry: Retry, report: Report = unheard) -> None:
         self._retry = retry
         self._report = report
-        self._failures = 0
-        self.history: list[str] = []
+        self._effort = _running.get() or _Effort(retry)
+        self._outer: list[_Effort | None] = []
+
+    def __enter__(self) -> Attempts:
+        self._outer.append(_running.get())
+        _running.set(self._effort)
+        self._effort.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._effort.stop()
+        _running.set(self._outer.pop())
 
     def progressed(self) -> None:
         """The operation moved forward: earlier failures no longer count."""
-        self._failures = 0
+        self._effort.progressed()
 
     def failed(self, error: DistError) -> None:
         """Wait before another try, or raise `error` when there is to be none.
 
         A server's Retry-After is kept, up to the limit; a longer one ends the operation at
         once rather than sleeping for hours. Raises DeadlineExceeded where the wait would
-        outlast the time that the user gave.
+        outlast the time that the user gave. An error that is not retryable is not counted: it
+        is an answer.
         """
-        self._failures += 1
-        self.history.append(error.what)
-        error.attempts = tuple(self.history)
-        if not error.retryable or self._failures >= self._retry.attempts:
+        effort = self._effort
+        error.attempts = (*effort.history, error.what)
+        if not error.retryable:
             raise error
+        self.wasted(error)
         wait = self._wait(error)
         left = self._retry.remaining()
         if left is not None and wait >= left:
             late = f"{TIME_IS_OVER} before another try; last: {error.what}"
             raise DeadlineExceeded(late, host=error.host, attempts=error.attempts) from error
-        self._report(
-            Notice("info", f"{error.what}; trying again in {wait:.1f} s ({self._failures}/{self._retry.attempts})")
-        )
+        if wait >= effort.left():
+            limit = f"no progress for {effort.retry.max_stall_s:g} s is the limit (retry.max_stall)"
+            error.hint = "; ".join(part for part in (error.hint, self._asked(error), limit) if part)
+            raise error
+        tries = f"{effort.failures}/{self._retry.attempts}"
+        self._report(Notice("info", f"{error.what}; trying again in {wait:.1f} s ({tries})"))
         self._retry.sleep(wait)
+        effort.slept(wait)
+
+    def wasted(self, error: DistError) -> None:
+        """Count an attempt that came to nothing, without a wait. Raises `error` if it was the last."""
+        self._effort.failures += 1
+        self._effort.history.append(error.what)
+        error.attempts = tuple(self._effort.history)
+        if self._effort.failures >= self._retry.attempts:
+            raise error
+
+    def _asked(self, error: DistError) -> str:
+        asked = error.retry_after if isinstance(error, RemoteFailed) else None
+        return f"the server asks to wait {asked:.0f} s" if asked else ""
 
     def _wait(self, error: DistError) -> float:
         asked = error.retry_after if isinstance(error, RemoteFailed) else None
         if asked is not None and asked > self._retry.max_wait_s:
             error.hint = f"the server asks to wait {asked:.0f} s, more than the limit of {self._retry.max_wait_s:.0f} s"
             raise error
-        backoff = self._retry.random() * min(self._retry.cap_s, self._retry.base_s * 2.0 ** (self._failures - 1))
+        backoff = self._retry.random() * min(self._retry.cap_s, self._retry.base_s * 2.0 ** (self._effort.failures - 1))
         return backoff if asked is None else asked + backoff / 10
 
 

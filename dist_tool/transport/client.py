@@ -66,12 +66,12 @@ class Client:
         other: see `failures`. `scopes` are what a token must allow.
         """
         retry = replace(self._context.retry, attempts=1) if once else self._context.retry
-        attempts = Attempts(retry, self._context.report)
-        while True:
-            try:
-                return self._judged(self._authorized(request, scopes), ok)
-            except DistError as error:
-                attempts.failed(error)
+        with Attempts(retry, self._context.report) as attempts:
+            while True:
+                try:
+                    return self._judged(self._authorized(request, scopes), ok)
+                except DistError as error:
+                    attempts.failed(error)
 
     def _authorized(self, request: Request, scopes: tuple[str, ...]) -> Reply:
         """Follow the request, answering the registry's own challenges, and only those.
@@ -145,12 +145,12 @@ class Client:
         from dist_tool.transport.session import check_redirect
 
         check_redirect(self.home, origin, self._context.remote, self._context.settings.policy)
-        attempts = Attempts(self._context.retry, self._context.report)
-        while True:
-            try:
-                return self._judged(self._session.follow(Request("GET", url), foreign=True), (200,))
-            except DistError as error:
-                attempts.failed(error)
+        with Attempts(self._context.retry, self._context.report) as attempts:
+            while True:
+                try:
+                    return self._judged(self._session.follow(Request("GET", url), foreign=True), (200,))
+                except DistError as error:
+                    attempts.failed(error)
 
     def _exchange(self, request: TokenRequest) -> TokenResponse:
         """Ask a token server once: `request` is what tries again.

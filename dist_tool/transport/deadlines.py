@@ -17,6 +17,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dist_tool.errors import TIME_IS_OVER
 from dist_tool.settings import Timeouts
+from dist_tool.stream.retry import stall_left, stall_limit
 
 _BUFFER = 64 << 10
 _MOST_TRAILERS = 64 << 10  # bytes of all together
@@ -75,6 +76,9 @@ class _Pace(io.RawIOBase):
         if self._limits.deadline is not None:
             due = self._limits.deadline - now
             choices.append((due, TooSlow(TIME_IS_OVER, final=True)))
+        stall = stall_left()
+        if stall is not None:
+            choices.append((stall, TooSlow(f"no progress for {stall_limit():g} s")))
         allowed, reason = min(choices, key=lambda choice: choice[0])
         if allowed <= 0:
             raise reason

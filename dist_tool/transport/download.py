@@ -62,16 +62,16 @@ def open_object(ask: Ask, wanted: DownloadRequest, offset: int, context: Context
         if where is not None and usable:
             return _body(reply, HttpBody(reply, where, content_type(reply)), wanted)
         reply.close()  # an unusable range: read from the beginning, what was there is compared
-    attempts = Attempts(context.retry, context.report)
-    while True:
-        reply = ask(wanted.headers, (200,))
-        where = extent(200, reply.headers, 0)
-        assert where is not None
-        try:
-            return _body(reply, HttpBody(reply, where, content_type(reply)), wanted)
-        except DistError as error:  # an encoded body is read whole in here, and may be cut
-            reply.close()
-            attempts.failed(error)
+    with Attempts(context.retry, context.report) as attempts:
+        while True:
+            reply = ask(wanted.headers, (200,))
+            where = extent(200, reply.headers, 0)
+            assert where is not None
+            try:
+                return _body(reply, HttpBody(reply, where, content_type(reply)), wanted)
+            except DistError as error:  # an encoded body is read whole in here, and may be cut
+                reply.close()
+                attempts.failed(error)
 
 
 def _range(wanted: DownloadRequest, offset: int) -> dict[str, str]:

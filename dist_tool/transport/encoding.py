@@ -15,6 +15,7 @@ from typing import IO, Any
 from dist_tool.errors import LimitExceeded, LocalFailure, ProtocolError, Unsupported
 from dist_tool.oci.digest import Digest
 from dist_tool.stream.body import CHUNK, Body
+from dist_tool.stream.retry import received
 from dist_tool.stream.verify import Verifier
 
 _IN_MEMORY = 1 << 20
@@ -50,6 +51,7 @@ def _pieces(body: Body) -> Iterator[bytes]:
     view = memoryview(bytearray(CHUNK))
     try:
         while got := body.readinto(view):
+            received(got)
             yield bytes(view[:got])
     finally:
         body.close()

@@ -21,6 +21,7 @@ from dist_tool.errors import DistError, PolicyRefused, ProtocolError
 from dist_tool.names.origin import Origin, host_class, redact
 from dist_tool.run import Notice, Report
 from dist_tool.settings import Context, Policy, RemoteSettings, Tls
+from dist_tool.stream.retry import stall_left
 from dist_tool.transport.deadlines import ConnectionLimits, PacedResponse, pool_classes
 from dist_tool.transport.failures import from_exception
 from dist_tool.transport.proxies import proxies_for
@@ -212,9 +213,10 @@ class Session:
             return self._away
 
     def _timeout(self) -> tuple[float, float]:
-        """Seconds for connecting and for silence; connecting ends with the time of the whole command."""
-        limits, left = self._remote.timeout, self._retry.remaining()
-        return limits.connect_s if left is None else min(limits.connect_s, left), limits.idle_s
+        """Seconds for connecting and for silence; connecting ends with the time of the whole command or object."""
+        limits = self._remote.timeout
+        left = [seconds for seconds in (self._retry.remaining(), stall_left()) if seconds is not None]
+        return max(min(limits.connect_s, *left), 0.001) if left else limits.connect_s, limits.idle_s
 
     def send(self, request: Request, *, foreign: bool = False) -> Reply:
         """Send one request and return the answer's head.

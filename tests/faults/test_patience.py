@@ -6,6 +6,7 @@ Over every kind that speaks HTTP. The limits are made short here; that a test en
 from __future__ import annotations
 
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from support.server import FaultServer, Step
 
 from dist_tool import errors
 from dist_tool.settings import RemoteSettings, Timeouts, Tls
+from dist_tool.stream.retry import Retry
 
 BLOB = blob("patience", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
@@ -81,9 +83,32 @@ def test_a_server_that_is_silent_once_costs_one_attempt(kind: Kind, server: Faul
     assert server.log[1].header("range") == "bytes=100-"
 
 
+@pytest.mark.parametrize("step", [faults.silent, faults.slow_headers(0.02)], ids=["silence", "a trickle of headers"])
+def test_a_server_without_progress_is_given_up_however_many_attempts_are_left(
+    kind: Kind, server: FaultServer, step: Step
+) -> None:
+    server.always("GET", PATH, step)
+    started = time.monotonic()
+    outcome = fetch(kind.at(server), BLOB.digest, remote=QUICK, attempts=100, max_stall_s=0.6)
+    assert isinstance(outcome.error, errors.Unavailable)
+    assert outcome.error.what.endswith("no progress for 0.6 s")
+    assert outcome.code == 6
+    assert len(server.requests("GET", PATH)) == 3
+    assert 0.6 <= time.monotonic() - started < 5
+
+
+def test_a_byte_for_each_connection_is_no_progress(kind: Kind, server: FaultServer) -> None:
+    step = faults.cut(BLOB.data, 1, ending="hang")
+    server.always("GET", PATH, step)
+    outcome = fetch(kind.at(server), BLOB.digest, remote=QUICK, attempts=100, max_stall_s=0.6)
+    assert outcome.code == 6
+    assert len(server.requests("GET", PATH)) == 3
+
+
 def test_the_limits_that_hold_unasked_end_everything_in_time() -> None:
     """90 s at the outside, the slowest of the seven faults included."""
     limits = Timeouts()
+    assert Retry().max_stall_s == 75
     assert 0 < limits.connect_s <= 10
     assert 0 < limits.headers_s <= 30
     assert 0 < limits.idle_s <= 30

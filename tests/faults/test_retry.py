@@ -86,6 +86,36 @@ def test_b41_what_will_not_pass_is_asked_once(
     assert (outcome.waits, outcome.data) == ([], b"")
 
 
+CUT = faults.cut(BLOB.data, 0)
+MIXED: dict[str, list[Step]] = {
+    "a cut after four refusals": [*[status(503)] * 4, CUT],
+    "refusals and cuts in turn": [status(503), CUT],
+    "a coded body that is cut after three refusals": [
+        *[status(503)] * 3,
+        status(200, body=b"", headers=[("Content-Encoding", "gzip"), ("Transfer-Encoding", "chunked")]),
+    ],
+}
+
+
+@pytest.mark.parametrize("steps", MIXED.values(), ids=MIXED)
+def test_b39_failures_of_different_layers_count_together(kind: Kind, server: FaultServer, steps: list[Step]) -> None:
+    server.script("GET", PATH, *(steps * 5)[:5])
+    outcome = fetch(kind.at(server), BLOB.digest)
+    assert outcome.code in (6, 7)
+    assert len(server.requests("GET", PATH)) == 5
+    assert outcome.error is not None
+    assert len(outcome.error.attempts) == 5
+
+
+def test_b39_a_tag_whose_header_lies_and_that_fails_gets_no_more_requests(server: FaultServer) -> None:
+    lying = content(IMAGE.manifest.data, IMAGE.manifest.media_type, digest=BLOB.digest)
+    refusal = status(503)
+    server.script("GET", manifest_path(REPOSITORY, "v1"), refusal, refusal, refusal, lying, refusal)
+    outcome = fetch(REGISTRY.at(server), "v1")
+    assert outcome.code == 7
+    assert len(server.requests("GET", manifest_path(REPOSITORY, "v1"))) == 5
+
+
 @pytest.mark.parametrize("code", [500, 503])
 def test_b39_the_fifth_failure_is_the_last(kind: Kind, server: FaultServer, code: int) -> None:
     server.script("GET", kind.path("v1"), *[status(code)] * 5)

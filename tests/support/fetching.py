@@ -48,13 +48,14 @@ def fetch(
     remote: RemoteSettings | None = None,
     settings: Settings | None = None,
     attempts: int = 5,
+    max_stall_s: float = 75.0,
 ) -> Outcome:
     """Fetch as the command does; failures are in the outcome.
 
     `remote` is what is configured for the locator's host; its retries do not sleep.
     """
     outcome = Outcome()
-    retry = Retry(attempts=attempts, sleep=outcome.waits.append, random=lambda: 0.0)
+    retry = Retry(attempts=attempts, max_stall_s=max_stall_s, sleep=outcome.waits.append, random=lambda: 0.0)
     parsed = parse_locator(locator)
     table = remote or RemoteSettings()
     table = replace(table, prefix=parsed.host, kind=table.kind or parsed.kind, retry=retry)

@@ -59,12 +59,12 @@ class _Files:
 
     def document(self, name: str) -> bytes:
         """A file by its path; a cut starts it again."""
-        attempts = Attempts(self._context.retry, self._context.report)
-        while True:
-            try:
-                return read_whole(as_body(self._remote.open_path(name), 0, self.where), MANIFEST_LIMIT + 1)
-            except DistError as error:
-                attempts.failed(error)
+        with Attempts(self._context.retry, self._context.report) as attempts:
+            while True:
+                try:
+                    return read_whole(as_body(self._remote.open_path(name), 0, self.where), MANIFEST_LIMIT + 1)
+                except DistError as error:
+                    attempts.failed(error)
 
     def open(self, digest: Digest, offset: int) -> Body:
         return self.open_blob(Descriptor(digest), offset)

@@ -14,6 +14,7 @@ from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
 from dist_tool.settings import Context
 from dist_tool.stream.body import CHUNK, Body
+from dist_tool.stream.retry import received
 
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"  # the whole reference: what containerd and docker write beside it
@@ -165,6 +166,7 @@ def read_whole(body: Body, limit: int) -> bytes:
     view = memoryview(bytearray(min(limit, CHUNK)))
     try:
         while len(data) < limit and (got := body.readinto(view[: limit - len(data)])):
+            received(got)
             data += view[:got]
     finally:
         body.close()

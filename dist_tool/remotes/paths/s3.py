@@ -110,12 +110,12 @@ class _Door:
         return BucketEndpoint(origin, f"/{self._bucket}", True)
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
-        attempts = Attempts(self._context.retry, self._context.report)
-        while True:
-            try:
-                return self._ask_once(method, path, headers, ok)
-            except DistError as error:
-                attempts.failed(error)
+        with Attempts(self._context.retry, self._context.report) as attempts:
+            while True:
+                try:
+                    return self._ask_once(method, path, headers, ok)
+                except DistError as error:
+                    attempts.failed(error)
 
     def _ask_once(self, method: str, key: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         expired = False

@@ -32,6 +32,7 @@ from dist_tool.errors import (
 )
 from dist_tool.programs import without_secrets
 from dist_tool.settings import Timeouts
+from dist_tool.stream.retry import stall_left, stall_limit
 
 VERSION = "1"
 _LONGEST_LINE = 4096  # bytes, of a question or an answer
@@ -157,7 +158,9 @@ class Helper:
 
     def _wait(self, due: float, allowed_s: float) -> None:
         """Wait for output. Raises Unavailable after `due`, DeadlineExceeded at the user's own."""
-        deadline = self._limits.deadline
+        deadline, stall = self._limits.deadline, stall_left()
+        if stall is not None and time.monotonic() + stall < due:
+            due, allowed_s = time.monotonic() + stall, stall_limit()
         until = due if deadline is None else min(due, deadline)
         poll = select.poll()
         poll.register(self._output.fileno(), select.POLLIN)

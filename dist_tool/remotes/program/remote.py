@@ -60,12 +60,12 @@ class ProgramRemote:
 
     def _ask(self, question: str) -> tuple[Helper, list[str]]:
         """The answer, with the helper that gave it. What may pass is tried again, with another one."""
-        attempts = Attempts(self._context.retry, self._context.report)
-        while True:
-            try:
-                return self._ask_once(question)
-            except DistError as error:
-                attempts.failed(error)
+        with Attempts(self._context.retry, self._context.report) as attempts:
+            while True:
+                try:
+                    return self._ask_once(question)
+                except DistError as error:
+                    attempts.failed(error)
 
     def _ask_once(self, question: str) -> tuple[Helper, list[str]]:
         helper = self._take()

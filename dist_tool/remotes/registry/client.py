@@ -16,6 +16,7 @@ from dist_tool.remotes.registry.endpoint import RegistryEndpoint
 from dist_tool.run import Notice
 from dist_tool.settings import Context
 from dist_tool.stream.body import Body
+from dist_tool.stream.retry import Attempts
 from dist_tool.transport.client import HttpBody
 from dist_tool.transport.download import DownloadRequest, content_type, head_or_get, open_object
 from dist_tool.transport.failures import should_retry_with_get
@@ -87,24 +88,24 @@ class RegistryRemote:
 
     def _get_tag(self, tag: str, accept: str) -> Descriptor:
         """GET, and pin: from here on the digest of these bytes decides (behaviours B1)."""
-        for last in (False, True):
-            reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": accept}, self._limit)
-            claimed = _header_digest(reply)
-            digest = Digest.of(data, claimed.algorithm if claimed else "sha256")
-            if claimed in (None, digest):
-                break
-            self._disbelieve(f"{reply.origin.netloc} declares {claimed}, the content is {digest}", final=last)
-            if self._context.settings.lenient:
-                break
+        with Attempts(self._context.retry, self._context.report) as attempts:
+            for last in (False, True):
+                reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": accept}, self._limit)
+                claimed = _header_digest(reply)
+                digest = Digest.of(data, claimed.algorithm if claimed else "sha256")
+                if claimed in (None, digest):
+                    break
+                text = f"{reply.origin.netloc} declares {claimed}, the content is {digest}"
+                if self._context.settings.lenient:
+                    self._context.report(Notice("warning", text))
+                    break
+                # A header that contradicts the body (B12): once it may be a race, twice it is a lie.
+                mismatch = DigestMismatch(text, hint="--lenient goes by the content")
+                if last:
+                    raise mismatch
+                attempts.wasted(mismatch)
         media_type = _document_type(reply, data)
         return Descriptor(digest, len(data), media_type, data=data)
-
-    def _disbelieve(self, text: str, *, final: bool) -> None:
-        """A header that contradicts the body (B12): once it may be a race, twice it is a lie."""
-        if self._context.settings.lenient:
-            self._context.report(Notice("warning", text))
-        elif final:
-            raise DigestMismatch(text, hint="--lenient goes by the content")
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The bytes of an object from `offset`, or from 0 where the registry knows no ranges.

@@ -12,7 +12,7 @@ from dist_tool.names.reference import HUB, HUB_API
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.settings import Context
 from dist_tool.stream.body import CHUNK, Body
-from dist_tool.stream.retry import Attempts
+from dist_tool.stream.retry import Attempts, received
 from dist_tool.transport.client import HttpBody
 from dist_tool.transport.download import decoded
 from dist_tool.transport.ranges import Extent, content_length
@@ -53,16 +53,16 @@ class RegistryEndpoint:
 
         Raises LimitExceeded above `limit` bytes, and what `ask` raises.
         """
-        attempts = Attempts(self._context.retry, self._context.report)
-        while True:
-            reply = self.ask("GET", tail, headers, (200,))
-            try:
-                body = HttpBody(reply, Extent(0, content_length(reply.headers)))
-                return reply, _read_whole(decoded(reply, body, limit=limit), limit)
-            except DistError as error:
-                attempts.failed(error)
-            finally:
-                reply.close()
+        with Attempts(self._context.retry, self._context.report) as attempts:
+            while True:
+                reply = self.ask("GET", tail, headers, (200,))
+                try:
+                    body = HttpBody(reply, Extent(0, content_length(reply.headers)))
+                    return reply, _read_whole(decoded(reply, body, limit=limit), limit)
+                except DistError as error:
+                    attempts.failed(error)
+                finally:
+                    reply.close()
 
     def next_page(self, reply: Reply) -> str | None:
         """The tail of the page that a `Link` header names, None for the last page.
@@ -92,6 +92,7 @@ def _read_whole(body: Body, limit: int) -> bytes:
         if body.total is not None and body.total > limit:
             raise LimitExceeded(f"{body.source} declares {body.total} bytes, over the limit of {limit}")
         while got := body.readinto(view):
+            received(got)
             data += view[:got]
             if len(data) > limit:
                 raise LimitExceeded(f"{body.source}: more than the limit of {limit} bytes")

@@ -6,7 +6,7 @@ import pytest
 
 from dist_tool.errors import DeadlineExceeded, DigestMismatch, DistError, ResourceExhausted, ServerError, Unavailable
 from dist_tool.run import Notice
-from dist_tool.stream.retry import Attempts, Retry
+from dist_tool.stream.retry import Attempts, Retry, counted_apart, received, stall_left
 
 
 class Waits:
@@ -127,3 +127,132 @@ def test_each_wait_is_announced_and_the_last_error_knows_them_all() -> None:
         "first; trying again in 0.3 s (1/3)",
         "second; trying again in 0.6 s (2/3)",
     ]
+
+
+class Clock:
+    """A clock that stands still until something waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def _timed(clock: Clock, **options: float) -> Retry:
+    return Retry(clock=clock, sleep=clock.wait, random=lambda: 1.0, **options)  # type: ignore[arg-type]
+
+
+def _silent(attempts: Attempts, clock: Clock) -> int:
+    """How often a request is sent to a server that is silent until its limit of 30 s, or less if less is left."""
+    sent = 0
+    with attempts:
+        while True:
+            sent += 1
+            clock.wait(min(30.0, max(stall_left() or 0.0, 0.0)))
+            try:
+                attempts.failed(Unavailable("silence"))
+            except Unavailable:
+                return sent
+
+
+@pytest.mark.parametrize("most", [5, 100])
+def test_an_object_without_progress_is_given_up_after_75_seconds_whatever_the_attempts(most: int) -> None:
+    clock = Clock()
+    assert _silent(Attempts(_timed(clock, attempts=most)), clock) == 3
+    assert clock.now == 1075.0
+
+
+def test_the_limit_without_progress_is_settable() -> None:
+    clock = Clock()
+    assert _silent(Attempts(_timed(clock, attempts=100, max_stall_s=200.0)), clock) == 7
+    assert clock.now == 1200.0
+
+
+def test_waits_that_a_server_asks_for_count_as_time_without_progress() -> None:
+    clock = Clock()
+    with Attempts(_timed(clock)) as attempts:
+        attempts.failed(_limited(60))
+        with pytest.raises(ResourceExhausted) as caught:
+            attempts.failed(_limited(60))
+    assert clock.now < 1067
+    assert "the server asks to wait 60 s; no progress for 75 s is the limit (retry.max_stall)" in caught.value.hint
+
+
+def test_time_spent_elsewhere_is_not_time_without_progress() -> None:
+    """A slow reader of standard output is not the server's fault."""
+    clock = Clock()
+    attempts = Attempts(_timed(clock))
+    for _ in range(10):
+        clock.wait(60)
+        with attempts:
+            assert stall_left() == 75.0
+
+
+def test_bytes_above_the_floor_make_up_for_the_time_that_they_took() -> None:
+    clock = Clock()
+    with Attempts(_timed(clock)):
+        for _ in range(1000):
+            clock.wait(29)
+            received(29 << 10)
+        assert stall_left() == 75.0
+        clock.wait(10)
+        received(1 << 10)
+        assert stall_left() == 66.0
+
+
+def test_without_a_floor_every_byte_is_progress() -> None:
+    clock = Clock()
+    with Attempts(_timed(clock, floor=0)):
+        clock.wait(60)
+        received(1)
+        assert stall_left() == 75.0
+
+
+def test_nested_attempts_count_together() -> None:
+    retry = Retry(sleep=[].append)
+    with Attempts(retry) as outer:
+        for what in ("no answer 1", "no answer 2"):
+            with Attempts(retry) as inner:
+                inner.failed(Unavailable(what))
+        outer.failed(Unavailable("cut 3"))
+        inner = Attempts(retry)
+        inner.failed(Unavailable("no answer 4"))
+        with pytest.raises(Unavailable) as caught:
+            inner.failed(Unavailable("no answer 5"))
+    assert caught.value.attempts == ("no answer 1", "no answer 2", "cut 3", "no answer 4", "no answer 5")
+
+
+def test_an_answer_that_is_final_uses_up_no_attempt() -> None:
+    retry = Retry(attempts=2, sleep=[].append)
+    with Attempts(retry) as outer:
+        with pytest.raises(DistError), Attempts(retry) as inner:
+            inner.failed(DistError("not here"))
+        outer.failed(Unavailable("cut"))
+
+
+def test_several_sources_of_one_object_are_counted_apart_and_each_keeps_its_count() -> None:
+    clock = Clock()
+    retry = _timed(clock, attempts=3)
+    outer = Attempts(retry)
+    with outer:
+        for _ in range(2):
+            for source in "ab":
+                with counted_apart(source), Attempts(retry) as inner:
+                    clock.wait(20)
+                    inner.failed(Unavailable("cut"))
+        assert stall_left() == 75.0
+        with pytest.raises(Unavailable), counted_apart("a"), Attempts(retry) as inner:
+            inner.failed(Unavailable("cut"))
+        outer.progressed()
+        with counted_apart("a"), Attempts(retry) as inner:
+            inner.failed(Unavailable("cut"))
+
+
+def test_nothing_is_limited_where_nothing_is_fetched() -> None:
+    received(1)
+    with counted_apart("a"):
+        assert stall_left() is None
