@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import click
 
 from dist_tool import __version__
+from dist_tool.cli._alarm import TimeIsOver, set_alarm
 from dist_tool.cli._errors import write_error
 from dist_tool.cli._output import ReaderClosed, TextOutput, close_stdout, remove_unfinished
-from dist_tool.errors import DistError, InvalidArgument, LocalFailure
+from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError, InvalidArgument, LocalFailure
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -213,6 +214,8 @@ def _run(args: list[str]) -> int:
         return _fail(args, error, debug="--debug" in args)
     except ReaderClosed:
         raise
+    except TimeIsOver:
+        return _fail(args, DeadlineExceeded(TIME_IS_OVER), debug="--debug" in args)
     except Exception as error:
         if "--debug" in args:
             import traceback
@@ -228,6 +231,7 @@ def _invoke(args: list[str]) -> int:
         except click.exceptions.Exit as done:  # --help and --version
             result = done.exit_code
     close_stdout()
+    set_alarm(None)
     return result if isinstance(result, int) else 0
 
 
@@ -240,6 +244,7 @@ def _as_usage_error(error: click.ClickException) -> DistError:
 
 
 def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
+    set_alarm(None)  # the error is known: it is not to be replaced
     if debug:
         import traceback
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,9 +167,19 @@ class DirectoryOutput:
 
 
 def _is_intact(path: str, desc: Descriptor) -> bool:
-    """True where a file holds exactly the object: it is hashed, its name alone proves nothing."""
+    """True if a file holds exactly the object: it is hashed, its name alone proves nothing.
+
+    Raises LocalFailure for what is no regular file. A FIFO would be waited for, a device read for ever.
+    """
     try:
-        with open(path, "rb", buffering=0) as file:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise LocalFailure(f"{path} is not a regular file", hint="remove it, or name another directory")
+    try:
+        with open(descriptor, "rb", buffering=0) as file:
             pump(Body(file), Verifier(desc.digest, desc.size), lambda _: None, small=0)
     except (OSError, DistError):
         return False

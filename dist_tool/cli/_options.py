@@ -68,15 +68,19 @@ class Common(NamedTuple):
 
         from dist_tool.config import load, parse_bytes, parse_duration
 
+        started = monotonic()
+        timeout_s = value_of("--timeout", parse_duration, self.timeout)
+        _limit_command(timeout_s if timeout_s is not None else _timeout_of_environment(), started)
         settings = load(
             os.environ,
             file=self.config,
-            timeout_s=value_of("--timeout", parse_duration, self.timeout),
+            timeout_s=timeout_s,
             max_size=value_of("--max-size", parse_bytes, max_size),
             lenient=lenient,
             store=store,
         )
-        return replace(settings, deadline=monotonic() + settings.timeout_s if settings.timeout_s else None)
+        _limit_command(settings.timeout_s, started)
+        return replace(settings, deadline=started + settings.timeout_s if settings.timeout_s else None)
 
     def store(self, settings: Settings) -> DiskStore | None:
         """The local store, where one is to be used."""
@@ -85,6 +89,25 @@ class Common(NamedTuple):
         from dist_tool.store import open_store, place
 
         return open_store(place(settings), self.report)
+
+
+def _limit_command(seconds: float | None, started: float) -> None:
+    """End the command `seconds` after `started`; 0 and None mean never."""
+    from time import monotonic
+
+    from dist_tool.cli._alarm import set_alarm
+
+    set_alarm(seconds - (monotonic() - started) if seconds else None)
+
+
+def _timeout_of_environment() -> float | None:
+    """The time limit that the environment sets, before any file is read; `load` reports one that is wrong."""
+    from dist_tool.config.options import from_environ
+
+    try:
+        return from_environ(os.environ).timeout_s
+    except InvalidArgument:
+        return None
 
 
 def value_of(option: str, parse: Callable[[str], _T], text: str | None) -> _T | None:

@@ -66,6 +66,7 @@ def test_help_and_version_load_no_command_and_nothing_heavy(recorder: Path, opti
         "dist_tool",
         "dist_tool.__main__",
         "dist_tool.cli",
+        "dist_tool.cli._alarm",
         "dist_tool.cli._errors",
         "dist_tool.cli._output",
         "dist_tool.errors",
