@@ -12,12 +12,13 @@ import socket
 import time
 from typing import Any, NamedTuple, cast
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dist_tool.errors import TIME_IS_OVER
 from dist_tool.settings import Timeouts
 from dist_tool.stream.retry import stall_left, stall_limit
+from dist_tool.transport.connecting import TimedConnection
 
 _BUFFER = 64 << 10
 _MOST_TRAILERS = 64 << 10  # bytes of all together
@@ -148,7 +149,7 @@ class PacedResponse(http.client.HTTPResponse):
         return got
 
 
-class _SecureConnection(HTTPSConnection):
+class _SecureConnection(TimedConnection, HTTPSConnection):
     """A connection whose TLS context decides about verification, once and without a word.
 
     urllib3 would write a warning to standard error for each request that the user's own
@@ -170,7 +171,7 @@ class _SecurePool(HTTPSConnectionPool):
 def pool_classes(limits: ConnectionLimits) -> dict[str, type[HTTPConnectionPool]]:
     """urllib3's pool classes for http and https, with paced responses."""
     response = type("PacedResponse", (PacedResponse,), {"limits": limits})
-    plain = type("PacedConnection", (HTTPConnection,), {"response_class": response})
+    plain = type("PacedConnection", (TimedConnection,), {"response_class": response})
     secure = type("PacedConnection", (_SecureConnection,), {"response_class": response})
     return {
         "http": type("PacedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),

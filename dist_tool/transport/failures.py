@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import re
@@ -136,8 +137,16 @@ def _proxy(error: Any, host: str) -> DistError:
     return Unavailable(": ".join(part for part in (host, "the proxy does not answer", said) if part))
 
 
+def _not_connected(error: Any, host: str) -> DistError | None:
+    """A time-out. urllib3 has any other failure to connect for a kind of it: the system's error is further down."""
+    return None if isinstance(error, u3.NewConnectionError) else Unavailable(f"{host}: no connection in time")
+
+
 def _os_error(error: Any, host: str) -> DistError:
-    return Unavailable(f"{host}: {(error.strerror or type(error).__name__).lower()}")
+    hint = ""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        hint = "allow more open files (ulimit -n), or do less at once (--jobs)"
+    return Unavailable(f"{host}: {(error.strerror or type(error).__name__).lower()}", hint=hint)
 
 
 _BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
@@ -152,7 +161,7 @@ _BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
     (ConnectionRefusedError, lambda _, host: Unavailable(f"{host}: connection refused")),
     ((ConnectionResetError, BrokenPipeError), lambda _, host: Truncated(f"{host}: the connection was reset")),
     (TimeoutError, lambda _, host: Unavailable(f"{host}: no connection in time")),
-    (u3.ConnectTimeoutError, lambda _, host: Unavailable(f"{host}: no connection in time")),
+    (u3.ConnectTimeoutError, _not_connected),
     (rq.Timeout, lambda _, host: Unavailable(f"{host}: no answer in time")),
     # requests' own exceptions are OSErrors too, without a number: they come further down.
     (OSError, lambda e, host: _os_error(e, host) if e.errno else None),

@@ -1,0 +1,129 @@
+"""Connecting to one of the addresses of a name, with one time limit for all of them.
+
+urllib3 gives each address the whole limit, and looking up the name takes as long as it takes. The
+owner of a name decides how many addresses it has.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from threading import Thread
+from typing import Any
+
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
+
+_LEAST_S = 0.25  # an address that answers at all mostly does within this time
+
+Option = tuple[int, int, int | bytes]
+
+
+def connect(host: str, port: int, allowed_s: float, options: Sequence[Option] = ()) -> socket.socket:
+    """A connection to the first address that takes one, its timeout the time that is left.
+
+    Each address gets an equal share of the time that is left, but not less than a quarter of a
+    second. Raises TimeoutError after `allowed_s` seconds, socket.gaierror for a name without
+    addresses, LocationParseError for what is no name, else the last address's OSError.
+    """
+    due = time.monotonic() + allowed_s
+    addresses = _addresses(host, port, allowed_s)
+    last: OSError = TimeoutError(f"{host}: timed out")
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        left = due - time.monotonic()
+        if left <= 0:
+            raise last
+        try:
+            return _connected(family, kind, protocol, address, _share(left, len(addresses) - number), options)
+        except OSError as error:
+            last = error
+    raise last
+
+
+def _share(left: float, waiting: int) -> float:
+    return min(left, max(left / waiting, _LEAST_S))
+
+
+def _connected(
+    family: int, kind: int, protocol: int, address: Any, allowed_s: float, options: Sequence[Option]
+) -> socket.socket:
+    made = socket.socket(family, kind, protocol)
+    try:
+        for option in options:
+            made.setsockopt(*option)
+        made.settimeout(allowed_s)
+        made.connect(address)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _addresses(host: str, port: int, allowed_s: float) -> list[Any]:
+    host = host.strip("[]")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise LocationParseError(f"{host!r}, label empty or too long") from None
+    lookup = _Lookup(host, port)
+    if host.replace(".", "").isdigit() or ":" in host or not lookup.start():
+        lookup.run()
+    return lookup.result(allowed_s)
+
+
+class _Lookup:
+    """Looking up a name in a thread of its own: it has no time limit, and no signal ends it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._asked = (host, port)
+        self._thread: Thread | None = None
+        self._found: list[Any] = []
+        self._error: BaseException | None = None
+
+    def start(self) -> bool:
+        """Begin in a thread; False if there is none to be had."""
+        thread = Thread(target=self.run, name="dist-lookup", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
+
+    def run(self) -> None:
+        try:
+            self._found = socket.getaddrinfo(*self._asked, allowed_gai_family(), socket.SOCK_STREAM)
+        except Exception as error:
+            self._error = error
+
+    def result(self, allowed_s: float) -> list[Any]:
+        if self._thread is not None:
+            self._thread.join(allowed_s)
+            if self._thread.is_alive():
+                raise TimeoutError(f"{self._asked[0]}: not found in time")
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+
+class TimedConnection(HTTPConnection):
+    """A connection whose `timeout` limits the lookup and all addresses together."""
+
+    def _new_conn(self) -> socket.socket:
+        """Connect, or raise one of urllib3's exceptions, as its own connections do."""
+        assert isinstance(self.timeout, int | float)
+        options = self.socket_options or ()
+        try:
+            made = connect(self._dns_host, self.port, self.timeout, options)
+            made.settimeout(self.timeout)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "timed out") from error
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return made
