@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench torture clean
+.PHONY: demo test test-fast check bench torture clean
 
 demo: $(STAMP) ## run the three pipelines of the README against our own registry on loopback
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/demo/run.sh
 
 test: $(STAMP) ## run the whole test suite
 	$(BIN)/python -m pytest -q -n 2
+
+test-fast: $(STAMP) ## run the tests of modules, contracts, properties and architecture
+	$(BIN)/python -m pytest -q tests/architecture tests/contract tests/property tests/unit
 
 check: $(STAMP) ## lint, types, import order
 	$(BIN)/ruff check .
