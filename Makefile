@@ -13,7 +13,7 @@ test: $(STAMP) ## run the whole test suite
 	$(BIN)/python -m pytest -q -n 2
 
 test-fast: $(STAMP) ## run the tests of modules, contracts, properties and architecture
-	$(BIN)/python -m pytest -q tests/architecture tests/contract tests/property tests/unit
+	$(BIN)/python -m pytest -q -n 2 tests/architecture tests/contract tests/property tests/unit
 
 check: $(STAMP) ## lint, types, import order
 	$(BIN)/ruff check .
