@@ -23,7 +23,7 @@ from dist_tool.errors import (
 from dist_tool.programs import find_program, for_credential_helper
 
 if TYPE_CHECKING:
-    from dist_tool.transport.helper_process import Output
+    from dist_tool.auth.helper_process import Output
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _TIMEOUT_S = 30.0
@@ -181,7 +181,7 @@ def _output(
     question: HelperRequest, environ: Mapping[str, str], action: str, message: bytes, deadline: float | None
 ) -> Output:
     """Status and standard output. Standard error is the user's own; no shell is involved."""
-    from dist_tool.transport import helper_process
+    from dist_tool.auth import helper_process
 
     program = find_program(question.program, environ.get("PATH", os.defpath))
     if not program:

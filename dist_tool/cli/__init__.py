@@ -198,7 +198,7 @@ def _leave(code: int) -> NoReturn:
 
 def _end_helpers() -> None:
     """End credential helpers that other threads wait for: they have process groups of their own."""
-    module = sys.modules.get("dist_tool.transport.helper_process")
+    module = sys.modules.get("dist_tool.auth.helper_process")
     if module is not None:
         module.end_all()
 

@@ -39,7 +39,7 @@ class Leaf(NamedTuple):
         return cls(number >> 48, number >> 8 & (1 << 40) - 1, bytes((number & 0xFF,)))
 
 
-class Member(NamedTuple):
+class LayerMember(NamedTuple):
     """A directory or symlink of the tree. `entry` is None for a directory that no layer describes.
 
     `first` is the name of the symlink that this one is a hard link to, else empty.
@@ -280,13 +280,13 @@ class MergedTree:
         for node, above, name in cast("Iterator[tuple[int, bytes, bytes]]", self._db.rows(query)):
             yield Leaf.unpack(node), below(_slashed(above), name)
 
-    def members(self) -> Iterator[Member]:
+    def members(self) -> Iterator[LayerMember]:
         """Every directory and symlink, depth first: a directory, its symlinks, then the directories in it."""
         rows = self._db.rows(_LIVE + _MEMBERS.format(_SYMLINK))
         for above, name, node, packed, shared in cast("Iterator[tuple[bytes, bytes | None, int, bytes, int]]", rows):
             entry = None if packed is None else _unpacked(packed)
             path = _slashed(above) if name is None else below(_slashed(above), name)
-            yield Member(path, entry, self._first(node, path) if shared else b"")
+            yield LayerMember(path, entry, self._first(node, path) if shared else b"")
 
     def _first(self, node: int, path: bytes) -> bytes:
         """The name of a symlink that was given before, empty for the first one, which is `path`."""

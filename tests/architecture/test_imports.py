@@ -16,7 +16,7 @@ PACKAGE = ROOT / "dist_tool"
 # A room may import rooms of earlier lines, and itself; never another of its own line.
 ORDER = (
     {"errors"},
-    {"run", "files"},
+    {"run", "files", "programs"},
     {"oci"},
     {"names"},
     {"api"},
