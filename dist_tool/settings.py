@@ -75,24 +75,22 @@ class AuthSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteSettings:
-    """One `[[remote]]` or `[[remote.mirror]]` table. `where` is FILE:LINE of it.
+class Endpoint:
+    """One source of objects: that of a `[[remote]]` table, or a `[[remote.mirror]]` of it. `where` is FILE:LINE.
 
-    `prefix` is canonical: `HOST[:PORT][/PATH]` or `*.HOST[:PORT]`, the host in lower case; a
-    mirror has that of its remote. `header` and `proxy` may hold secrets and belong to this
-    endpoint; a `proxy` of "" means a direct connection, None what the environment says. `kind`
-    "" means `registry`. `flat`: the location itself serves every name below the prefix.
+    `kind` "" means `registry`. `location` "" means that the objects are where their name says;
+    with `flat` the location itself serves every name below the prefix. `header` and `proxy` may
+    hold secrets and are sent to this endpoint only; a `proxy` of "" means a direct connection,
+    None what the environment says.
 
-    `capabilities` are what the endpoint is trusted with: tags are asked only where `resolve` is
-    (D3). `mirrors` come before the remote itself, in order; theirs are empty. `api_path` is the
-    path of a registry's API, `ns` sends it the name's own host as `?ns=`. `insecure` is that of
-    registries.conf: https without verification, and http where the server knows no TLS (D10).
+    `capabilities` limit what the endpoint is trusted with: tags are resolved only by endpoints
+    with `resolve` (behaviours D3). `api_path` is the path of a registry's API; with `ns` the
+    host of the name is sent as `?ns=`. `insecure` is that of registries.conf: https without
+    verification, and http if the server has no TLS (behaviours D10).
     """
 
-    prefix: str = ""
     kind: str = ""
     location: str = ""
-    blocked: bool = False
     plain_http: bool | None = None
     tls: Tls = field(default_factory=Tls)
     header: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -106,66 +104,84 @@ class RemoteSettings:
     api_path: str = "/v2"
     flat: bool = False
     insecure: bool = False
-    mirrors: tuple[RemoteSettings, ...] = ()
     where: str = ""
-
-    def matches(self, locator: Locator) -> bool:
-        """True where this table is about the locator's name; see `is_below`.
-
-        Of locators that name their kind outright, those of this table's kind match.
-        """
-        if locator.kind and locator.kind != (self.kind or _DEFAULT_KIND):
-            return False
-        return is_below(locator, self.prefix)
-
-    @property
-    def is_wildcard(self) -> bool:
-        """True for a prefix that stands for many hosts."""
-        return self.prefix.startswith("*.")
-
-    @property
-    def endpoints(self) -> tuple[RemoteSettings, ...]:
-        """The mirrors in order, and the remote itself last (behaviours D10)."""
-        return (*self.mirrors, replace(self, mirrors=()) if self.mirrors else self)
 
     def retry_within(self, deadline: float | None) -> Retry:
         """The retry policy within the deadline of a command, with what counts as progress here."""
         return replace(self.retry, deadline=deadline, floor=self.timeout.floor)
 
     def can(self, capability: str) -> bool:
-        """True where the endpoint is trusted with one of CAPABILITIES."""
+        """True if the endpoint is trusted with one of CAPABILITIES."""
         return capability in self.capabilities
 
-    def rewrite(self, locator: Locator) -> Locator:
-        """Where a matching locator's objects really are: `location` + rest (behaviours D10).
 
-        A `{rest}` in the location is where the rest goes; a location with other braces is a
-        template that its kind fills in. The kind of the result is never "". Raises
-        InvalidArgument where the result is no name.
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The endpoints of the names below a prefix: one `[[remote]]` table. `where` is its FILE:LINE.
+
+    `prefix` is canonical: `HOST[:PORT][/PATH]` or `*.HOST[:PORT]`, the host in lower case.
+    `endpoints` are tried in order: the mirrors first, last the endpoint of the name itself.
+    """
+
+    prefix: str = ""
+    endpoints: tuple[Endpoint, ...] = (Endpoint(),)
+    blocked: bool = False
+    where: str = ""
+
+    @property
+    def own(self) -> Endpoint:
+        """The endpoint of the name itself."""
+        return self.endpoints[-1]
+
+    @property
+    def mirrors(self) -> tuple[Endpoint, ...]:
+        """The endpoints that are tried before it."""
+        return self.endpoints[:-1]
+
+    @property
+    def is_wildcard(self) -> bool:
+        """True for a prefix that stands for many hosts."""
+        return self.prefix.startswith("*.")
+
+    def matches(self, locator: Locator) -> bool:
+        """True if the locator's name is below the prefix; see `names.prefix.is_below`.
+
+        A locator that names its kind (`KIND::REST`) matches only routes of that kind.
+        """
+        if locator.kind and locator.kind != (self.own.kind or _DEFAULT_KIND):
+            return False
+        return is_below(locator, self.prefix)
+
+    def rewrite(self, locator: Locator, endpoint: Endpoint) -> Locator:
+        """The locator of the same objects at an endpoint: its location and the rest of the name (behaviours D10).
+
+        A `{rest}` in the location is replaced by the rest; a location with other braces is a
+        template of its kind. The kind of the result is never "". Raises InvalidArgument if the
+        result is not a valid name.
         """
         # A mirror may be of another kind than the name that it serves.
-        kind = self.kind or (_DEFAULT_KIND if locator.kind in ("", _DEFAULT_KIND) else locator.kind)
-        if not self.location:
-            # A name says nothing about such a place; `KIND::REST` itself does.
+        kind = endpoint.kind or (_DEFAULT_KIND if locator.kind in ("", _DEFAULT_KIND) else locator.kind)
+        if not endpoint.location:
+            # Such a kind has one location for every name; `KIND::REST` itself gives another.
             return Locator(kind, "" if kind in _OWN_PLACE and locator.kind != kind else locator.rest)
-        path = self.prefix.partition("/")[2]
-        rest = locator.path.removeprefix(path).removeprefix("/")
-        place = self._placed(kind, rest)
+        rest = locator.path.removeprefix(self.prefix.partition("/")[2]).removeprefix("/")
+        location = _location_of(endpoint, kind, rest)
         if kind != _DEFAULT_KIND:
-            return Locator(kind, place)
-        if "/" not in place:  # a lone host would be read as an image of docker.io
-            raise InvalidArgument(f"{self.where}: location {place!r} leaves {locator} without a repository")
+            return Locator(kind, location)
+        if "/" not in location:  # a lone host would be read as an image of docker.io
+            raise InvalidArgument(f"{endpoint.where}: location {location!r} leaves {locator} without a repository")
         try:
-            return parse_locator(f"{kind}::{place}")
+            return parse_locator(f"{kind}::{location}")
         except InvalidArgument as error:
-            raise InvalidArgument(f"{self.where}: location: {error.what}", hint=error.hint) from error
+            raise InvalidArgument(f"{endpoint.where}: location: {error.what}", hint=error.hint) from error
 
-    def _placed(self, kind: str, rest: str) -> str:
-        if "{" in self.location:
-            return self.location.replace("{rest}", rest)
-        if self.flat or kind in _FLAT_KINDS:
-            return self.location
-        return f"{self.location.rstrip('/')}/{rest}" if rest else self.location
+
+def _location_of(endpoint: Endpoint, kind: str, rest: str) -> str:
+    if "{" in endpoint.location:
+        return endpoint.location.replace("{rest}", rest)
+    if endpoint.flat or kind in _FLAT_KINDS:
+        return endpoint.location
+    return f"{endpoint.location.rstrip('/')}/{rest}" if rest else endpoint.location
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,17 +247,17 @@ class Pin(NamedTuple):
 class ForeignConfig(Protocol):
     """What other programs' configuration says (behaviours D1-D12). Read when first asked."""
 
-    def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+    def route_for(self, locator: Locator, name: ObjectName | None) -> Route | None:
         """The table for a name, None where nobody else has one."""
 
-    def blocking(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
-        """The table that blocks a name, None when none does; see `remote_for`."""
+    def blocking(self, locator: Locator, name: ObjectName | None) -> Route | None:
+        """The table that blocks a name, None when none does; see `route_for`."""
 
     def singles_out(self, locator: Locator) -> bool:
         """True where single tags or digests of a repository have tables of their own."""
 
-    def with_certificates(self, remote: RemoteSettings | None, locator: Locator) -> RemoteSettings | None:
-        """`remote`, with certificates found by host for endpoints whose table has nothing on TLS."""
+    def with_certificates(self, route: Route | None, locator: Locator) -> Route | None:
+        """`route`, with certificates found by host for endpoints whose table has nothing on TLS."""
 
     def alias(self, short: str) -> str:
         """The full name that a short one stands for, "" for none."""
@@ -250,11 +266,11 @@ class ForeignConfig(Protocol):
 class NoForeignConfig:
     """No other configuration at all."""
 
-    def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:  # noqa: ARG002
+    def route_for(self, locator: Locator, name: ObjectName | None) -> Route | None:  # noqa: ARG002
         """None."""
         return None
 
-    def blocking(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:  # noqa: ARG002
+    def blocking(self, locator: Locator, name: ObjectName | None) -> Route | None:  # noqa: ARG002
         """None."""
         return None
 
@@ -262,9 +278,9 @@ class NoForeignConfig:
         """False."""
         return False
 
-    def with_certificates(self, remote: RemoteSettings | None, locator: Locator) -> RemoteSettings | None:  # noqa: ARG002
-        """`remote`."""
-        return remote
+    def with_certificates(self, route: Route | None, locator: Locator) -> Route | None:  # noqa: ARG002
+        """`route`."""
+        return route
 
     def alias(self, short: str) -> str:  # noqa: ARG002
         """Nothing."""
@@ -273,7 +289,7 @@ class NoForeignConfig:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything: the remotes table and the environment's part that concerns fetching.
+    """Everything: the routes and the environment's part that concerns fetching.
 
     `environ` is a snapshot of the environment, for credentials, proxies and trust stores;
     `cache_dir` is "" where access tokens must not be kept. `store`: fetched objects go through the
@@ -281,7 +297,7 @@ class Settings:
     command must end, on `time.monotonic`. `pins` is keyed by canonical `NAME:TAG`.
     """
 
-    remotes: tuple[RemoteSettings, ...] = ()
+    routes: tuple[Route, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache_dir: str = ""
     timeout_s: float | None = None
@@ -300,14 +316,14 @@ class Settings:
             return self.environ.get("HOME", "~") + path[1:]
         return path
 
-    def remote_for(self, locator: Locator, name: ObjectName | None = None) -> RemoteSettings | None:
+    def route_for(self, locator: Locator, name: ObjectName | None = None) -> Route | None:
         """The table for a locator: of those that match, the longest prefix, a wildcard's last of all.
 
         Our own tables win over other programs' files, which are asked when none matches (D17),
         but what those block stays blocked. Some of them distinguish tags from digests, which
         counts when `name` is given. A host with and without the https port is one server: a
         table for the spelling that is asked for comes first. None when there is no table, and
-        for local paths. The caller refuses what is `blocked`, and opens `rewrite(locator)` of
+        for local paths. The caller refuses what is `blocked`, and opens `rewrite(locator, endpoint)` for
         each of the `endpoints`. Raises InvalidArgument for a broken file of others.
         """
         if locator.kind == "path":
@@ -318,18 +334,18 @@ class Settings:
             blocking = self.others.blocking(spelling, name)
             if blocking is not None:
                 return blocking
-        found = self._own_table(locator)
+        found = self._own_route(locator)
         if found is None and other is not None:
-            found = self._own_table(other)
-            if found is not None and found.plain_http and not found.blocked:
+            found = self._own_route(other)
+            if found is not None and found.own.plain_http and not found.blocked:
                 found = None  # without https the two are two servers
         if not is_name:
             return found
-        return self.others.with_certificates(found or self.others.remote_for(locator, name), locator)
+        return self.others.with_certificates(found or self.others.route_for(locator, name), locator)
 
-    def _own_table(self, locator: Locator) -> RemoteSettings | None:
-        matching = (remote for remote in self.remotes if remote.matches(locator))
-        return max(matching, key=lambda remote: (not remote.is_wildcard, len(remote.prefix)), default=None)
+    def _own_route(self, locator: Locator) -> Route | None:
+        matching = (route for route in self.routes if route.matches(locator))
+        return max(matching, key=lambda route: (not route.is_wildcard, len(route.prefix)), default=None)
 
     def pin_for(self, locator: Locator, tag: str) -> Digest | None:
         """The digest that a tag must mean, None when it is not pinned."""
@@ -342,9 +358,9 @@ class Settings:
         """Raise PolicyRefused for an object that policy forbids. A pinned tag is as good as a digest."""
         pinned = None if name.digest else self.pin_for(locator, name.tag)
         self.policy.check_object(locator, ObjectName(name.tag, pinned) if pinned else name)
-        remote = self.remote_for(locator, name)
-        if remote is not None and remote.blocked:
-            raise PolicyRefused(f"{locator} {name} is blocked", hint=f"by {remote.where}")
+        route = self.route_for(locator, name)
+        if route is not None and route.blocked:
+            raise PolicyRefused(f"{locator} {name} is blocked", hint=f"by {route.where}")
 
     def locator(self, text: str) -> Locator:
         """`parse_locator`, short-name aliases first (behaviours D12)."""
@@ -366,12 +382,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a remote is opened with: its own table, everything else, and who listens.
+    """What a remote is opened with: its endpoint, all settings, and the receiver of notices.
 
     `asked` is the locator before any rewriting, None where nobody says.
     """
 
-    remote: RemoteSettings = field(default_factory=RemoteSettings)
+    endpoint: Endpoint = field(default_factory=Endpoint)
     settings: Settings = field(default_factory=Settings)
     report: Report = field(default=unheard)
     asked: Locator | None = None
@@ -379,4 +395,4 @@ class Context:
     @property
     def retry(self) -> Retry:
         """The retry policy of this remote, within the deadline of the whole command."""
-        return self.remote.retry_within(self.settings.deadline)
+        return self.endpoint.retry_within(self.settings.deadline)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from dist_tool.errors import InvalidArgument, PolicyRefused
 from dist_tool.names.reference import HUB, HUB_API, Locator, ObjectName, is_path, parse_host, parse_object
-from dist_tool.settings import CAPABILITIES, RemoteSettings, Settings
+from dist_tool.settings import CAPABILITIES, Endpoint, Route, Settings
 
 
 class ExplainedEndpoint(NamedTuple):
@@ -75,17 +75,17 @@ def explain(locator: Locator, name: ObjectName, settings: Settings) -> Explanati
     `name` may be empty, where it is not known. Raises InvalidArgument for a broken file.
     """
     known = name if name.tag or name.digest else None
-    remote = settings.remote_for(locator, known)
+    route = settings.route_for(locator, known)
     pin = settings.pins.get(f"{locator.rest}:{name.tag}") if settings.pin_for(locator, name.tag) else None
     policy = settings.policy
     return Explanation(
         locator=str(locator),
         object=str(name),
-        prefix=remote.prefix if remote else "",
-        where=remote.where if remote else "",
-        endpoints=tuple(_endpoints(locator, remote or RemoteSettings(), settings)),
+        prefix=route.prefix if route else "",
+        where=route.where if route else "",
+        endpoints=tuple(_endpoints(locator, route or Route(), settings)),
         policy={key: {"value": _plain(getattr(policy, key)), "where": where} for key, where in policy.where.items()},
-        refused=_refusal(locator, known, remote, settings),
+        refused=_refusal(locator, known, route, settings),
         pin={"digest": str(pin.digest), "where": pin.where} if pin else None,
     )
 
@@ -94,22 +94,22 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _refusal(locator: Locator, name: ObjectName | None, remote: RemoteSettings | None, settings: Settings) -> str:
+def _refusal(locator: Locator, name: ObjectName | None, route: Route | None, settings: Settings) -> str:
     try:
         settings.policy.check_name(locator)
         if name is not None:
             settings.check_object(locator, name)
     except PolicyRefused as error:
         return str(error)
-    return f"{locator} is blocked: by {remote.where}" if remote and remote.blocked else ""
+    return f"{locator} is blocked: by {route.where}" if route and route.blocked else ""
 
 
-def _endpoints(locator: Locator, remote: RemoteSettings, settings: Settings) -> list[ExplainedEndpoint]:
+def _endpoints(locator: Locator, route: Route, settings: Settings) -> list[ExplainedEndpoint]:
     if locator.kind == "path":
-        return [_local("path", str(locator), remote)._replace(role="remote")]
+        return [_local("path", str(locator), route.own)._replace(role="remote")]
     found = []
-    for endpoint in remote.endpoints:
-        target = endpoint.rewrite(locator)
+    for endpoint in route.endpoints:
+        target = route.rewrite(locator, endpoint)
         if target.kind == "registry":
             found.append(_registry(locator, target, endpoint, settings))
         else:
@@ -117,59 +117,59 @@ def _endpoints(locator: Locator, remote: RemoteSettings, settings: Settings) -> 
     return [place._replace(role="remote" if n == len(found) else "mirror") for n, place in enumerate(found, 1)]
 
 
-def _local(kind: str, target: str, remote: RemoteSettings) -> ExplainedEndpoint:
+def _local(kind: str, target: str, endpoint: Endpoint) -> ExplainedEndpoint:
     return ExplainedEndpoint(
-        "", kind, target, "", _capabilities(remote), "", None, tuple(remote.header), "", (), remote.where
+        "", kind, target, "", _capabilities(endpoint), "", None, tuple(endpoint.header), "", (), endpoint.where
     )
 
 
-def _capabilities(remote: RemoteSettings) -> tuple[str, ...]:
-    return tuple(word for word in CAPABILITIES if remote.can(word))
+def _capabilities(endpoint: Endpoint) -> tuple[str, ...]:
+    return tuple(word for word in CAPABILITIES if endpoint.can(word))
 
 
-def _registry(locator: Locator, target: Locator, remote: RemoteSettings, settings: Settings) -> ExplainedEndpoint:
+def _registry(locator: Locator, target: Locator, endpoint: Endpoint, settings: Settings) -> ExplainedEndpoint:
     from dist_tool.auth.keychain import Keychain
 
-    scheme = schemes(remote, target.host)[0]
+    scheme = schemes(endpoint, target.host)[0]
     api = HUB_API if target.host == HUB else target.host
     return ExplainedEndpoint(
         role="",
         kind="registry",
         target=str(target),
-        url=f"{scheme}://{api}{remote.api_path}/{target.path}",
-        capabilities=_capabilities(remote),
-        ns=locator.host if remote.ns else "",
-        tls=_tls(remote) if scheme == "https" else None,
-        header=tuple(remote.header),
-        proxy=_proxy(f"{scheme}://{api}", remote, settings),
-        credentials=tuple(Keychain(remote.auth, settings.environ).explain(target.host, target.path)),
-        where=remote.where,
+        url=f"{scheme}://{api}{endpoint.api_path}/{target.path}",
+        capabilities=_capabilities(endpoint),
+        ns=locator.host if endpoint.ns else "",
+        tls=_tls(endpoint) if scheme == "https" else None,
+        header=tuple(endpoint.header),
+        proxy=_proxy(f"{scheme}://{api}", endpoint, settings),
+        credentials=tuple(Keychain(endpoint.auth, settings.environ).explain(target.host, target.path)),
+        where=endpoint.where,
     )
 
 
-def schemes(remote: RemoteSettings, host: str) -> tuple[str, ...]:
+def schemes(endpoint: Endpoint, host: str) -> tuple[str, ...]:
     """The schemes that a registry is tried with, in order (behaviours B51, D10)."""
     from dist_tool.names.origin import is_loopback
 
-    if remote.plain_http is not None:
-        return ("http",) if remote.plain_http else ("https",)
-    if is_loopback(host) and not remote.tls.ca:
+    if endpoint.plain_http is not None:
+        return ("http",) if endpoint.plain_http else ("https",)
+    if is_loopback(host) and not endpoint.tls.ca:
         return ("http", "https")
-    return ("https", "http") if remote.insecure else ("https",)
+    return ("https", "http") if endpoint.insecure else ("https",)
 
 
-def _tls(remote: RemoteSettings) -> dict[str, Any]:
+def _tls(endpoint: Endpoint) -> dict[str, Any]:
     return {
-        "verify": not remote.tls.skip_verify,
-        "ca": list(remote.tls.ca),
-        "client": [list(pair) for pair in remote.tls.client],
-        "insecure": remote.insecure,
+        "verify": not endpoint.tls.skip_verify,
+        "ca": list(endpoint.tls.ca),
+        "client": [list(pair) for pair in endpoint.tls.client],
+        "insecure": endpoint.insecure,
     }
 
 
-def _proxy(url: str, remote: RemoteSettings, settings: Settings) -> str:
+def _proxy(url: str, endpoint: Endpoint, settings: Settings) -> str:
     from dist_tool.names.origin import Origin, redact
     from dist_tool.transport.proxies import proxies_for
 
-    proxy = next(iter(proxies_for(Origin.of(url), remote.proxy, settings.environ).values()), "")
+    proxy = next(iter(proxies_for(Origin.of(url), endpoint.proxy, settings.environ).values()), "")
     return redact(proxy) if proxy else ""

@@ -14,7 +14,7 @@ from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticate
 from dist_tool.names.origin import Origin
 from dist_tool.names.reference import HUB, HUB_API, Locator
 from dist_tool.run import Report, unheard
-from dist_tool.settings import AuthSettings, Context, RemoteSettings, Settings
+from dist_tool.settings import AuthSettings, Context, Endpoint, Settings
 from dist_tool.transport.client import Client
 from dist_tool.transport.session import Request, Session
 
@@ -41,44 +41,46 @@ def login(
     """
     if not credentials.basic:
         raise InvalidArgument("user name or password is empty")
-    remote = _remote_of(host, settings)
-    place = CredentialLocation.choose(remote.auth, settings.environ, file)
-    verified = _verify(host, credentials, remote, settings, report)
+    endpoint = _endpoint_of(host, settings)
+    place = CredentialLocation.choose(endpoint.auth, settings.environ, file)
+    verified = _verify(host, credentials, endpoint, settings, report)
     kept = save(place, host, credentials, settings.environ, settings.deadline)
-    first = Keychain(remote.auth, settings.environ).answering(host)
+    first = Keychain(endpoint.auth, settings.environ).answering(host)
     return Login(host, kept, verified, "" if first in (place.file, place.helper) else first or "the configuration")
 
 
 def logout(host: str, settings: Settings, *, file: str = "") -> tuple[SavedLogin, str]:
     """Forget a host; with the source that still has something for it, "" for none."""
-    auth = _remote_of(host, settings).auth
+    auth = _endpoint_of(host, settings).auth
     place = CredentialLocation.choose(auth, settings.environ, file)
     kept = remove(place, host, settings.environ, settings.deadline)
     return kept, Keychain(auth, settings.environ).answering(host, besides=place.helper or place.file)
 
 
-def _remote_of(host: str, settings: Settings) -> RemoteSettings:
-    """The table for the host as it is contacted: one that leads elsewhere is about that other host."""
+def _endpoint_of(host: str, settings: Settings) -> Endpoint:
+    """The settings for the host as it is contacted: a route that leads elsewhere is about that other host."""
     locator = Locator("", f"{host}/")
-    remote = settings.remote_for(locator)
-    if remote is None or remote.location.partition("/")[0] not in ("", host) or remote.kind not in ("", "registry"):
-        remote = settings.others.with_certificates(None, locator) or RemoteSettings(prefix=host)
-    return replace(remote, mirrors=())
+    route = settings.route_for(locator)
+    own = route.own if route else Endpoint()
+    if route is None or own.location.partition("/")[0] not in ("", host) or own.kind not in ("", "registry"):
+        found = settings.others.with_certificates(None, locator)
+        return found.own if found else Endpoint()
+    return own
 
 
-def _verify(host: str, credentials: Credentials, remote: RemoteSettings, settings: Settings, report: Report) -> bool:
+def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: Settings, report: Report) -> bool:
     import json
 
     key = HUB_KEY if host == HUB else host
     auths = {"auths": {key: {"auth": credentials.basic.removeprefix("Basic ")}}}
     trial = Context(
         # Only what is to be tried is known there, and no token that somebody else's login has got.
-        replace(remote, auth=AuthSettings(realm_hosts=remote.auth.realm_hosts)),
+        replace(endpoint, auth=AuthSettings(realm_hosts=endpoint.auth.realm_hosts)),
         replace(settings, environ={**settings.environ, "DIST_AUTH_CONFIG": json.dumps(auths)}, cache_dir=""),
         report,
     )
     first: DistError | None = None
-    for scheme in schemes(remote, host):
+    for scheme in schemes(endpoint, host):
         home = Origin.of(f"{scheme}://{HUB_API if host == HUB else host}")
         try:
             return _accepted(home, host, trial)
@@ -94,7 +96,7 @@ def _verify(host: str, credentials: Credentials, remote: RemoteSettings, setting
 
 def _accepted(home: Origin, host: str, trial: Context) -> bool:
     """True where the registry asked for credentials and took them, False where it asks for none."""
-    request = Request("GET", f"{home}{trial.remote.api_path}/")
+    request = Request("GET", f"{home}{trial.endpoint.api_path}/")
     session = Session(home, trial)
     try:
         reply = session.send(request)

@@ -136,11 +136,11 @@ def naming(typed: str, locator: Locator, object_id: str = "") -> Iterator[None]:
 
 def fetch_options(settings: Settings, locator: Locator, common: Common) -> FetchOptions:
     """How to fetch from a locator under these settings."""
-    from dist_tool.settings import RemoteSettings
+    from dist_tool.settings import Route
     from dist_tool.transfer.fetch import FetchOptions
 
-    remote = settings.remote_for(locator)
-    retry = (remote or RemoteSettings()).retry_within(settings.deadline)
+    route = settings.route_for(locator) or Route()
+    retry = route.own.retry_within(settings.deadline)
     limit = min((size for size in (settings.max_size, settings.policy.max_size) if size), default=None)
     return FetchOptions(retry, limit, common.report)
 

@@ -10,7 +10,7 @@ import click
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
-    from dist_tool.settings import RemoteSettings, Settings
+    from dist_tool.settings import Route, Settings
 
 
 @click.command("remotes", epilog="Example: dist remotes --json | jq -r 'select(.prefix) | .prefix'")
@@ -24,13 +24,13 @@ def command(as_json: bool, common: Common) -> None:
     if as_json:
         import json
 
-        for record in (*_kinds(settings), *map(_record, settings.remotes)):
+        for record in (*_kinds(settings), *map(_record, settings.routes)):
             print_line(json.dumps(record))
         return
     rows = [[*record.values()] for record in _kinds(settings)]
-    for remote in settings.remotes:
-        target = "blocked" if remote.blocked else remote.location or "as named"
-        rows.append([remote.prefix, remote.kind or "registry", target, remote.where])
+    for route in settings.routes:
+        target = "blocked" if route.blocked else route.own.location or "as named"
+        rows.append([route.prefix, route.own.kind or "registry", target, route.where])
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print_line("  ".join(cell.ljust(width) for cell, width in zip(row, [*widths, 0], strict=False)).rstrip())
@@ -43,11 +43,11 @@ def _kinds(settings: Settings) -> Iterator[dict[str, str]]:
         yield {"kind": name, "origin": kind.origin, "target": kind.target, "summary": kind.summary}
 
 
-def _record(remote: RemoteSettings) -> dict[str, Any]:
+def _record(route: Route) -> dict[str, Any]:
     return {
-        "prefix": remote.prefix,
-        "kind": remote.kind or "registry",
-        "location": remote.location or remote.prefix,
-        "blocked": remote.blocked,
-        "where": remote.where,
+        "prefix": route.prefix,
+        "kind": route.own.kind or "registry",
+        "location": route.own.location or route.prefix,
+        "blocked": route.blocked,
+        "where": route.where,
     }

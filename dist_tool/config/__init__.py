@@ -16,7 +16,7 @@ from dist_tool.config.options import FetchDefaults, from_environ, imports_from_e
 from dist_tool.config.quantity import parse_age, parse_bytes, parse_duration
 from dist_tool.config.reading import read_file
 from dist_tool.errors import InvalidArgument
-from dist_tool.settings import Pin, Policy, RemoteSettings, Settings
+from dist_tool.settings import Pin, Policy, Route, Settings
 
 if TYPE_CHECKING:
     from dist_tool.config.tables import Contents
@@ -44,17 +44,17 @@ def load(
     """
     contents = [_contents(name, data, environ) for name, data in _files(environ, file)]
     fetch = FetchDefaults(timeout_s, max_size, lenient, store=store).over(from_environ(environ))
-    remotes: dict[str, RemoteSettings] = {}
+    routes: dict[str, Route] = {}
     pins: dict[str, Pin] = {}
     for weightier in contents:
-        remotes |= {remote.prefix: remote for remote in weightier.remotes}
+        routes |= {route.prefix: route for route in weightier.routes}
         pins |= weightier.pins
     for lesser in reversed(contents):
         fetch = fetch.over(lesser.fetch)
     policy = _policy(contents)
     limits = [limit for limit in (fetch.max_size, policy.max_size) if limit]
     return Settings(
-        remotes=tuple(remotes.values()),
+        routes=tuple(routes.values()),
         environ=dict(environ),
         cache_dir="" if fetch.token_cache is False else _directory(environ, "XDG_CACHE_HOME", ".cache"),
         timeout_s=fetch.timeout_s or None,

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dist_tool.config.tables import FETCH, MIRROR, POLICY, REMOTE, Table
-from dist_tool.settings import CAPABILITIES, Policy, RemoteSettings, Settings
+from dist_tool.config.tables import FETCH, MIRROR, POLICY, Table
+from dist_tool.settings import CAPABILITIES, Endpoint, Policy, Route, Settings
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _ACCOUNT = re.compile(r"//[^@]*@")
@@ -26,7 +26,7 @@ def effective(settings: Settings) -> dict[str, Any]:
     }
     assert set(fetch) == set(FETCH.keys)
     document = {
-        "remote": [_remote(remote) for remote in settings.remotes],
+        "remote": [_route(route) for route in settings.routes],
         "fetch": {name: value for name, value in fetch.items() if value is not None},
         "policy": _table(POLICY, settings.policy, Policy()),
         "pin": {name: str(pin.digest) for name, pin in settings.pins.items()},
@@ -35,18 +35,19 @@ def effective(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value}
 
 
-def _remote(remote: RemoteSettings) -> dict[str, Any]:
-    found = _table(REMOTE, remote, RemoteSettings())
-    if remote.mirrors:
-        found["mirror"] = [_table(MIRROR, mirror, RemoteSettings()) for mirror in remote.mirrors]
+def _route(route: Route) -> dict[str, Any]:
+    found: dict[str, Any] = {"prefix": route.prefix}
+    if route.blocked:
+        found["blocked"] = True
+    found |= _table(MIRROR, route.own, Endpoint())
+    if route.mirrors:
+        found["mirror"] = [_table(MIRROR, mirror, Endpoint()) for mirror in route.mirrors]
     return found
 
 
 def _table(table: Table, value: object, default: object) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, key in table.keys.items():
-        if name == "mirror":
-            continue
         parameter = key.parameter or name
         mine, usual = getattr(value, parameter), getattr(default, parameter)
         if mine != usual:
@@ -79,10 +80,10 @@ def as_toml(settings: Settings) -> Iterator[str]:
 
 def _blocks(settings: Settings) -> Iterator[Iterator[str]]:
     document = effective(settings)
-    for remote, value in zip(settings.remotes, document.get("remote", []), strict=True):
+    for route, value in zip(settings.routes, document.get("remote", []), strict=True):
         mirrors = value.pop("mirror", [])
-        yield _lines(f"[[remote]]  # {remote.where}", value)
-        for mirror, inner in zip(remote.mirrors, mirrors, strict=True):
+        yield _lines(f"[[remote]]  # {route.where}", value)
+        for mirror, inner in zip(route.mirrors, mirrors, strict=True):
             yield _lines(f"[[remote.mirror]]  # {mirror.where}", inner)
     for name in ("fetch", "store"):
         if name in document:

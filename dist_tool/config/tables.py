@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from dist_tool.config.options import IMPORTS, FetchDefaults
 from dist_tool.config.values import Reader
 from dist_tool.errors import InvalidArgument
 from dist_tool.oci.digest import VERIFIABLE
-from dist_tool.settings import CAPABILITIES, AuthSettings, Pin, Policy, Redirects, RemoteSettings, Timeouts, Tls
+from dist_tool.settings import CAPABILITIES, AuthSettings, Endpoint, Pin, Policy, Redirects, Route, Timeouts, Tls
 from dist_tool.stream.retry import Retry
 
 _PATH_KINDS = frozenset({"archive", "layout", "store"})
@@ -138,16 +138,16 @@ _ENDPOINT = {
     "redirect": Key(_REDIRECT),
     "auth": Key(_AUTH),
 }
-MIRROR = Table(RemoteSettings, _ENDPOINT)
+MIRROR = Table(Endpoint, _ENDPOINT)
 
 
-def _mirrors(value: Value) -> tuple[RemoteSettings, ...]:
+def _mirrors(value: Value) -> tuple[Endpoint, ...]:
     if not isinstance(value.raw, list):
         raise value.error("mirror is not a list of tables", "write [[remote.mirror]], with two brackets")
     return tuple(value.each(_mirror))
 
 
-def _mirror(value: Value) -> RemoteSettings:
+def _mirror(value: Value) -> Endpoint:
     parameters = MIRROR.parameters(value)
     if "location" not in parameters and parameters.get("kind") not in _PLACED_KINDS:
         raise value.error("a [[remote.mirror]] has no location", 'as in location = "mirror.example/hub"')
@@ -155,7 +155,7 @@ def _mirror(value: Value) -> RemoteSettings:
 
 
 REMOTE = Table(
-    RemoteSettings,
+    dict,
     {"prefix": Key(values.prefix), "blocked": Key(values.flag), **_ENDPOINT, "mirror": Key(_mirrors, "mirrors")},
 )
 FETCH = Table(
@@ -185,9 +185,9 @@ POLICY = Table(
 
 
 class Contents(NamedTuple):
-    """What one file says; None and "" where it says nothing. Of its remotes no two have the same prefix."""
+    """What one file says; None and "" where it says nothing. Of its routes no two have the same prefix."""
 
-    remotes: tuple[RemoteSettings, ...] = ()
+    routes: tuple[Route, ...] = ()
     fetch: FetchDefaults = FetchDefaults()
     policy: Policy = Policy()
     pins: Mapping[str, Pin] = MappingProxyType({})
@@ -196,42 +196,44 @@ class Contents(NamedTuple):
     hosts_dir: str = ""
 
 
-def _remotes(value: Value) -> tuple[RemoteSettings, ...]:
+def _routes(value: Value) -> tuple[Route, ...]:
     if not isinstance(value.raw, list):
         raise value.error("remote is not a list of tables", "write [[remote]], with two brackets")
-    found: dict[str, RemoteSettings] = {}
+    found: dict[str, Route] = {}
 
     def read(child: Value) -> None:
-        remote = _remote(child)
-        if remote.prefix in found:
+        route = _route(child)
+        if route.prefix in found:
             raise child.child("prefix").error(
-                f"prefix {remote.prefix!r} is given twice", f"the other is at {found[remote.prefix].where}"
+                f"prefix {route.prefix!r} is given twice", f"the other is at {found[route.prefix].where}"
             )
-        found[remote.prefix] = remote
+        found[route.prefix] = route
 
     value.each(read)
     return tuple(found.values())
 
 
-def _remote(value: Value) -> RemoteSettings:
+def _route(value: Value) -> Route:
     parameters = REMOTE.parameters(value)
     if "prefix" not in parameters:
         raise value.error("a [[remote]] has no prefix", 'as in prefix = "registry.example/team"')
-    remote = _endpoint(value, parameters, "[[remote]]")
-    return replace(remote, mirrors=tuple(replace(mirror, prefix=remote.prefix) for mirror in remote.mirrors))
+    prefix, blocked = parameters.pop("prefix"), parameters.pop("blocked", False)
+    mirrors: tuple[Endpoint, ...] = parameters.pop("mirrors", ())
+    own = _endpoint(value, parameters, "[[remote]]", blocked=blocked)
+    return Route(prefix, (*mirrors, own), blocked, value.where)
 
 
-def _endpoint(value: Value, parameters: dict[str, Any], table: str) -> RemoteSettings:
-    """What a remote and a mirror have in common."""
+def _endpoint(value: Value, parameters: dict[str, Any], table: str, *, blocked: bool = False) -> Endpoint:
+    """The keys that a remote and a mirror have in common."""
     auth = parameters.get("auth", AuthSettings())
     if auth.source != "auto" and (auth.helper or auth.file):
         raise value.child("auth").error("auth.source is meaningless beside auth.helper or auth.file")
     kind = parameters.get("kind", "")
     if "location" in parameters:
         parameters["location"] = _location(value.child("location"), kind)
-    elif kind in _PATH_KINDS - _PLACED_KINDS and not parameters.get("blocked"):
+    elif kind in _PATH_KINDS - _PLACED_KINDS and not blocked:
         raise value.error(f"a {table} of kind {kind} has no location", 'as in location = "/srv/images"')
-    return RemoteSettings(**parameters, where=value.where)
+    return Endpoint(**parameters, where=value.where)
 
 
 def _location(value: Value, kind: str) -> str:
@@ -276,7 +278,7 @@ def _store_path(value: Value) -> str:
 DOCUMENT = Table(
     Contents,
     {
-        "remote": Key(_remotes, "remotes"),
+        "remote": Key(_routes, "routes"),
         "fetch": Key(FETCH),
         "policy": Key(_policy),
         "pin": Key(_pins, "pins"),

@@ -20,7 +20,7 @@ from dist_tool.names.prefix import with_other_port
 from dist_tool.names.reference import Locator
 from dist_tool.programs import absolute_directories, find_program
 from dist_tool.run import Report, unheard
-from dist_tool.settings import Context, Policy, RemoteSettings, Settings
+from dist_tool.settings import Context, Endpoint, Policy, Route, Settings
 
 ENTRY_POINTS = "dist_tool.remotes"
 _PROGRAM = "dist-remote-"
@@ -57,23 +57,23 @@ def open_remote(locator: Locator, settings: Settings, report: Report = unheard) 
     Unsupported for an unknown kind, NotFound and InvalidArgument for a path that is no layout.
     """
     if locator.kind == "path":
-        return _endpoint(_local(locator, settings), RemoteSettings(), settings, report)
+        return _open_endpoint(_local(locator, settings), Route(), Endpoint(), settings, report)
     settings.policy.check_name(locator)
-    table = settings.remote_for(locator) or RemoteSettings()
-    if table.blocked:
-        raise PolicyRefused(f"{locator} is blocked", hint=f"by {table.where}")
-    if table.mirrors:
-        remote: Remote = _mirrored(locator, table, settings, report)
+    route = settings.route_for(locator) or Route()
+    if route.blocked:
+        raise PolicyRefused(f"{locator} is blocked", hint=f"by {route.where}")
+    if route.mirrors:
+        remote: Remote = _mirrored(locator, route, settings, report)
     else:
-        remote = _endpoint(locator, table, settings, report)
+        remote = _open_endpoint(locator, route, route.own, settings, report)
     return _governed(remote, locator, settings)
 
 
-def _endpoint(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
-    target = table.rewrite(locator)
+def _open_endpoint(locator: Locator, route: Route, endpoint: Endpoint, settings: Settings, report: Report) -> Remote:
+    target = route.rewrite(locator, endpoint)
     settings.policy.check_name(target)
     opener = load_kind(target.kind, settings.environ)
-    remote = _as_remote(opener(target, Context(table, settings, report, locator)))
+    remote = _as_remote(opener(target, Context(endpoint, settings, report, locator)))
     moved = (target.host, target.path) != (locator.host, locator.path)
     if not moved or not settings.policy.digest_required_by(target):
         return remote
@@ -82,19 +82,18 @@ def _endpoint(locator: Locator, table: RemoteSettings, settings: Settings, repor
     return GovernedRemote(remote, policy_rule(target, settings.policy), settings.policy.check_digest)
 
 
-def _mirrored(locator: Locator, table: RemoteSettings, settings: Settings, report: Report) -> Remote:
-    """All endpoints of a name. Only the last one is patient: before it, the next is a better try."""
+def _mirrored(locator: Locator, route: Route, settings: Settings, report: Report) -> Remote:
+    """All endpoints of a name. Only the last one is retried: before it, the next one is a better try."""
     from dist_tool.remotes.mirrors.mirror import Mirror
     from dist_tool.remotes.mirrors.remote import MirroredRemote
 
-    places = []
-    endpoints = table.endpoints
-    for number, endpoint in enumerate(endpoints, 1):
-        is_last = number == len(endpoints) or not endpoint.location
+    mirrors = []
+    for number, endpoint in enumerate(route.endpoints, 1):
+        is_last = number == len(route.endpoints) or not endpoint.location
         hasty = endpoint if is_last else replace(endpoint, retry=replace(endpoint.retry, attempts=1))
-        opener = partial(_endpoint, locator, hasty, settings, report)
-        places.append(Mirror(str(endpoint.rewrite(locator)), opener, endpoint.capabilities))
-    return MirroredRemote(places, report)
+        opener = partial(_open_endpoint, locator, route, hasty, settings, report)
+        mirrors.append(Mirror(str(route.rewrite(locator, endpoint)), opener, endpoint.capabilities))
+    return MirroredRemote(mirrors, report)
 
 
 def _governed(remote: Remote, locator: Locator, settings: Settings) -> Remote:

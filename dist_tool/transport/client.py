@@ -22,7 +22,7 @@ from dist_tool.errors import (
 )
 from dist_tool.names.origin import Origin, redact
 from dist_tool.run import Notice
-from dist_tool.settings import Context, RemoteSettings
+from dist_tool.settings import Context, Endpoint
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
 from dist_tool.transport.failures import from_status
@@ -52,11 +52,11 @@ class Client:
         self._session = Session(home, context)
         self._warned: set[str] = set()
         means = TokenSources(
-            Keychain(context.remote.auth, context.settings.environ, context.report, context.settings.deadline),
+            Keychain(context.endpoint.auth, context.settings.environ, context.report, context.settings.deadline),
             TokenCache(context.settings.cache_dir, report=context.report, deadline=context.settings.deadline),
             self._exchange,
         )
-        verified = not context.remote.tls.skip_verify
+        verified = not context.endpoint.tls.skip_verify
         self._auth = Authenticator(home, account, means, report=context.report, verified=verified)
 
     def request(self, request: Request, scopes: tuple[str, ...], ok: Container[int], *, once: bool = False) -> Reply:
@@ -144,7 +144,7 @@ class Client:
             raise PolicyRefused(f"{redact(url)}: a foreign URL names the registry itself")
         from dist_tool.transport.session import check_redirect
 
-        check_redirect(self.home, origin, self._context.remote, self._context.settings.policy)
+        check_redirect(self.home, origin, self._context.endpoint, self._context.settings.policy)
         with Attempts(self._context.retry, self._context.report) as attempts:
             while True:
                 try:
@@ -190,15 +190,15 @@ def _rate_limit(headers: Mapping[str, str]) -> str:
 
 def _for_realm(context: Context) -> Context:
     """The context for a token server on another origin: trust in CAs and limits, nothing else."""
-    mine = context.remote
-    theirs = RemoteSettings(
+    mine = context.endpoint
+    theirs = Endpoint(
         tls=replace(mine.tls, client=(), skip_verify=False),
         proxy=mine.proxy,
         timeout=mine.timeout,
         retry=mine.retry,
         redirect=replace(mine.redirect, to_private=False),
     )
-    return replace(context, remote=theirs)
+    return replace(context, endpoint=theirs)
 
 
 def error_body(reply: Reply) -> bytes:

@@ -28,10 +28,10 @@ class HttpService:
         self._context = context
         self._scopes = scopes
         self._probe = probe
-        plain = context.remote.plain_http
+        plain = context.endpoint.plain_http
         # Plain http for loopback, as every registry client has it; others must be named (B51).
-        self._guessed = plain is None and is_loopback(host) and not context.remote.tls.ca
-        self._insecure = plain is None and context.remote.insecure and not self._guessed
+        self._guessed = plain is None and is_loopback(host) and not context.endpoint.tls.ca
+        self._insecure = plain is None and context.endpoint.insecure and not self._guessed
         self._settled = not self._guessed and not self._insecure
         self._switching = Lock()
         self._left: list[Client] = []  # other threads may be using them still

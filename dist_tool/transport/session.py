@@ -20,7 +20,7 @@ from dist_tool import __version__
 from dist_tool.errors import DistError, PolicyRefused, ProtocolError
 from dist_tool.names.origin import Origin, host_class, redact
 from dist_tool.run import Notice, Report
-from dist_tool.settings import Context, Policy, RemoteSettings, Tls
+from dist_tool.settings import Context, Endpoint, Policy, Tls
 from dist_tool.stream.retry import stall_left
 from dist_tool.transport.deadlines import ConnectionLimits, PacedResponse, pool_classes
 from dist_tool.transport.failures import from_exception
@@ -184,13 +184,13 @@ class Session:
 
     def __init__(self, home: Origin, context: Context) -> None:
         self.home = home
-        self._remote: RemoteSettings = context.remote
+        self._endpoint: Endpoint = context.endpoint
         self._policy = context.settings.policy
         self._environ = context.settings.environ
         self._report: Report = context.report
         self._retry = context.retry
         self._guard = Lock()
-        own = context.remote.tls
+        own = context.endpoint.tls
         self._at_home = self._new(own)
         self._away: _Session | None = None
 
@@ -199,7 +199,7 @@ class Session:
         session.trust_env = False
         session.headers.clear()
         session.cookies.set_policy(_no_cookies())
-        adapter = _Adapter(tls, self._environ, ConnectionLimits(self._remote.timeout, self._retry.deadline))
+        adapter = _Adapter(tls, self._environ, ConnectionLimits(self._endpoint.timeout, self._retry.deadline))
         for scheme in ("http://", "https://"):
             session.mount(scheme, adapter)
         return session
@@ -209,12 +209,12 @@ class Session:
             return self._at_home
         with self._guard:
             if self._away is None:  # trust in a CA is no secret; certificates and skip_verify stay at home
-                self._away = self._new(Tls(ca=self._remote.tls.ca))
+                self._away = self._new(Tls(ca=self._endpoint.tls.ca))
             return self._away
 
     def _timeout(self) -> tuple[float, float]:
         """Seconds for connecting and for silence; connecting ends with the time of the whole command or object."""
-        limits = self._remote.timeout
+        limits = self._endpoint.timeout
         left = [seconds for seconds in (self._retry.remaining(), stall_left()) if seconds is not None]
         return max(min(limits.connect_s, *left), 0.001) if left else limits.connect_s, limits.idle_s
 
@@ -229,10 +229,10 @@ class Session:
         session = self._session_for(at_home)
         headers = {"User-Agent": f"dist/{__version__}", "Accept-Encoding": "identity", **request.headers}
         if at_home:
-            headers |= self._remote.header
+            headers |= self._endpoint.header
         self._report(Notice("debug", f"> {request.method} {redact(request.url)}"))
         try:
-            proxies = proxies_for(origin, self._remote.proxy, self._environ)
+            proxies = proxies_for(origin, self._endpoint.proxy, self._environ)
             prepared = requests.Request(request.method, request.url, headers=headers, data=request.form).prepare()
             response = session.send(
                 prepared,
@@ -259,7 +259,7 @@ class Session:
         Raises PolicyRefused for a redirect that must not be followed, ProtocolError for one that
         cannot be, and what `send` raises.
         """
-        most = self._remote.redirect.max_hops
+        most = self._endpoint.redirect.max_hops
         for left in reversed(range(most + 1)):
             if reply.status not in _REDIRECTS or "Location" not in reply.headers:
                 return reply
@@ -278,7 +278,7 @@ class Session:
             raise ProtocolError(f"{reply.origin.netloc}: an unusable redirect") from error
         # Userinfo in a Location is somebody's attempt at credentials; fragments are the client's.
         url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
-        check_redirect(reply.origin, Origin.of(url), self._remote, self._policy)
+        check_redirect(reply.origin, Origin.of(url), self._endpoint, self._policy)
         return url
 
     def close(self) -> None:
@@ -293,7 +293,7 @@ def _is_short(reply: Reply) -> bool:
     return length.isascii() and length.isdigit() and len(length) < 5
 
 
-def check_redirect(source: Origin, target: Origin, remote: RemoteSettings, policy: Policy = _NO_POLICY) -> None:
+def check_redirect(source: Origin, target: Origin, endpoint: Endpoint, policy: Policy = _NO_POLICY) -> None:
     """Raise PolicyRefused where `source` must not send us to `target` (behaviours B22).
 
     Never from https to http; never to loopback or link-local from anywhere else, unless
@@ -303,8 +303,8 @@ def check_redirect(source: Origin, target: Origin, remote: RemoteSettings, polic
     if source.scheme == "https" and target.scheme == "http":
         raise PolicyRefused(f"{source.netloc} redirects from https to http ({target.netloc})")
     to, here = host_class(target.host), host_class(source.host)
-    inner = ("loopback", "link-local") if remote.redirect.to_private else ("loopback", "link-local", "private")
-    if to in inner and to != here and not remote.redirect.allow_private:
+    inner = ("loopback", "link-local") if endpoint.redirect.to_private else ("loopback", "link-local", "private")
+    if to in inner and to != here and not endpoint.redirect.allow_private:
         raise PolicyRefused(
             f"{source.netloc} redirects to {target.netloc}, a {to} address",
             hint="redirect.allow_private = true allows it for this remote",
@@ -312,7 +312,7 @@ def check_redirect(source: Origin, target: Origin, remote: RemoteSettings, polic
     if target.host == source.host:
         return
     for name, allowed in (
-        ("redirect.allow_hosts", remote.redirect.allow_hosts),
+        ("redirect.allow_hosts", endpoint.redirect.allow_hosts),
         ("policy.redirect_hosts", policy.redirect_hosts),
     ):
         if allowed and not any(_host_fits(target.host, pattern) for pattern in allowed):

@@ -17,7 +17,7 @@ from support.kinds import PASSWORD, REGISTRY, REPOSITORY, TOKEN, Kind, login
 from support.server import FaultServer, OpenServer, Step
 
 from dist_tool.remotes.paths.sigv4 import Keys
-from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.settings import Endpoint, Settings
 
 BLOB = blob("credentials", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
@@ -46,7 +46,7 @@ def _no_secrets(text: str) -> None:
 def test_no_fault_of_the_front_door_makes_a_secret_seen(kind: Kind, server: FaultServer, name: str) -> None:
     fault = catalogue.failing(BLOB.data, server.host)[name]
     _serve(kind, server, fault.step)
-    remote = RemoteSettings(timeout=SHORT, header={"x-tenant": HEADER})
+    remote = Endpoint(timeout=SHORT, header={"x-tenant": HEADER})
     place, settings = kind.at(server), login(server.host)
     outcome = fetch(place, BLOB.digest, remote=remote, settings=settings, attempts=fault.attempts)
     assert outcome.error is not None
@@ -62,7 +62,7 @@ def test_no_fault_of_another_host_makes_it_get_a_secret(kind: Kind, servers: Ope
     fault = catalogue.failing(BLOB.data, cdn.host)[name]
     challenging = [("WWW-Authenticate", 'Basic realm="x"'), ("WWW-Authenticate", f'Bearer realm="{cdn.url("/token")}"')]
     cdn.always("GET", "/blob", faults.status(401, headers=challenging) if name == "status 401" else fault.step)
-    remote = RemoteSettings(timeout=SHORT, header={"x-tenant": HEADER})
+    remote = Endpoint(timeout=SHORT, header={"x-tenant": HEADER})
     place, settings = kind.at(front), login(front.host, cdn.host)
     outcome = fetch(place, BLOB.digest, remote=remote, settings=settings, attempts=fault.attempts)
     assert outcome.error is not None
@@ -91,7 +91,7 @@ def test_a_server_that_repeats_what_it_was_sent_is_not_quoted(kind: Kind, server
     """As proxies do that explain what they did not like. What else it says is worth hearing."""
 
     _serve(kind, server, _repeating(kind, code))
-    remote = RemoteSettings(header={"x-tenant": HEADER})
+    remote = Endpoint(header={"x-tenant": HEADER})
     outcome = fetch(kind.at(server), BLOB.digest, remote=remote, settings=login(server.host), attempts=2)
     assert outcome.error is not None
     assert _proofs(server)
@@ -110,7 +110,7 @@ def test_a_signed_url_that_is_repeated_is_not_quoted(kind: Kind, server: FaultSe
 
 def test_a_proxy_that_repeats_what_it_was_sent_is_not_quoted(kind: Kind, server: FaultServer) -> None:
     server.always("GET", f"http://registry.invalid{PATH}", _repeating(kind, 403))
-    remote = RemoteSettings(plain_http=True, proxy=f"http://me:{PASSWORD}@{server.host}")
+    remote = Endpoint(plain_http=True, proxy=f"http://me:{PASSWORD}@{server.host}")
     outcome = fetch(kind.at(server, "registry.invalid"), BLOB.digest, remote=remote, attempts=2)
     assert server.log[0].header("proxy-authorization").startswith("Basic ")
     assert {"***", "identity"} <= set(str(outcome.error).split())
@@ -128,10 +128,10 @@ def _repeating(kind: Kind, code: int) -> Step:
 
 def test_the_objects_of_a_session_do_not_show_secrets() -> None:
     """A traceback with variables, or a debugger's repr, ends up in bug reports."""
-    remote = RemoteSettings(header={"x-tenant": HEADER}, proxy=f"http://me:{PASSWORD}@proxy.test:1")
+    remote = Endpoint(header={"x-tenant": HEADER}, proxy=f"http://me:{PASSWORD}@proxy.test:1")
     _no_secrets(repr(remote))
     _no_secrets(repr(Keys("AKIATEST", PASSWORD, TOKEN)))
-    _no_secrets(repr(Settings(environ={"TOKEN": TOKEN}, remotes=(remote,))))
+    _no_secrets(repr(Settings(environ={"TOKEN": TOKEN}, routes=(remote,))))
 
 
 def test_no_token_is_asked_for_that_no_request_would_carry(servers: OpenServer) -> None:

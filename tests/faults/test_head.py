@@ -10,12 +10,13 @@ from support.content import blob
 from support.faults import blob_path, content, manifest_path, redirect
 from support.fetching import SHORT
 from support.kinds import REPOSITORY, Kind
+from support.routes import route
 from support.server import FaultServer, Step
 
 from dist_tool.errors import DistError
 from dist_tool.names.reference import Hints, parse_locator
 from dist_tool.oci.descriptor import Descriptor
-from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.settings import Settings
 from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import open_remote, resolve
 
@@ -41,9 +42,9 @@ def look(kind: Kind, server: FaultServer, attempts: int = 2) -> Looked:
     looked = Looked()
     parsed = parse_locator(kind.at(server))
     retry = Retry(attempts=attempts, sleep=looked.waits.append, random=lambda: 0.0)
-    table = RemoteSettings(prefix=server.host, kind=parsed.kind, retry=retry, timeout=SHORT)
+    table = route(server.host, kind=parsed.kind, retry=retry, timeout=SHORT)
     try:
-        with open_remote(parsed, Settings(remotes=(table,))) as remote:
+        with open_remote(parsed, Settings(routes=(table,))) as remote:
             looked.desc = resolve(remote, str(BLOB.digest), Hints())
     except DistError as error:
         looked.error = error

@@ -17,7 +17,7 @@ from support.processes import Authority, run_dist
 from support.server import FaultServer, OpenServer
 
 from dist_tool import errors
-from dist_tool.settings import RemoteSettings, Tls
+from dist_tool.settings import Endpoint, Tls
 
 BLOB = blob("file", 5000)
 OTHER = flip(BLOB.data, 8 * 100)
@@ -198,7 +198,7 @@ def test_no_redirect_leaves_tls(tree: Kind, servers: OpenServer, authority: Auth
     front, plain = servers(tls=authority.server_context()), servers()
     front.script("GET", PATH, redirect(plain.url("/x", name="cdn.test")))
     outcome = fetch(
-        tree.at(front, f"registry.test:{front.port}"), "disk.img", remote=RemoteSettings(tls=Tls(ca=(authority.ca,)))
+        tree.at(front, f"registry.test:{front.port}"), "disk.img", remote=Endpoint(tls=Tls(ca=(authority.ca,)))
     )
     assert isinstance(outcome.error, errors.PolicyRefused)
     assert plain.connections == 0
@@ -211,7 +211,7 @@ def test_another_host_than_loopback_is_asked_by_https(tree: Kind, server: FaultS
 
 def test_plain_http_is_a_setting(tree: Kind, server: FaultServer) -> None:
     server.script("GET", PATH, content(BLOB.data))
-    remote = RemoteSettings(plain_http=True)
+    remote = Endpoint(plain_http=True)
     assert fetch(tree.at(server, f"files.test:{server.port}"), "disk.img", remote=remote).data == BLOB.data
 
 
@@ -219,7 +219,7 @@ def test_a_name_may_be_served_by_a_template(server: FaultServer) -> None:
     """Nothing is put after a template."""
     server.script("GET", f"/cas/{BLOB.digest.encoded[:2]}/{BLOB.digest.encoded}", content(BLOB.data))
     location = f"{server.host}/cas/{{prefix}}/{{encoded}}"
-    remote = RemoteSettings(kind="http", location=location)
+    remote = Endpoint(kind="http", location=location)
     assert fetch("registry.test/team/app", BLOB.digest, remote=remote).data == BLOB.data
 
 

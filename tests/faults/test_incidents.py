@@ -16,13 +16,14 @@ from support.faults import blob_path, content, manifest_path, redirect
 from support.fetching import Outcome, docker_config, fetch, with_environment
 from support.kinds import KINDS, PASSWORD, REPOSITORY, TOKEN, Kind, login
 from support.processes import Authority, run_dist
+from support.routes import route
 from support.server import FaultServer, OpenServer, Step, closed_port
 
 from dist_tool import errors
 from dist_tool.api import Listable, Referring
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.settings import RemoteSettings, Settings, Tls
+from dist_tool.settings import Endpoint, Route, Settings, Tls
 from dist_tool.transfer.fetch import open_remote
 
 SCOPE = f"repository:{REPOSITORY}:pull"
@@ -31,7 +32,7 @@ PATH = blob_path(REPOSITORY, BLOB.digest)
 IMAGE = image("incidents")
 TAG = manifest_path(REPOSITORY, "v1")
 SECRET = "correct-horse-battery-staple"
-PUBLIC = RemoteSettings(plain_http=True)
+PUBLIC = Endpoint(plain_http=True)
 ENOUGH = 32 << 20  # bytes: more than a limit, and more than the buffers of two sockets
 BOMB = faults.status(
     200,
@@ -108,7 +109,7 @@ class TestWhereCredentialsGo:
         for place in ("blobs", "manifests"):
             registry.script("GET", f"/v2/{REPOSITORY}/{place}/{BLOB.digest}", faults.status(404))
         desc = Descriptor(BLOB.digest, len(BLOB.data), urls=(internal.url("/latest/meta-data"),))
-        settings = Settings(remotes=(RemoteSettings(prefix=f"registry.test:{registry.port}", plain_http=True),))
+        settings = Settings(routes=(route(f"registry.test:{registry.port}", plain_http=True),))
         with open_remote(_place(registry, "registry.test"), settings) as remote, pytest.raises(errors.PolicyRefused):
             remote.open(desc)
         assert internal.connections == 0
@@ -123,7 +124,7 @@ class TestWhereCredentialsGo:
         outcome = fetch(
             place,
             BLOB.digest,
-            remote=RemoteSettings(tls=Tls(ca=(authority.ca,))),
+            remote=Endpoint(tls=Tls(ca=(authority.ca,))),
             settings=_login(tmp_path, f"registry.test:{secure.port}"),
         )
         assert isinstance(outcome.error, errors.PolicyRefused)
@@ -135,7 +136,7 @@ class TestWhereCredentialsGo:
         proxy, cdn = servers(), servers()
         proxy.script("GET", f"http://registry.invalid{PATH}", redirect(cdn.url("/blob")))
         cdn.script("GET", "/blob", content(BLOB.data))
-        remote = RemoteSettings(plain_http=True, proxy=f"http://me:{SECRET}@{proxy.host}")
+        remote = Endpoint(plain_http=True, proxy=f"http://me:{SECRET}@{proxy.host}")
         remote = _allowing_private(remote)
         assert fetch(kind.at(proxy, "registry.invalid"), BLOB.digest, remote=remote).data == BLOB.data
         assert proxy.log[0].header("proxy-authorization").startswith("Basic ")
@@ -147,7 +148,7 @@ class TestWhereCredentialsGo:
         proxy.script("GET", "http://registry.invalid/token", tokens.issue)
         proxy.always("GET", f"http://registry.invalid{PATH}", tokens.protect(redirect("http://cdn.invalid/blob")))
         proxy.script("GET", "http://cdn.invalid/blob", content(BLOB.data))
-        remote = RemoteSettings(plain_http=True, proxy=proxy.url(), header={"x-tenant": SECRET})
+        remote = Endpoint(plain_http=True, proxy=proxy.url(), header={"x-tenant": SECRET})
         assert fetch(f"registry.invalid/{REPOSITORY}", BLOB.digest, remote=remote).data == BLOB.data
         (seen,) = proxy.requests("GET", "http://cdn.invalid/blob")
         assert (seen.header("authorization"), seen.header("x-tenant")) == ("", "")
@@ -177,7 +178,7 @@ class TestWhereCredentialsGo:
         tokens = faults.TokenServer(realm.url("/token"), SCOPE)
         realm.script("GET", "/token", tokens.issue)
         registry.always("GET", PATH, tokens.protect(content(BLOB.data)))
-        outcome = fetch(_place(registry), BLOB.digest, remote=RemoteSettings(header={"x-tenant": SECRET}))
+        outcome = fetch(_place(registry), BLOB.digest, remote=Endpoint(header={"x-tenant": SECRET}))
         assert outcome.data == BLOB.data
         assert SECRET not in str(realm.log)
 
@@ -191,7 +192,7 @@ class TestWhereCredentialsGo:
         registry.always("GET", PATH, tokens.protect(redirect(cdn.url("/blob", name="cdn.test"))))
         cdn.script("GET", "/blob", content(BLOB.data))
         tls = Tls(ca=(authority.ca,), client=(authority.issue("client"),))
-        outcome = fetch(_place(registry, "registry.test"), BLOB.digest, remote=RemoteSettings(tls=tls))
+        outcome = fetch(_place(registry, "registry.test"), BLOB.digest, remote=Endpoint(tls=tls))
         assert outcome.data == BLOB.data
         assert {request.certificate for request in registry.log} == {"client"}
         assert {request.certificate for request in (*realm.log, *cdn.log)} == {""}
@@ -203,7 +204,7 @@ class TestWhereCredentialsGo:
         front, cdn = servers(tls=context), servers(tls=context)
         front.script("GET", PATH, redirect(cdn.url("/blob", name="cdn.test")))
         cdn.script("GET", "/blob", content(BLOB.data))
-        remote = RemoteSettings(tls=Tls(ca=(authority.ca,), client=(authority.issue("client"),)))
+        remote = Endpoint(tls=Tls(ca=(authority.ca,), client=(authority.issue("client"),)))
         assert fetch(tree.at(front, f"registry.test:{front.port}"), BLOB.digest, remote=remote).data == BLOB.data
         assert [front.log[0].certificate, cdn.log[0].certificate] == ["client", ""]
 
@@ -267,7 +268,7 @@ class TestWhereCredentialsGo:
         outcome = fetch(
             KINDS[asked].at(registry, f"registry.test:{registry.port}"),
             BLOB.digest,
-            remote=RemoteSettings(tls=Tls(ca=(authority.ca,))),
+            remote=Endpoint(tls=Tls(ca=(authority.ca,))),
             settings=_login(tmp_path, f"registry.test:{registry.port}"),
         )
         assert outcome.code in (7, 10)
@@ -304,16 +305,16 @@ class TestWhereCredentialsGo:
         assert evil.connections == 0
 
     def test_cve_2025_50181_the_library_follows_nothing_by_itself(self, servers: OpenServer) -> None:
-        from dist_tool.settings import Redirects
+        from dist_tool.settings import Endpoint, Redirects
 
         registry, cdn = servers(), servers()
         registry.script("GET", PATH, redirect(cdn.url("/blob")))
-        remote = RemoteSettings(redirect=Redirects(max_hops=0))
+        remote = Endpoint(redirect=Redirects(max_hops=0))
         assert fetch(_place(registry), BLOB.digest, remote=remote).code == 7
         assert cdn.connections == 0
 
 
-def _allowing_private(remote: RemoteSettings) -> RemoteSettings:
+def _allowing_private(remote: Route) -> Route:
     from dataclasses import replace
 
     return replace(remote, redirect=replace(remote.redirect, allow_private=True))

@@ -9,10 +9,10 @@ from support import faults
 from support.content import blob, flip
 from support.faults import blob_path, content, cut, manifest_path, range_ignored
 from support.fetching import Outcome, fetch
+from support.routes import route
 from support.server import FaultServer, OpenServer, Step
 
 from dist_tool import errors
-from dist_tool.settings import RemoteSettings
 
 REPOSITORY = "team/app"
 BLOB = blob("mirrors on the wire", 5000)
@@ -47,12 +47,8 @@ LIES: dict[str, Step] = {
 
 def through(*mirrors: FaultServer, last: FaultServer, attempts: int = 5, hints: tuple[str, ...] = ()) -> Outcome:
     """Fetch the blob of a name with these mirrors; `last` is the registry itself."""
-    tables = tuple(
-        RemoteSettings(prefix=last.host, location=f"{mirror.host}/{REPOSITORY}", flat=True) for mirror in mirrors
-    )
-    return fetch(
-        f"{last.host}/{REPOSITORY}", BLOB.digest, *hints, remote=RemoteSettings(mirrors=tables), attempts=attempts
-    )
+    tables = tuple(route(last.host, location=f"{mirror.host}/{REPOSITORY}", flat=True) for mirror in mirrors)
+    return fetch(f"{last.host}/{REPOSITORY}", BLOB.digest, *hints, remote=route(mirrors=tables), attempts=attempts)
 
 
 def ranges(server: FaultServer) -> list[str]:
@@ -167,8 +163,8 @@ class TestNames:
     """Files of a web server behind a name: without a digest, from one place at a time."""
 
     def _through(self, mirror: FaultServer, last: FaultServer, attempts: int = 2) -> Outcome:
-        table = RemoteSettings(prefix=last.host, kind="http", location=f"{mirror.host}/files", flat=True)
-        remote = RemoteSettings(kind="http", mirrors=(table,))
+        table = route(last.host, kind="http", location=f"{mirror.host}/files", flat=True)
+        remote = route(kind="http", mirrors=(table,))
         return fetch(f"http::{last.host}/files", "app.tgz", remote=remote, attempts=attempts)
 
     @pytest.mark.parametrize("death", [cut(LARGE.data, 5 << 20), faults.status(404), faults.hang_up])

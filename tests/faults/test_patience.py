@@ -18,12 +18,12 @@ from support.kinds import REPOSITORY, Kind
 from support.server import FaultServer, Step
 
 from dist_tool import errors
-from dist_tool.settings import RemoteSettings, Timeouts, Tls
+from dist_tool.settings import Endpoint, Timeouts, Tls
 from dist_tool.stream.retry import Retry
 
 BLOB = blob("patience", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
-QUICK = RemoteSettings(timeout=SHORT)
+QUICK = Endpoint(timeout=SHORT)
 
 
 def _fetch(kind: Kind, server: FaultServer) -> Outcome:
@@ -62,7 +62,7 @@ def test_noise_without_end_is_given_up(kind: Kind, server: FaultServer, step: St
 def test_a_server_that_never_shakes_hands_is_given_up(kind: Kind) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # connections are made, and nobody takes them
         place = kind.at(None, f"127.0.0.1:{listener.getsockname()[1]}")
-        remote = RemoteSettings(plain_http=False, timeout=replace(SHORT, connect_s=0.25), tls=Tls(skip_verify=True))
+        remote = Endpoint(plain_http=False, timeout=replace(SHORT, connect_s=0.25), tls=Tls(skip_verify=True))
         outcome = fetch(place, BLOB.digest, remote=remote, attempts=1)
     assert isinstance(outcome.error, errors.Unavailable)
     assert "no connection in time" in outcome.error.what
@@ -72,7 +72,7 @@ def test_a_body_that_is_slow_and_steady_enough_arrives(kind: Kind, server: Fault
     """Patience is a virtue as well: twice the idle limit, and never silent for as long."""
     small = Blob(BLOB.data[:26])
     server.script("GET", blob_path(REPOSITORY, small.digest), faults.slow_body(small.data, 0.02))
-    remote = RemoteSettings(timeout=replace(SHORT, floor=10))
+    remote = Endpoint(timeout=replace(SHORT, floor=10))
     assert fetch(kind.at(server), small.digest, remote=remote, attempts=1).data == small.data
 
 

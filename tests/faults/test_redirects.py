@@ -15,17 +15,15 @@ from support.processes import Authority
 from support.server import FaultServer, OpenServer
 
 from dist_tool import errors
-from dist_tool.settings import Policy, Redirects, RemoteSettings, Settings, Tls
+from dist_tool.settings import Endpoint, Policy, Redirects, Route, Settings, Tls
 
 BLOB = blob("redirects", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
 IMAGE = image("redirects")
-PUBLIC = RemoteSettings(plain_http=True)
+PUBLIC = Endpoint(plain_http=True)
 
 
-def _fetch(
-    kind: Kind, server: FaultServer, *, name: str = "127.0.0.1", remote: RemoteSettings | None = None
-) -> Outcome:
+def _fetch(kind: Kind, server: FaultServer, *, name: str = "127.0.0.1", remote: Route | None = None) -> Outcome:
     """Fetch with what opens the lock of a server, should it have one."""
     return fetch(kind.at(server, f"{name}:{server.port}"), BLOB.digest, remote=remote, settings=login(server.host))
 
@@ -95,7 +93,7 @@ def test_b21_a_loop_ends(kind: Kind, server: FaultServer) -> None:
 
 def test_b21_the_limit_is_an_option(kind: Kind, server: FaultServer) -> None:
     server.script("GET", PATH, redirect("/elsewhere"))
-    assert _fetch(kind, server, remote=RemoteSettings(redirect=Redirects(max_hops=0))).code == 7
+    assert _fetch(kind, server, remote=Endpoint(redirect=Redirects(max_hops=0))).code == 7
 
 
 @pytest.mark.parametrize("target", ["another port", "another host"])
@@ -106,7 +104,7 @@ def test_b21_nothing_of_ours_goes_to_another_origin(kind: Kind, servers: OpenSer
     cookie = [("Set-Cookie", "session=1; Path=/; Domain=test")]
     front.always("GET", PATH, kind.lock(front, redirect(cdn.url("/blob", name=name), headers=cookie)))
     cdn.script("GET", "/blob", content(BLOB.data))
-    assert _fetch(kind, front, remote=RemoteSettings(header={"X-Tenant": "t", "Private-Token": "p"})).data == BLOB.data
+    assert _fetch(kind, front, remote=Endpoint(header={"X-Tenant": "t", "Private-Token": "p"})).data == BLOB.data
     (seen,) = cdn.log
     assert {header.lower() for header, _ in seen.headers} <= {
         *("host", "user-agent", "accept", "accept-encoding", "connection")
@@ -162,7 +160,7 @@ class TestWhereNoRedirectMayLead:
     def test_b22_from_https_to_http(self, kind: Kind, servers: OpenServer, authority: Authority) -> None:
         secure, plain = servers(tls=authority.server_context()), servers()
         secure.script("GET", PATH, redirect(plain.url("/blob", name="cdn.test")))
-        outcome = _fetch(kind, secure, name="registry.test", remote=RemoteSettings(tls=Tls(ca=(authority.ca,))))
+        outcome = _fetch(kind, secure, name="registry.test", remote=Endpoint(tls=Tls(ca=(authority.ca,))))
         assert isinstance(outcome.error, errors.PolicyRefused)
         assert (outcome.code, plain.connections) == (10, 0)
 
@@ -171,14 +169,14 @@ class TestWhereNoRedirectMayLead:
     ) -> None:
         secure, plain = servers(tls=authority.server_context()), servers()
         secure.script("GET", PATH, redirect(plain.url("/blob")))
-        remote = RemoteSettings(tls=Tls(ca=(authority.ca,)), redirect=Redirects(allow_private=True))
+        remote = Endpoint(tls=Tls(ca=(authority.ca,)), redirect=Redirects(allow_private=True))
         assert _fetch(kind, secure, name="registry.test", remote=remote).code == 10
 
     def test_b22_from_http_to_https_is_fine(self, kind: Kind, servers: OpenServer, authority: Authority) -> None:
         plain, secure = servers(), servers(tls=authority.server_context())
         plain.script("GET", PATH, redirect(secure.url("/blob", name="cdn.test")))
         secure.script("GET", "/blob", content(BLOB.data))
-        remote = RemoteSettings(plain_http=True, tls=Tls(ca=(authority.ca,)))
+        remote = Endpoint(plain_http=True, tls=Tls(ca=(authority.ca,)))
         assert _fetch(kind, plain, remote=remote).data == BLOB.data
 
     @pytest.mark.parametrize(
@@ -216,7 +214,7 @@ class TestWhereNoRedirectMayLead:
         registry, internal = servers(), servers()
         registry.script("GET", PATH, redirect(internal.url("/blob")))
         internal.script("GET", "/blob", content(BLOB.data))
-        remote = RemoteSettings(plain_http=True, redirect=Redirects(allow_private=True))
+        remote = Endpoint(plain_http=True, redirect=Redirects(allow_private=True))
         assert _fetch(kind, registry, name="registry.test", remote=remote).data == BLOB.data
 
     def test_b22_from_one_public_name_to_another_is_fine(self, kind: Kind, servers: OpenServer) -> None:
@@ -230,7 +228,7 @@ class TestWhereNoRedirectMayLead:
         registry, cdn = servers(), servers()
         registry.script("GET", PATH, redirect(cdn.url("/blob", name="cdn.test")))
         cdn.always("GET", "/blob", content(BLOB.data))
-        remote = RemoteSettings(plain_http=True, redirect=Redirects(allow_hosts=(pattern,)))
+        remote = Endpoint(plain_http=True, redirect=Redirects(allow_hosts=(pattern,)))
         assert _fetch(kind, registry, name="registry.test", remote=remote).code == code
         assert cdn.connections == (1 if code == 0 else 0)
 
@@ -242,7 +240,7 @@ class TestWhereNoRedirectMayLead:
         front.script("GET", PATH, redirect(cdn.url("/blob", name="cdn.test")))
         cdn.always("GET", "/blob", content(BLOB.data))
         settings = Settings(policy=Policy(redirect_hosts=(pattern,)))
-        remote = RemoteSettings(plain_http=True)
+        remote = Endpoint(plain_http=True)
         outcome = fetch(kind.at(front, f"registry.test:{front.port}"), BLOB.digest, remote=remote, settings=settings)
         assert outcome.code == code
         assert cdn.connections == (1 if code == 0 else 0)
@@ -286,7 +284,7 @@ def test_the_body_of_a_redirect_that_does_not_come_is_done_without(kind: Kind, s
     registry, cdn = servers(), servers()
     registry.script("GET", PATH, redirect(cdn.url("/blob")).but(declared=10, ending="hang"))
     cdn.script("GET", "/blob", content(BLOB.data))
-    assert _fetch(kind, registry, remote=RemoteSettings(timeout=SHORT)).data == BLOB.data
+    assert _fetch(kind, registry, remote=Endpoint(timeout=SHORT)).data == BLOB.data
 
 
 def test_a_manifest_may_be_redirected_too(servers: OpenServer) -> None:

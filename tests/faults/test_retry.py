@@ -17,7 +17,7 @@ from support.kinds import REGISTRY, REPOSITORY, Kind
 from support.server import FaultServer, OpenServer, Step, closed_port
 
 from dist_tool import errors
-from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.settings import Endpoint, Settings
 
 BLOB = blob("retry", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
@@ -54,7 +54,7 @@ def test_b39_what_may_pass_is_tried_again(kind: Kind, server: FaultServer, fault
 @pytest.mark.parametrize("fault", [faults.silent, faults.silent_in_headers], ids=lambda fault: fault.__name__)
 def test_b39_silence_may_pass_as_well(kind: Kind, server: FaultServer, fault: Step) -> None:
     server.script("GET", PATH, fault, content(BLOB.data))
-    outcome = fetch(kind.at(server), BLOB.digest, remote=RemoteSettings(timeout=SHORT))
+    outcome = fetch(kind.at(server), BLOB.digest, remote=Endpoint(timeout=SHORT))
     assert (outcome.data, outcome.error) == (BLOB.data, None)
     assert len(outcome.waits) == 1
 

@@ -15,7 +15,7 @@ from support.server import Exchange, FaultServer, OpenServer
 
 from dist_tool import errors
 from dist_tool.remotes.paths.s3 import aws_endpoint
-from dist_tool.settings import AuthSettings, RemoteSettings, Settings
+from dist_tool.settings import AuthSettings, Endpoint, Settings
 from dist_tool.stream.body import as_body
 from dist_tool.transfer.fetch import open_remote
 
@@ -27,7 +27,7 @@ SETTINGS = Settings(environ=ENVIRON)
 
 def _fetch(server: FaultServer, settings: Settings = SETTINGS, **table: object) -> Outcome:
     server.bucket = "images"
-    remote = RemoteSettings(**table)  # type: ignore[arg-type]
+    remote = Endpoint(**table)  # type: ignore[arg-type]
     return fetch(f"s3::images@{server.host}", BLOB.digest, remote=remote, settings=settings)
 
 
@@ -130,7 +130,7 @@ def test_aws_itself_is_asked_at_the_host_of_the_region(servers: OpenServer) -> N
     moved = [("x-amz-bucket-region", "eu-central-1"), ("Location", "http://evil.invalid/")]
     proxy.script("GET", here, faults.status(301, headers=moved))
     proxy.script("GET", there, content(BLOB.data))
-    remote = RemoteSettings(plain_http=True, proxy=proxy.url())
+    remote = Endpoint(plain_http=True, proxy=proxy.url())
     assert fetch("s3::images", BLOB.digest, remote=remote, settings=SETTINGS).data == BLOB.data
     assert [_region(request.header("authorization")) for request in proxy.log] == ["us-east-1", "eu-central-1"]
 
@@ -159,7 +159,7 @@ def test_a_redirect_that_a_registry_may_not_make_either_is_refused(servers: Open
     front, internal = servers(), servers()
     front.bucket = "images"
     front.script("GET", KEY, redirect(internal.url("/x")))
-    remote = RemoteSettings(plain_http=True)
+    remote = Endpoint(plain_http=True)
     outcome = fetch(f"s3::images@s3.test:{front.port}", BLOB.digest, remote=remote, settings=SETTINGS)
     assert isinstance(outcome.error, errors.PolicyRefused)
     assert internal.connections == 0

@@ -23,16 +23,14 @@ from support.processes import Authority, dist_command, dist_environment, run_dis
 from support.server import FaultServer, OpenServer
 
 from dist_tool import errors
-from dist_tool.settings import RemoteSettings, Settings, Tls
+from dist_tool.settings import Endpoint, Route, Settings, Tls
 
 BLOB = blob("traps", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
 SECRET = "correct-horse-battery-staple"
 
 
-def _fetch(
-    kind: Kind, server: FaultServer, *, name: str = "127.0.0.1", remote: RemoteSettings | None = None
-) -> Outcome:
+def _fetch(kind: Kind, server: FaultServer, *, name: str = "127.0.0.1", remote: Route | None = None) -> Outcome:
     """Fetch with what opens the lock of a server, should it have one."""
     place = kind.at(server, f"{name}:{server.port}")
     return fetch(place, BLOB.digest, remote=remote, settings=login(server.host))
@@ -68,7 +66,7 @@ def test_t3_what_belongs_to_the_registry_does_not_follow_a_redirect(kind: Kind, 
     to_cdn = redirect(cdn.url("/blob", name="cdn.test"), headers=[("Set-Cookie", "session=of-the-registry; Path=/")])
     registry.script("GET", PATH, to_cdn)
     cdn.script("GET", "/blob", content(BLOB.data))
-    outcome = _fetch(kind, registry, remote=RemoteSettings(header={"x-tenant": SECRET}))
+    outcome = _fetch(kind, registry, remote=Endpoint(header={"x-tenant": SECRET}))
     assert outcome.data == BLOB.data
     assert registry.log[0].header("x-tenant") == SECRET
     assert [cdn.log[0].header(name) for name in ("x-tenant", "cookie", "referer")] == ["", "", ""]
@@ -78,7 +76,7 @@ def test_t3_what_belongs_to_the_registry_does_not_follow_a_redirect(kind: Kind, 
 def test_t3_no_redirect_leaves_tls(kind: Kind, servers: OpenServer, authority: Authority) -> None:
     registry, plain = servers(tls=authority.server_context()), servers()
     registry.script("GET", PATH, redirect(plain.url("/blob", name="cdn.test")))
-    outcome = _fetch(kind, registry, name="registry.test", remote=RemoteSettings(tls=Tls(ca=(authority.ca,))))
+    outcome = _fetch(kind, registry, name="registry.test", remote=Endpoint(tls=Tls(ca=(authority.ca,))))
     assert isinstance(outcome.error, errors.PolicyRefused)
     assert plain.connections == 0
 
@@ -86,7 +84,7 @@ def test_t3_no_redirect_leaves_tls(kind: Kind, servers: OpenServer, authority: A
 def test_t3_no_redirect_of_a_public_name_reaches_this_machine(kind: Kind, servers: OpenServer) -> None:
     registry, internal = servers(), servers()
     registry.script("GET", PATH, redirect(internal.url("/secrets")))
-    outcome = _fetch(kind, registry, name="registry.test", remote=RemoteSettings(plain_http=True))
+    outcome = _fetch(kind, registry, name="registry.test", remote=Endpoint(plain_http=True))
     assert isinstance(outcome.error, errors.PolicyRefused)
     assert internal.connections == 0
 
@@ -179,7 +177,7 @@ def test_t8_a_bundle_in_the_environment_does_not_undo_the_remotes_own(
     settings = with_environment(**environ)
 
     def code(tls: Tls) -> int:
-        return fetch(locator, BLOB.digest, remote=RemoteSettings(tls=tls), settings=settings).code
+        return fetch(locator, BLOB.digest, remote=Endpoint(tls=tls), settings=settings).code
 
     assert code(Tls()) == 6
     assert code(Tls(ca=(authority.ca,))) == 0
@@ -200,7 +198,7 @@ def test_t8_proxies_of_the_environment_are_used_and_excepted(kind: Kind, servers
     proxy = servers()
     url = f"http://registry.invalid{PATH}"
     proxy.script("GET", url, content(BLOB.data))
-    remote = RemoteSettings(plain_http=True)
+    remote = Endpoint(plain_http=True)
     place = kind.at(proxy, "registry.invalid")
     through = fetch(place, BLOB.digest, remote=remote, settings=with_environment(HTTP_PROXY=proxy.url()))
     assert through.data == BLOB.data

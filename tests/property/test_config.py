@@ -76,7 +76,7 @@ def test_any_file_is_settings_or_an_invalid_argument(text: str) -> None:
         assert str(found).startswith("f.toml:")
         assert "s3cret" not in str(found)
     else:
-        assert all(remote.prefix and remote.where.startswith("f.toml:") for remote in found.remotes)
+        assert all(remote.prefix and remote.where.startswith("f.toml:") for remote in found.routes)
         assert 0 <= (found.fetch.timeout_s or 0) <= LONGEST_S
 
 
@@ -88,7 +88,7 @@ def test_any_value_of_any_key_is_taken_or_refused_on_its_line(key: str, value: s
         line = head.count("\n") + 1
         assert str(found).startswith((f"f.toml:{line}: ", "f.toml:1: a [[remote]] of kind "))
     else:
-        assert len(found.remotes) == 1
+        assert len(found.routes) == 1
 
 
 @given(st.sampled_from(BAD_CONFIGS), st.binary(max_size=60), st.data())

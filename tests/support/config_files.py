@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dist_tool import config
 from dist_tool.names.reference import parse_locator, parse_object
-from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.settings import Route, Settings
 
 
 def load(directory: Path, toml: str, environ: Mapping[str, str] | None = None) -> Settings:
@@ -24,10 +24,10 @@ def write(file: Path, text: str = "") -> Path:
     return file
 
 
-def chosen(settings: Settings, locator: str, object_id: str = "") -> RemoteSettings:
-    """The table for a name, or an empty one."""
+def chosen(settings: Settings, locator: str, object_id: str = "") -> Route:
+    """The route of a name, or an empty one."""
     name = parse_object(object_id) if object_id else None
-    return settings.remote_for(parse_locator(locator), name) or RemoteSettings()
+    return settings.route_for(parse_locator(locator), name) or Route()
 
 
 def urls(settings: Settings, locator: str, object_id: str = "") -> list[str]:
@@ -38,13 +38,14 @@ def urls(settings: Settings, locator: str, object_id: str = "") -> list[str]:
     parsed = parse_locator(locator)
     schemes = {True: "http", False: "https", None: "?"}
     found = []
-    for endpoint in chosen(settings, locator, object_id).endpoints:
-        target = endpoint.rewrite(parsed)
+    route = chosen(settings, locator, object_id)
+    for endpoint in route.endpoints:
+        target = route.rewrite(parsed, endpoint)
         found.append(f"{schemes[endpoint.plain_http]}://{target.host}{endpoint.api_path}/{target.path}")
     return found
 
 
 def places(settings: Settings, locator: str, object_id: str = "") -> list[str]:
     """Every endpoint as the locator that it is opened with, in order."""
-    remote = chosen(settings, locator, object_id)
-    return [str(endpoint.rewrite(parse_locator(locator))) for endpoint in remote.endpoints]
+    route = chosen(settings, locator, object_id)
+    return [str(route.rewrite(parse_locator(locator), endpoint)) for endpoint in route.endpoints]

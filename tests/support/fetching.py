@@ -9,7 +9,7 @@ from dist_tool.errors import DistError
 from dist_tool.names.reference import parse_hints, parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.run import Notice
-from dist_tool.settings import RemoteSettings, Settings, Timeouts
+from dist_tool.settings import Endpoint, Route, Settings, Timeouts
 from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import FetchOptions, fetch_to, open_remote
 
@@ -45,21 +45,22 @@ def fetch(
     locator: str,
     object_id: object,
     *hints: str,
-    remote: RemoteSettings | None = None,
+    remote: Endpoint | Route | None = None,
     settings: Settings | None = None,
     attempts: int = 5,
     max_stall_s: float = 75.0,
 ) -> Outcome:
     """Fetch as the command does; failures are in the outcome.
 
-    `remote` is what is configured for the locator's host; its retries do not sleep.
+    `remote` is configured for the locator's host: an endpoint, or a route with mirrors. Its retries do not sleep.
     """
     outcome = Outcome()
     retry = Retry(attempts=attempts, max_stall_s=max_stall_s, sleep=outcome.waits.append, random=lambda: 0.0)
     parsed = parse_locator(locator)
-    table = remote or RemoteSettings()
-    table = replace(table, prefix=parsed.host, kind=table.kind or parsed.kind, retry=retry)
-    settings = replace(settings or Settings(), remotes=(table,))
+    route = remote if isinstance(remote, Route) else Route(endpoints=(remote or Endpoint(),))
+    own = replace(route.own, kind=route.own.kind or parsed.kind, retry=retry)
+    route = replace(route, prefix=parsed.host, endpoints=(*route.mirrors, own))
+    settings = replace(settings or Settings(), routes=(route,))
     pieces: list[bytes] = []
     try:
         with open_remote(parsed, settings, outcome.notices.append) as opened:

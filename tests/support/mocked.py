@@ -11,7 +11,7 @@ import responses
 from dist_tool.names.reference import Hints, parse_hints, parse_locator
 from dist_tool.remotes.registry import RegistryRemote
 from dist_tool.run import Notice
-from dist_tool.settings import Context, RemoteSettings, Settings
+from dist_tool.settings import Context, Endpoint, Settings
 from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import FetchOptions, fetch_to
 
@@ -43,7 +43,7 @@ class MockedRegistry:
     def remote(self, *, lenient: bool = False, locator: str = f"{HOST}/{REPOSITORY}", **table: Any) -> RegistryRemote:
         """The remote, its retries not sleeping. It is closed with the fixture."""
         retry = Retry(sleep=self.waits.append, random=lambda: 0.0)
-        context = Context(RemoteSettings(retry=retry, **table), Settings(lenient=lenient), self.notices.append)
+        context = Context(Endpoint(retry=retry, **table), Settings(lenient=lenient), self.notices.append)
         self._open.append(RegistryRemote(parse_locator(locator), context))
         return self._open[-1]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from support.routes import route
 
 from dist_tool.errors import InvalidArgument, PolicyRefused
 from dist_tool.names.reference import Locator, parse_locator
-from dist_tool.settings import Policy, RemoteSettings, Settings
+from dist_tool.settings import Endpoint, Policy, Route, Settings
 
 
 def chosen(locator: str, *prefixes: str) -> str | None:
-    settings = Settings(tuple(RemoteSettings(prefix=prefix) for prefix in prefixes))
-    remote = settings.remote_for(parse_locator(locator))
+    settings = Settings(tuple(route(prefix) for prefix in prefixes))
+    remote = settings.route_for(parse_locator(locator))
     return remote.prefix if remote is not None else None
 
 
@@ -85,57 +86,57 @@ def test_the_longest_prefix_wins_and_wildcards_come_last(locator: str, prefixes:
 @pytest.mark.parametrize("locator", ["s3::images@store.example:9000/x", "s3::images@STORE.example:9000/x"])
 def test_a_bucket_is_no_part_of_the_host(locator: str) -> None:
     parsed = parse_locator(locator)
-    assert RemoteSettings(prefix="store.example:9000", kind="s3").matches(parsed)
+    assert route("store.example:9000", kind="s3").matches(parsed)
     with pytest.raises(PolicyRefused, match="blocked"):
         Policy(blocked=("store.example:9000",)).check_name(parsed)
 
 
 def test_no_table_matches_where_there_is_none() -> None:
-    assert Settings().remote_for(parse_locator("redis")) is None
+    assert Settings().route_for(parse_locator("redis")) is None
 
 
 def test_a_locator_that_names_its_kind_takes_tables_of_that_kind() -> None:
-    http = RemoteSettings(prefix="files.example/a", kind="http")
-    registry = RemoteSettings(prefix="files.example/a/b", kind="registry")
+    http = route("files.example/a", kind="http")
+    registry = route("files.example/a/b", kind="registry")
     settings = Settings((http, registry))
-    assert settings.remote_for(parse_locator("http::files.example/a/b/c")) == http
-    assert settings.remote_for(parse_locator("registry::files.example/a/b/c")) == registry
-    assert settings.remote_for(parse_locator("files.example/a/b/c")) == registry
-    assert settings.remote_for(parse_locator("files.example/a/c")) == http
+    assert settings.route_for(parse_locator("http::files.example/a/b/c")) == http
+    assert settings.route_for(parse_locator("registry::files.example/a/b/c")) == registry
+    assert settings.route_for(parse_locator("files.example/a/b/c")) == registry
+    assert settings.route_for(parse_locator("files.example/a/c")) == http
 
 
 @pytest.mark.parametrize(
     ("remote", "locator", "effective"),
     [
-        (RemoteSettings(), "redis", "registry::docker.io/library/redis"),
-        (RemoteSettings(), "layout::./x", "layout::./x"),
-        (RemoteSettings(prefix="a.example"), "a.example/x", "registry::a.example/x"),
-        (RemoteSettings(prefix="a.example", kind="http"), "a.example/x", "http::a.example/x"),
-        (RemoteSettings(prefix="docker.io", location="m.example"), "redis", "registry::m.example/library/redis"),
+        (Route(), "redis", "registry::docker.io/library/redis"),
+        (Route(), "layout::./x", "layout::./x"),
+        (route("a.example"), "a.example/x", "registry::a.example/x"),
+        (route("a.example", kind="http"), "a.example/x", "http::a.example/x"),
+        (route("docker.io", location="m.example"), "redis", "registry::m.example/library/redis"),
         (
-            RemoteSettings(prefix="docker.io/library", location="m.example/hub"),
+            route("docker.io/library", location="m.example/hub"),
             "redis",
             "registry::m.example/hub/redis",
         ),
         (
-            RemoteSettings(prefix="docker.io/library/redis", location="m.example/r"),
+            route("docker.io/library/redis", location="m.example/r"),
             "registry::docker.io/library/redis",
             "registry::m.example/r",
         ),
-        (RemoteSettings(prefix="a.example/x", location="docker.io"), "a.example/x/y", "registry::docker.io/library/y"),
-        (RemoteSettings(prefix="A.example/x", location="b.example/x"), "a.example/x/x/z", "registry::b.example/x/x/z"),
-        (RemoteSettings(prefix="*.example", location="m.test/hub"), "a.b.example/x", "registry::m.test/hub/x"),
-        (RemoteSettings(prefix="a.example", kind="layout", location="/srv"), "a.example/x/y", "layout::/srv/x/y"),
-        (RemoteSettings(prefix="a.example/x", kind="layout", location="/srv/"), "a.example/x", "layout::/srv/"),
-        (RemoteSettings(prefix="a.example", kind="s3", location="b/p/"), "a.example/x", "s3::b/p/x"),
+        (route("a.example/x", location="docker.io"), "a.example/x/y", "registry::docker.io/library/y"),
+        (route("A.example/x", location="b.example/x"), "a.example/x/x/z", "registry::b.example/x/x/z"),
+        (route("*.example", location="m.test/hub"), "a.b.example/x", "registry::m.test/hub/x"),
+        (route("a.example", kind="layout", location="/srv"), "a.example/x/y", "layout::/srv/x/y"),
+        (route("a.example/x", kind="layout", location="/srv/"), "a.example/x", "layout::/srv/"),
+        (route("a.example", kind="s3", location="b/p/"), "a.example/x", "s3::b/p/x"),
     ],
 )
-def test_rewriting_puts_the_rest_after_the_location(remote: RemoteSettings, locator: str, effective: str) -> None:
-    assert str(remote.rewrite(parse_locator(locator))) == effective
+def test_rewriting_puts_the_rest_after_the_location(remote: Route, locator: str, effective: str) -> None:
+    assert str(remote.rewrite(parse_locator(locator), remote.own)) == effective
 
 
 def test_a_local_path_is_rewritten_by_nobody() -> None:
-    assert RemoteSettings().rewrite(Locator("path", "./x")) == Locator("path", "./x")
+    assert Route().rewrite(Locator("path", "./x"), Endpoint()) == Locator("path", "./x")
 
 
 @pytest.mark.parametrize(
@@ -151,9 +152,9 @@ def test_a_local_path_is_rewritten_by_nobody() -> None:
 )
 def test_a_location_that_makes_no_name_is_an_error_of_its_table(location: str, locator: str, message: str) -> None:
     parsed = parse_locator(locator)
-    remote = RemoteSettings(prefix=str(parsed).removesuffix(f"/{'y' * 20}"), location=location, where="config.toml:7")
+    remote = route(str(parsed).removesuffix(f"/{'y' * 20}"), location=location, where="config.toml:7")
     with pytest.raises(InvalidArgument) as caught:
-        remote.rewrite(parsed)
+        remote.rewrite(parsed, remote.own)
     assert str(caught.value).startswith(message)
 
 
@@ -163,8 +164,8 @@ def test_the_table_of_the_spelling_that_is_asked_for_comes_first() -> None:
 
 
 def test_without_https_another_port_is_another_server() -> None:
-    settings = Settings((RemoteSettings(prefix="a.example", plain_http=True),))
-    assert settings.remote_for(parse_locator("a.example:443/x")) is None
-    blocked = RemoteSettings(prefix="a.example", plain_http=True, blocked=True)
-    assert Settings((blocked,)).remote_for(parse_locator("a.example:443/x")) is blocked
+    settings = Settings((route("a.example", plain_http=True),))
+    assert settings.route_for(parse_locator("a.example:443/x")) is None
+    blocked = route("a.example", plain_http=True, blocked=True)
+    assert Settings((blocked,)).route_for(parse_locator("a.example:443/x")) is blocked
     assert chosen("localhost:443/x", "localhost") is None

@@ -15,7 +15,7 @@ from dist_tool.config.foreign.certs_d import certificates_in
 from dist_tool.config.reading import read_file
 from dist_tool.config.tables import Key, Table
 from dist_tool.names.reference import HUB
-from dist_tool.settings import CAPABILITIES, EVERYTHING, RemoteSettings, Timeouts, Tls
+from dist_tool.settings import CAPABILITIES, EVERYTHING, Endpoint, Route, Timeouts, Tls
 
 _HUB_HOSTS = (HUB, "registry-1.docker.io")
 _HOST = re.compile(r"[A-Za-z0-9.\[\]:_-]+")
@@ -84,7 +84,7 @@ def _hosts(value: Value) -> tuple[tuple[str, Value, dict[str, Any]], ...]:
 FILE = Table(dict, {**HOST.keys, "server": Key(lambda value: value), "host": Key(_hosts)}, lenient=True)
 
 
-def read_directory(directory: str, host: str, environ: Mapping[str, str]) -> RemoteSettings | None:
+def read_directory(directory: str, host: str, environ: Mapping[str, str]) -> Route | None:
     """What a directory of containerd's says of the names of `host`.
 
     `hosts.toml`, or docker's pattern of certificates where there is none or it is empty (D6).
@@ -95,10 +95,10 @@ def read_directory(directory: str, host: str, environ: Mapping[str, str]) -> Rem
     if data:
         return read_hosts(parse_document(f"{directory}/hosts.toml", data, environ), host)
     tls = certificates_in(directory)
-    return RemoteSettings(prefix=host, tls=tls, where=directory) if tls != Tls() else None
+    return Route(host, (Endpoint(tls=tls, where=directory),), where=directory) if tls != Tls() else None
 
 
-def read_hosts(document: Value, host: str) -> RemoteSettings:
+def read_hosts(document: Value, host: str) -> Route:
     """The table of a parsed file for the names of `host`: its hosts are the mirrors, `server` the remote."""
     parameters = FILE(document)
     server: Value | None = parameters.pop("server", None)
@@ -106,12 +106,11 @@ def read_hosts(document: Value, host: str) -> RemoteSettings:
     mirrors = tuple(_endpoint(where, url, keys, host) for url, where, keys in hosts)
     url = values.text(server) if server is not None and server.raw else ""
     primary = _endpoint(server or document, url, parameters, host)
-    return replace(primary, mirrors=mirrors)
+    return Route(host, (*mirrors, primary), where=primary.where)
 
 
-def _endpoint(at: Value, url: str, keys: Mapping[str, Any], host: str) -> RemoteSettings:
-    remote = RemoteSettings(
-        prefix=host,
+def _endpoint(at: Value, url: str, keys: Mapping[str, Any], host: str) -> Endpoint:
+    endpoint = Endpoint(
         tls=Tls(keys.get("ca", ()), keys.get("client", ()), bool(keys.get("skip_verify"))),
         header=keys.get("header", {}),
         capabilities=keys.get("capabilities", EVERYTHING),
@@ -119,13 +118,13 @@ def _endpoint(at: Value, url: str, keys: Mapping[str, Any], host: str) -> Remote
         where=at.where,
     )
     if not url:
-        return remote
+        return endpoint
     parts = _split(at, url)
     netloc = parts.netloc.lower()
     if not any(sign in netloc for sign in ".:") and netloc != "localhost":
         netloc += f":{443 if parts.scheme == 'https' else 80}"  # a bare word would be read as a name on docker.io
     return replace(
-        remote,
+        endpoint,
         location=HUB if netloc in _HUB_HOSTS else netloc,
         plain_http=parts.scheme == "http",
         api_path=_api_path(at, parts.path, override=bool(keys.get("override_path"))),

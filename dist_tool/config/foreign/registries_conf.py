@@ -13,7 +13,7 @@ from dist_tool.config.tables import Key, Table
 from dist_tool.errors import InvalidArgument
 from dist_tool.names.prefix import is_below
 from dist_tool.names.reference import Locator, ObjectName, parse_locator, parse_object
-from dist_tool.settings import EVERYTHING, RemoteSettings, Tls
+from dist_tool.settings import EVERYTHING, Endpoint, Route, Tls
 
 # Mirrors are read from, never written to (D11).
 _READING = EVERYTHING - {"push"}
@@ -82,28 +82,28 @@ _REGISTRY = Table(
 class Registry:
     """One `[[registry]]`. `uses` say of each mirror what it is for: one of `_USES`."""
 
-    remote: RemoteSettings
+    route: Route
     object_id: str = ""
     uses: tuple[str, ...] = ()
 
     def matches(self, locator: Locator, name: ObjectName | None) -> bool:
         """True where the table is about the name; one with a tag or digest is about exactly that."""
-        if not is_below(locator, self.remote.prefix):
+        if not is_below(locator, self.route.prefix):
             return False
         if not self.object_id:
             return True
-        exact = locator.rest == self.remote.prefix
+        exact = locator.rest == self.route.prefix
         return exact and name is not None and self.object_id in (name.tag, str(name.digest or ""), str(name))
 
-    def table(self, name: ObjectName | None) -> RemoteSettings:
-        """The table for an object: its mirrors are those that may be used for it (D11)."""
+    def route_of(self, name: ObjectName | None) -> Route:
+        """The route for an object: its mirrors are those that may be used for it (D11)."""
         mirrors = []
-        for mirror, use in zip(self.remote.mirrors, self.uses, strict=True):
+        for mirror, use in zip(self.route.mirrors, self.uses, strict=True):
             if name is None:
                 mirrors.append(replace(mirror, capabilities=_USES[use]))
             elif use == "all" or (use == "digest-only") == (name.digest is not None):
                 mirrors.append(mirror)
-        return replace(self.remote, mirrors=tuple(mirrors))
+        return replace(self.route, endpoints=(*mirrors, self.route.own))
 
 
 class Registries(NamedTuple):
@@ -112,19 +112,19 @@ class Registries(NamedTuple):
     tables: tuple[Registry, ...]
     aliases: Mapping[str, str]
 
-    def find(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+    def find(self, locator: Locator, name: ObjectName | None) -> Route | None:
         """The table of the longest prefix (D9), None where none matches."""
         matching = (table for table in self.tables if table.matches(locator, name))
         found = max(matching, key=_weight, default=None)
-        return found.table(name) if found else None
+        return found.route_of(name) if found else None
 
     def singles_out(self, locator: Locator) -> bool:
         """True where a table is about one object of the repository."""
-        return any(table.object_id and table.remote.prefix == locator.rest for table in self.tables)
+        return any(table.object_id and table.route.prefix == locator.rest for table in self.tables)
 
 
 def _weight(table: Registry) -> tuple[bool, int, int]:
-    return not table.remote.is_wildcard, len(table.remote.prefix), len(table.object_id)
+    return not table.route.is_wildcard, len(table.route.prefix), len(table.object_id)
 
 
 def read_files(files: Sequence[str], environ: Mapping[str, str]) -> Registries:
@@ -136,7 +136,7 @@ def read_files(files: Sequence[str], environ: Mapping[str, str]) -> Registries:
     aliases: dict[str, str] = {}
     for file in files:
         found = read_document(parse_document(file, read_file(file) or b"", environ))
-        tables |= {(table.remote.prefix, table.object_id): table for table in found.tables}
+        tables |= {(table.route.prefix, table.object_id): table for table in found.tables}
         aliases |= found.aliases
     return Registries(tuple(tables.values()), {short: full for short, full in aliases.items() if full})
 
@@ -148,20 +148,25 @@ def _registries(value: Value) -> tuple[Registry, ...]:
     _check_agreement(tables)
     first: dict[tuple[str, str], Registry] = {}
     for table in tables:
-        first.setdefault((table.remote.prefix, table.object_id), table)
+        first.setdefault((table.route.prefix, table.object_id), table)
     return tuple(first.values())
 
 
 def _check_agreement(tables: Sequence[Registry]) -> None:
     """One place cannot be insecure or blocked in one table and not in another: which would count is unclear."""
-    seen: dict[str, RemoteSettings] = {}
+    seen: dict[str, Route] = {}
     for table in tables:
-        remote = table.remote
-        place = (remote.location or remote.prefix) + table.object_id
-        other = seen.setdefault(place, remote)
-        for what in ("insecure", "blocked"):
-            if getattr(other, what) != getattr(remote, what):
-                raise InvalidArgument(f"{remote.where}: {place} is {what} here, and not at {other.where}, or reversely")
+        route = table.route
+        location = (route.own.location or route.prefix) + table.object_id
+        other = seen.setdefault(location, route)
+        for what, differs in (
+            ("insecure", other.own.insecure != route.own.insecure),
+            ("blocked", other.blocked != route.blocked),
+        ):
+            if differs:
+                raise InvalidArgument(
+                    f"{route.where}: {location} is {what} here, and not at {other.where}, or reversely"
+                )
 
 
 def _registry(value: Value) -> Registry:
@@ -177,23 +182,20 @@ def _registry(value: Value) -> Registry:
     only_digests = bool(found.get("mirror-by-digest-only"))
     mirrors = [_mirror(child, keys, prefix) for child, keys in found.get("mirror", ())]
     uses = tuple(_use(child, keys, only_digests=only_digests) for child, keys in found.get("mirror", ()))
-    remote = RemoteSettings(
-        prefix=prefix.name,
+    own = Endpoint(
         location=_rewritten(value, prefix, location) if location else "",
-        blocked=bool(found.get("blocked")),
-        mirrors=tuple(mirrors),
         where=value.where,
         **_security(insecure=bool(found.get("insecure"))),
     )
-    return Registry(remote, prefix.object_id, uses)
+    route = Route(prefix.name, (*mirrors, own), bool(found.get("blocked")), value.where)
+    return Registry(route, prefix.object_id, uses)
 
 
-def _mirror(value: Value, keys: Mapping[str, Any], prefix: _Name) -> RemoteSettings:
+def _mirror(value: Value, keys: Mapping[str, Any], prefix: _Name) -> Endpoint:
     location: _Name | None = keys.get("location")
     if location is None:
         raise value.error("a [[registry.mirror]] has no location")
-    return RemoteSettings(
-        prefix=prefix.name,
+    return Endpoint(
         location=_rewritten(value, prefix, location),
         capabilities=_READING,
         where=value.where,
@@ -253,11 +255,15 @@ def _version_1(value: Value) -> tuple[Registry, ...]:
     if not isinstance(value.raw, dict):
         raise value.expected("a table")
     found: dict[str, Registry] = {}
-    for key, change in (("block", {"blocked": True}), ("insecure", _security(insecure=True))):
+    for key in ("block", "insecure"):
         for child in _version_1_list(value, key):
             prefix = _name(child).name
-            remote = found[prefix].remote if prefix in found else RemoteSettings(prefix=prefix, where=child.where)
-            found[prefix] = Registry(replace(remote, **change))
+            route = found[prefix].route if prefix in found else Route(prefix, where=child.where)
+            if key == "block":
+                route = replace(route, blocked=True)
+            else:
+                route = replace(route, endpoints=(replace(route.own, **_security(insecure=True)),))
+            found[prefix] = Registry(route)
     return tuple(found.values())
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from dist_tool.config.foreign.certs_d import certificates_in
 from dist_tool.config.options import IMPORTS
 from dist_tool.names.reference import HUB, Locator, ObjectName
-from dist_tool.settings import RemoteSettings, Tls
+from dist_tool.settings import Endpoint, Route, Tls
 
 if TYPE_CHECKING:
     from dist_tool.config.foreign.registries_conf import Registries
@@ -37,12 +37,12 @@ class ForeignFiles:
         self._environ = environ
         self._imports = frozenset(IMPORTS if imports is None else imports)
         self.hosts_dir = hosts_dir or f"{ETC}/containerd/certs.d"
-        self._hosts: dict[str, RemoteSettings | None] = {}
+        self._hosts: dict[str, Route | None] = {}
         self._registries: Registries | None = None
         self._certificates: dict[str, tuple[str, Tls]] = {}
         self._directories: list[str] | None = None
 
-    def remote_for(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+    def route_for(self, locator: Locator, name: ObjectName | None) -> Route | None:
         """The table of hosts.toml, else that of registries.conf.
 
         What registries.conf blocks is blocked whatever hosts.toml says. Raises InvalidArgument
@@ -54,30 +54,31 @@ class ForeignFiles:
         host = self._host_table(locator.host) if "hosts.toml" in self._imports else None
         return host or registry
 
-    def blocking(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
-        """The table of registries.conf that blocks a name, of whatever kind. Raises as `remote_for`."""
+    def blocking(self, locator: Locator, name: ObjectName | None) -> Route | None:
+        """The table of registries.conf that blocks a name, of whatever kind. Raises as `route_for`."""
         registry = self._registry(locator, name)
         return registry if registry is not None and registry.blocked else None
 
-    def _registry(self, locator: Locator, name: ObjectName | None) -> RemoteSettings | None:
+    def _registry(self, locator: Locator, name: ObjectName | None) -> Route | None:
         return self._registries_conf().find(locator, name) if "registries.conf" in self._imports else None
 
     def singles_out(self, locator: Locator) -> bool:
         """True where registries.conf has a table for a tag or a digest of this very repository (D9)."""
         return "registries.conf" in self._imports and self._registries_conf().singles_out(locator)
 
-    def with_certificates(self, remote: RemoteSettings | None, locator: Locator) -> RemoteSettings | None:
-        """`remote`, with the certificates that lie in a `certs.d` under the host to be contacted (D6).
+    def with_certificates(self, route: Route | None, locator: Locator) -> Route | None:
+        """`route`, with the certificates that lie in a `certs.d` under the host to be contacted (D6).
 
         Each endpoint has those of its own host; one whose table speaks of TLS has no others.
         """
         if "certs.d" not in self._imports or not self._certificate_directories():
-            return remote
-        if remote is None:
+            return route
+        if route is None:
             where, tls = self._certificates_for(locator.host)
-            return RemoteSettings(prefix=locator.host, tls=tls, where=where) if where else None
-        mirrors = tuple(self._completed(mirror, locator) for mirror in remote.mirrors)
-        return replace(self._completed(remote, locator), mirrors=mirrors)
+            return Route(locator.host, (Endpoint(tls=tls, where=where),), where=where) if where else None
+        if route.blocked:
+            return route
+        return replace(route, endpoints=tuple(self._completed(endpoint, locator) for endpoint in route.endpoints))
 
     def alias(self, short: str) -> str:
         """The full name that registries.conf gives to a short one, "" for none (D12)."""
@@ -92,13 +93,13 @@ class ForeignFiles:
         if "registries.conf" in self._imports:
             yield from _registries_files(self._environ)
 
-    def _completed(self, remote: RemoteSettings, locator: Locator) -> RemoteSettings:
-        if remote.kind not in ("", "registry") or remote.tls != _NO_TLS or remote.blocked:
-            return remote
-        host = remote.location.partition("/")[0] or locator.host
-        return replace(remote, tls=self._certificates_for(host)[1])
+    def _completed(self, endpoint: Endpoint, locator: Locator) -> Endpoint:
+        if endpoint.kind not in ("", "registry") or endpoint.tls != _NO_TLS:
+            return endpoint
+        host = endpoint.location.partition("/")[0] or locator.host
+        return replace(endpoint, tls=self._certificates_for(host)[1])
 
-    def _host_table(self, host: str) -> RemoteSettings | None:
+    def _host_table(self, host: str) -> Route | None:
         if host not in self._hosts:
             directory = _host_directory(self.hosts_dir, host)
             found = None

@@ -91,14 +91,14 @@ class _Door:
         self._context = context
         profile = Profile(context.settings.environ)
         region = _checked_region(profile.region() or _DEFAULT_REGION)
-        self._keys: Keys | None = None if context.remote.auth.source == "none" else profile.keys()
+        self._keys: Keys | None = None if context.endpoint.auth.source == "none" else profile.keys()
         endpoint = self._find(host, profile.endpoint(), region)
         self._moving = Lock()
         self._left: list[Session] = []  # other threads may be using them still
         self._home = _Home(region, endpoint, Session(endpoint.origin, context))
 
     def _find(self, host: str, url: str, region: str) -> BucketEndpoint:
-        plain = self._context.remote.plain_http
+        plain = self._context.endpoint.plain_http
         if host:
             scheme = "http" if plain or (plain is None and is_loopback(host)) else "https"
             url = f"{scheme}://{host}"

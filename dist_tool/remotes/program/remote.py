@@ -35,7 +35,7 @@ class ProgramRemote:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        limits = HelperLimits(self._context.remote.timeout, self._context.retry.deadline)
+        limits = HelperLimits(self._context.endpoint.timeout, self._context.retry.deadline)
         helper = Helper(self._argv, self._context.settings.environ, limits)
         try:
             self._powers = helper.greet()

@@ -27,15 +27,15 @@ class RegistryEndpoint:
         self.host = host
         self.path = path
         self._context = context
-        asked = context.asked.host if context.remote.ns and context.asked else ""
+        asked = context.asked.host if context.endpoint.ns and context.asked else ""
         self._ns = f"ns={quote(asked, safe=':')}" if asked else ""
         api = HUB_API if host == HUB else host
-        probe = f"{context.remote.api_path}/"
+        probe = f"{context.endpoint.api_path}/"
         self._site = HttpService(api, context, account=host, scopes=(pull_scope(path),), probe=probe)
 
     @property
     def _root(self) -> str:
-        return f"{self._context.remote.api_path}/{self.path}/"
+        return f"{self._context.endpoint.api_path}/{self.path}/"
 
     def ask(self, method: str, tail: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         """Send a request about something of this repository, such as `manifests/latest`; see `HttpService.ask`."""

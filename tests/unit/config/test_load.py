@@ -39,7 +39,7 @@ def write(file: Path, *, timeout: int | None = None, remotes: dict[str, str] | N
 
 
 def places(environ: dict[str, str], file: str | None = None) -> dict[str, str]:
-    return {remote.prefix: remote.location for remote in config.load(environ, file=file).remotes}
+    return {remote.prefix: remote.own.location for remote in config.load(environ, file=file).routes}
 
 
 def user(environ: dict[str, str]) -> Path:
@@ -54,7 +54,7 @@ def run(code: str, argument: Path) -> str:
 
 def test_nothing_configured_is_the_default(environ: dict[str, str]) -> None:
     settings = config.load(environ)
-    assert (settings.remotes, settings.timeout_s, settings.max_size, settings.lenient) == ((), None, None, False)
+    assert (settings.routes, settings.timeout_s, settings.max_size, settings.lenient) == ((), None, None, False)
     assert settings.environ == environ
 
 
@@ -83,9 +83,9 @@ def test_a_remote_overrides_one_of_the_same_prefix_whole(environ: dict[str, str]
     write(system / "config.toml", remotes={"docker.io": "old.example/hub", "quay.io": "quay.example"})
     file = write(user(environ) / "config.toml", remotes={"a.example": "b.example"})
     file.write_text(file.read_text() + '\n[[remote]]\nprefix = "index.docker.io"\nblocked = true\n')
-    remotes = {remote.prefix: remote for remote in config.load(environ).remotes}
+    remotes = {remote.prefix: remote for remote in config.load(environ).routes}
     assert set(remotes) == {"docker.io", "quay.io", "a.example"}
-    assert (remotes["docker.io"].blocked, remotes["docker.io"].location) == (True, "")
+    assert (remotes["docker.io"].blocked, remotes["docker.io"].own.location) == (True, "")
     assert remotes["docker.io"].where == f"{file}:5"
 
 

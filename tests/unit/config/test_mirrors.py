@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from support.config_files import chosen, load, places
+from support.routes import route
 
 from dist_tool.errors import InvalidArgument
 from dist_tool.names.reference import Locator, parse_locator
-from dist_tool.settings import EVERYTHING, RemoteSettings, Tls
+from dist_tool.settings import EVERYTHING, Endpoint, Route, Tls
 
 FIVE = """
 [[remote]]
@@ -74,9 +75,9 @@ def test_a_mirror_has_settings_of_its_own_and_the_prefix_of_its_remote(tmp_path:
         """,
     )
     first, second = chosen(settings, "redis").mirrors
-    assert (first.prefix, first.tls, first.proxy) == ("docker.io/library", Tls((f"{tmp_path}/b.pem",)), "")
+    assert (first.tls, first.proxy) == (Tls((f"{tmp_path}/b.pem",)), "")
     assert first.where == f"{tmp_path}/config.toml:8"
-    assert second == RemoteSettings(prefix="docker.io/library", location="n.example", where=second.where), (
+    assert second == Endpoint(location="n.example", where=second.where), (
         "nothing of the remote's own goes to a mirror: no header, no proxy, no trust"
     )
     assert second.capabilities == EVERYTHING
@@ -89,13 +90,10 @@ def test_capabilities_say_what_an_endpoint_is_trusted_with(tmp_path: Path) -> No
     assert [endpoint.ns for endpoint in remote.endpoints] == [True, False, False, False, False, False]
 
 
-def test_a_remote_without_mirrors_is_its_only_endpoint() -> None:
-    remote = RemoteSettings(prefix="a.example")
-    assert remote.endpoints == (remote,)
-
-
-def test_endpoints_have_no_mirrors_themselves(tmp_path: Path) -> None:
-    assert all(not endpoint.mirrors for endpoint in chosen(load(tmp_path, FIVE), "redis").endpoints)
+def test_the_last_endpoint_is_that_of_the_name_itself(tmp_path: Path) -> None:
+    found = chosen(load(tmp_path, FIVE), "redis")
+    assert found.endpoints == (*found.mirrors, found.own)
+    assert route("a.example").mirrors == ()
 
 
 def test_a_mirror_that_names_no_kind_is_a_registry_also_for_a_name_that_says_so(tmp_path: Path) -> None:
@@ -105,21 +103,21 @@ def test_a_mirror_that_names_no_kind_is_a_registry_also_for_a_name_that_says_so(
 @pytest.mark.parametrize(
     ("remote", "place"),
     [
-        (RemoteSettings(prefix="a.example", kind="layout", location="/srv/all", flat=True), "layout::/srv/all"),
-        (RemoteSettings(prefix="a.example", kind="containerd", location="/var/lib/c"), "containerd::/var/lib/c"),
-        (RemoteSettings(prefix="a.example", kind="http", location="h.example/{rest}/x"), "http::h.example/team/app/x"),
-        (RemoteSettings(prefix="a.example/team", kind="http", location="h/{encoded}"), "http::h/{encoded}"),
-        (RemoteSettings(prefix="a.example", location="m.example/one", flat=True), "registry::m.example/one"),
+        (route("a.example", kind="layout", location="/srv/all", flat=True), "layout::/srv/all"),
+        (route("a.example", kind="containerd", location="/var/lib/c"), "containerd::/var/lib/c"),
+        (route("a.example", kind="http", location="h.example/{rest}/x"), "http::h.example/team/app/x"),
+        (route("a.example/team", kind="http", location="h/{encoded}"), "http::h/{encoded}"),
+        (route("a.example", location="m.example/one", flat=True), "registry::m.example/one"),
     ],
 )
-def test_a_location_may_serve_every_name(remote: RemoteSettings, place: str) -> None:
-    assert str(remote.rewrite(parse_locator("a.example/team/app"))) == place
+def test_a_location_may_serve_every_name(remote: Route, place: str) -> None:
+    assert str(remote.rewrite(parse_locator("a.example/team/app"), remote.own)) == place
 
 
 def test_a_flat_location_without_a_repository_is_refused() -> None:
-    remote = RemoteSettings(prefix="a.example", location="m.example", flat=True, where="f:1")
+    remote = route("a.example", location="m.example", flat=True, where="f:1")
     with pytest.raises(InvalidArgument, match=r"f:1: location 'm.example' leaves a.example/x without a repository"):
-        remote.rewrite(Locator("", "a.example/x"))
+        remote.rewrite(Locator("", "a.example/x"), remote.own)
 
 
 def test_every_error_of_a_file_is_found(tmp_path: Path) -> None:
@@ -151,12 +149,12 @@ algorithms = ["md5"]
 def test_a_kind_with_a_place_of_its_own_needs_no_location(kind: str, tmp_path: Path) -> None:
     settings = load(tmp_path, f'[[remote]]\nprefix = "docker.io"\n[[remote.mirror]]\nkind = "{kind}"\n')
     locator = parse_locator("docker.io/library/redis")
-    table = settings.remote_for(locator)
+    table = settings.route_for(locator)
     assert table is not None
-    assert str(table.endpoints[0].rewrite(locator)) == f"{kind}::"
+    assert str(table.rewrite(locator, table.endpoints[0])) == f"{kind}::"
 
 
 @pytest.mark.parametrize("kind", ["store", "containerd"])
 def test_a_place_that_is_named_outright_stays_what_was_named(kind: str) -> None:
     locator = Locator(kind, "/srv/content")
-    assert RemoteSettings().rewrite(locator) == locator
+    assert Route().rewrite(locator, Endpoint()) == locator

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from support.bad_config import BAD_CONFIGS, BadConfig
 from support.config_files import write
+from support.routes import route
 
 from dist_tool import config
 from dist_tool.config.tables import DOCUMENT, MIRROR, POLICY, REMOTE
 from dist_tool.errors import InvalidArgument
-from dist_tool.settings import AuthSettings, Redirects, RemoteSettings, Settings, Timeouts, Tls
+from dist_tool.settings import AuthSettings, Redirects, Route, Settings, Timeouts, Tls
 from dist_tool.stream.retry import Retry
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,10 +26,10 @@ def load(tmp_path: Path, toml: str, environ: Mapping[str, str] | None = None) ->
     return config.load(environ or {}, file=str(file))
 
 
-def remote(tmp_path: Path, body: str, environ: Mapping[str, str] | None = None) -> RemoteSettings:
+def remote(tmp_path: Path, body: str, environ: Mapping[str, str] | None = None) -> Route:
     """The only `[[remote]]` of a file, its prefix given where `body` has none."""
     start = "" if body.startswith("prefix") else 'prefix = "registry.example"\n'
-    return load(tmp_path, f"[[remote]]\n{start}{body}\n", environ).remotes[0]
+    return load(tmp_path, f"[[remote]]\n{start}{body}\n", environ).routes[0]
 
 
 @pytest.mark.parametrize("case", BAD_CONFIGS, ids=lambda case: case.name)
@@ -73,9 +74,9 @@ def test_every_key_arrives_in_the_settings(tmp_path: Path) -> None:
         {"TENANT": "blue", "HOME": "/home/me"},
     )
     assert (settings.timeout_s, settings.max_size, settings.lenient, settings.cache_dir) == (90.0, 8 << 20, True, "")
-    assert settings.remotes == (
-        RemoteSettings(
-            prefix="docker.io/library",
+    assert settings.routes == (
+        route(
+            "docker.io/library",
             kind="registry",
             location="mirror.example:5000/hub",
             blocked=True,
@@ -94,9 +95,7 @@ def test_every_key_arrives_in_the_settings(tmp_path: Path) -> None:
 
 def test_what_a_table_does_not_say_has_its_default(tmp_path: Path) -> None:
     found = remote(tmp_path, "retry = { attempts = 2 }\ntimeout = {}")
-    assert found == RemoteSettings(
-        prefix="registry.example", retry=Retry(attempts=2), where=f"{tmp_path}/config.toml:1"
-    )
+    assert found == route("registry.example", retry=Retry(attempts=2), where=f"{tmp_path}/config.toml:1")
 
 
 def test_an_empty_file_is_a_good_file(tmp_path: Path) -> None:
@@ -144,7 +143,7 @@ def test_names_on_docker_io_gain_no_library_in_a_prefix(tmp_path: Path) -> None:
 def test_a_location_means_what_its_kind_makes_of_it(kind: str, written: str, meant: str, tmp_path: Path) -> None:
     line = f'kind = "{kind}"\n' if kind else ""
     found = remote(tmp_path, f'{line}location = "{written}"', {"HOME": "/home/me"})
-    assert found.location == meant.format(tmp=tmp_path, parent=tmp_path.parent)
+    assert found.own.location == meant.format(tmp=tmp_path, parent=tmp_path.parent)
 
 
 def test_a_blocked_layout_needs_no_location(tmp_path: Path) -> None:
@@ -158,13 +157,13 @@ def test_relative_files_lie_beside_the_file_that_names_them(tmp_path: Path, monk
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert config.load({}, file="../config.toml").remotes[0].tls.ca == (f"{tmp_path}/pki/ca.pem",)
+    assert config.load({}, file="../config.toml").routes[0].own.tls.ca == (f"{tmp_path}/pki/ca.pem",)
 
 
 def test_a_tilde_is_the_home_of_the_environment(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
     body = 'tls.ca = ["~/ca.pem"]'
-    assert remote(tmp_path, body, {"HOME": str(tmp_path)}).tls.ca == (f"{tmp_path}/ca.pem",)
+    assert remote(tmp_path, body, {"HOME": str(tmp_path)}).own.tls.ca == (f"{tmp_path}/ca.pem",)
     with pytest.raises(InvalidArgument, match=r":3: tls\.ca\[0\]: ~ means nothing where HOME is not set"):
         remote(tmp_path, body)
 
@@ -185,7 +184,7 @@ def test_a_tilde_is_the_home_of_the_environment(tmp_path: Path) -> None:
 )
 def test_variables_are_expanded_once_in_header_values(template: str, value: str, tmp_path: Path) -> None:
     environ = {"TOKEN": "s3cret", "EMPTY": "", "NESTED": "${TOKEN}"}
-    assert remote(tmp_path, f'header.x-t = "{template}"', environ).header == {"x-t": value}
+    assert remote(tmp_path, f'header.x-t = "{template}"', environ).own.header == {"x-t": value}
 
 
 @pytest.mark.parametrize("held", ["s3cret\n", "s3cret\r\nHost: b", " s3cret", "s3crét", "s3cret\0"])
@@ -213,7 +212,7 @@ def test_variables_are_not_expanded_elsewhere(tmp_path: Path) -> None:
 )
 def test_a_proxy_may_take_its_account_from_the_environment(written: str, meant: str, tmp_path: Path) -> None:
     environ = {"PROXY": "http://u:p@proxy.example:1", "PASSWORD": "p@s/s", "HOST": "proxy.example"}
-    assert remote(tmp_path, f'proxy = "{written}"', environ).proxy == meant
+    assert remote(tmp_path, f'proxy = "{written}"', environ).own.proxy == meant
 
 
 @pytest.mark.parametrize("held", ["http://s3cret@", "s3cret", "http://proxy.example/s3cret", "http://proxy.example\n"])
@@ -230,7 +229,7 @@ def test_secrets_are_not_in_the_representation_of_settings(tmp_path: Path) -> No
         '[[remote]]\nprefix = "a.example"\nheader.x-t = "${TOKEN}"\nproxy = "http://me:${TOKEN}@proxy.example"\n',
         environ,
     )
-    assert settings.remotes[0].header == {"x-t": "s3cret"}
+    assert settings.routes[0].own.header == {"x-t": "s3cret"}
     assert "s3cret" not in repr(settings)
 
 

@@ -15,6 +15,7 @@ from support import tars
 from support.archives import Link, docker_archive, layout_members, saved, tar_file, tar_layout
 from support.content import Blob, image, random_bytes, tar_of, to_json, write_layout
 from support.processes import dist_command, dist_environment, require_program, run_dist, run_program
+from support.routes import route
 
 from dist_tool.errors import (
     BadManifest,
@@ -34,7 +35,7 @@ from dist_tool.oci.manifest import parse_manifest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.table import open_remote
-from dist_tool.settings import Context, RemoteSettings, Settings
+from dist_tool.settings import Context, Settings
 from dist_tool.transfer.fetch import fetch
 
 IMAGE = image("archive")
@@ -184,8 +185,8 @@ def test_an_image_without_a_name_is_the_only_one(opened: Opened, tmp_path: Path)
 
 def test_an_archive_may_stand_in_for_a_repository(tmp_path: Path) -> None:
     file = docker_archive(tmp_path / "x.tar", SAVED, OTHER)
-    served = RemoteSettings(prefix="docker.io", kind="archive", location=str(file))
-    remote = open_remote(parse_locator("redis"), Settings(remotes=(served,)))
+    served = route("docker.io", kind="archive", location=str(file))
+    remote = open_remote(parse_locator("redis"), Settings(routes=(served,)))
     assert remote.resolve("7", Hints()).media_type == OCI_MANIFEST
     with pytest.raises(NotFound):
         remote.resolve("8", Hints())

@@ -18,7 +18,7 @@ from dist_tool import errors
 from dist_tool.names.reference import Hints, parse_locator
 from dist_tool.remotes import table
 from dist_tool.remotes.program.process import Helper, HelperLimits
-from dist_tool.settings import RemoteSettings, Settings, Timeouts
+from dist_tool.settings import Endpoint, Settings, Timeouts
 
 HINTS = Hints()
 PATIENT = Timeouts()
@@ -39,7 +39,7 @@ def shell(tmp_path: Path, body: str) -> Settings:
 
 
 def run(settings: Settings, object_id: object = BLOB.digest, *hints: str, timeout: Timeouts = PATIENT) -> Outcome:
-    return fetch("odd::x", object_id, *hints, remote=RemoteSettings(timeout=timeout), settings=settings)
+    return fetch("odd::x", object_id, *hints, remote=Endpoint(timeout=timeout), settings=settings)
 
 
 WHOLE = 'echo "ok 0 5000"; echo "data 5000"; cat "$HERE/blob"; echo end'
@@ -166,7 +166,7 @@ def test_a_program_that_does_not_say_hello_is_none_of_ours(
 def test_silence_is_given_up_in_the_time_that_was_set(tmp_path: Path, before: str) -> None:
     timeout = Timeouts(headers_s=0.05, idle_s=0.05)
     settings = shell(tmp_path, f"{before}\n    sleep 1000")
-    outcome = fetch("odd::x", BLOB.digest, remote=RemoteSettings(timeout=timeout), settings=settings, attempts=2)
+    outcome = fetch("odd::x", BLOB.digest, remote=Endpoint(timeout=timeout), settings=settings, attempts=2)
     assert isinstance(outcome.error, errors.Unavailable)
     assert "nothing came for 0.05 s" in outcome.said
 

@@ -11,6 +11,7 @@ import responses
 from support import faults
 from support.config_files import load
 from support.processes import Authority
+from support.routes import route
 from support.server import FaultServer, OpenServer, closed_port
 
 from dist_tool.errors import DistError, NotFound, PolicyRefused, Unauthenticated, Unavailable
@@ -18,7 +19,7 @@ from dist_tool.names.reference import Hints, Locator, parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.registry import RegistryRemote
-from dist_tool.settings import Context, Policy, RemoteSettings, Settings, Tls
+from dist_tool.settings import Context, Policy, Route, Settings, Tls
 from dist_tool.stream.retry import Retry
 
 NAME = "docker.io/library/redis"
@@ -27,9 +28,10 @@ DIGEST = Digest.of(DATA)
 QUICK = Retry(attempts=1, sleep=[].append)
 
 
-def opened(remote: RemoteSettings, settings: Settings | None = None, name: str = NAME) -> RegistryRemote:
+def opened(remote: Route, settings: Settings | None = None, name: str = NAME) -> RegistryRemote:
     locator = parse_locator(name)
-    return RegistryRemote(remote.rewrite(locator), Context(remote, settings or Settings(), asked=locator))
+    target = remote.rewrite(locator, remote.own)
+    return RegistryRemote(target, Context(remote.own, settings or Settings(), asked=locator))
 
 
 def read(remote: RegistryRemote) -> bytes:
@@ -54,21 +56,21 @@ def asked(mock: responses.RequestsMock) -> list[str]:
 
 def test_a_mirror_is_told_which_registry_is_meant(mocked: responses.RequestsMock) -> None:
     mocked.add("GET", f"https://m.test/hub/v2/library/redis/blobs/{DIGEST}", body=DATA)
-    remote = RemoteSettings(prefix="docker.io", location="m.test", api_path="/hub/v2", ns=True, retry=QUICK)
+    remote = route("docker.io", location="m.test", api_path="/hub/v2", ns=True, retry=QUICK)
     assert read(opened(remote)) == DATA
     assert asked(mocked) == [f"https://m.test/hub/v2/library/redis/blobs/{DIGEST}?ns=docker.io"]
 
 
 def test_the_port_of_the_registry_is_part_of_its_name(mocked: responses.RequestsMock) -> None:
     mocked.add("GET", f"https://m.test/v2/x/blobs/{DIGEST}", body=DATA)
-    remote = RemoteSettings(prefix="a.test:5000", location="m.test", ns=True, retry=QUICK)
+    remote = route("a.test:5000", location="m.test", ns=True, retry=QUICK)
     read(opened(remote, name="a.test:5000/x"))
     assert asked(mocked) == [f"https://m.test/v2/x/blobs/{DIGEST}?ns=a.test:5000"]
 
 
 def test_a_registry_of_its_own_name_is_told_nothing(mocked: responses.RequestsMock) -> None:
     mocked.add("GET", f"https://a.test/v2/x/blobs/{DIGEST}", body=DATA)
-    read(opened(RemoteSettings(prefix="a.test", retry=QUICK), name="a.test/x"))
+    read(opened(route("a.test", retry=QUICK), name="a.test/x"))
     assert asked(mocked) == [f"https://a.test/v2/x/blobs/{DIGEST}"]
 
 
@@ -77,9 +79,7 @@ def test_pages_of_tags_are_followed_below_another_path(mocked: responses.Request
     link = {"Link": '</api/x/tags/list?last=a&ns=a.test>; rel="next"'}
     mocked.add("GET", first, json={"name": "x", "tags": ["a"]}, headers=link)
     mocked.add("GET", first, json={"name": "x", "tags": ["b"]})
-    remote = opened(
-        RemoteSettings(prefix="a.test", location="m.test", api_path="/api", ns=True, retry=QUICK), name="a.test/x"
-    )
+    remote = opened(route("a.test", location="m.test", api_path="/api", ns=True, retry=QUICK), name="a.test/x")
     assert list(remote.tags()) == ["a", "b"]
     remote.close()
     assert all(url.count("ns=a.test") == 1 for url in asked(mocked))
@@ -88,7 +88,7 @@ def test_pages_of_tags_are_followed_below_another_path(mocked: responses.Request
 def test_a_challenge_is_looked_for_at_the_root_of_the_same_api(mocked: responses.RequestsMock) -> None:
     mocked.add("HEAD", "https://m.test/api/x/manifests/v1", status=401)
     mocked.add("GET", "https://m.test/api/", status=404)
-    remote = opened(RemoteSettings(prefix="a.test", location="m.test", api_path="/api", retry=QUICK), name="a.test/x")
+    remote = opened(route("a.test", location="m.test", api_path="/api", retry=QUICK), name="a.test/x")
     with pytest.raises(DistError):
         remote.resolve("v1", Hints())
     remote.close()
@@ -98,7 +98,7 @@ def test_what_a_401_without_a_challenge_said_is_told(mocked: responses.RequestsM
     body = {"errors": [{"code": "UNAUTHORIZED", "message": "the trial is over"}]}
     mocked.add("GET", f"https://a.test/v2/x/blobs/{DIGEST}", status=401, json=body)
     mocked.add("GET", "https://a.test/v2/", status=200)
-    remote = opened(RemoteSettings(prefix="a.test", retry=QUICK), name="a.test/x")
+    remote = opened(route("a.test", retry=QUICK), name="a.test/x")
     with pytest.raises(Unauthenticated, match="the trial is over"):
         remote.open(Descriptor(DIGEST, len(DATA), "application/octet-stream"))
     remote.close()
@@ -107,9 +107,9 @@ def test_what_a_401_without_a_challenge_said_is_told(mocked: responses.RequestsM
 # `insecure` of registries.conf (behaviours D10).
 
 
-def insecure(host: str, **more: Any) -> RemoteSettings:
+def insecure(host: str, **more: Any) -> Route:
     """`*.test` is loopback to the tests and a public name to us, as any host of registries.conf would be."""
-    return RemoteSettings(prefix=host, insecure=True, tls=Tls(skip_verify=True), retry=QUICK, **more)
+    return route(host, insecure=True, tls=Tls(skip_verify=True), retry=QUICK, **more)
 
 
 def test_an_insecure_registry_is_asked_by_https_without_verification(servers: OpenServer, authority: Authority) -> None:
@@ -142,7 +142,7 @@ def test_an_insecure_registry_that_is_not_there_fails_as_https() -> None:
 
 def test_a_secure_registry_is_never_asked_by_http(server: FaultServer) -> None:
     host = server.host.replace("127.0.0.1", "a.test")
-    remote = opened(RemoteSettings(prefix=host, retry=QUICK), name=f"{host}/x")
+    remote = opened(route(host, retry=QUICK), name=f"{host}/x")
     with pytest.raises(Unavailable):
         remote.resolve("v1", Hints())
     remote.close()
@@ -186,7 +186,7 @@ def test_each_endpoint_has_the_proxy_of_its_own_table(servers: OpenServer, tmp_p
     text = PROXIED.format(first.url(), with_account, port)
     settings = load(tmp_path, text, {"PASSWORD": "p@ss", "http_proxy": general.url()})
     locator = Locator("", "up.test/x")
-    remote = settings.remote_for(locator)
+    remote = settings.route_for(locator)
     assert remote is not None
     for endpoint in remote.endpoints:
         assert read(opened(endpoint, settings, "up.test/x")) == DATA
@@ -204,7 +204,7 @@ def test_policy_says_where_any_remote_may_redirect_to(
     url = f"https://a.test/v2/x/blobs/{DIGEST}"
     mocked.add("GET", url, status=307, headers={"Location": "https://eu.cdn.test/b"})
     settings = Settings(policy=Policy(redirect_hosts=allowed))
-    remote = opened(RemoteSettings(prefix="a.test", retry=QUICK), settings, "a.test/x")
+    remote = opened(route("a.test", retry=QUICK), settings, "a.test/x")
     if refused:
         with pytest.raises(PolicyRefused, match=r"redirects to eu\.cdn\.test, which policy\.redirect_hosts does not"):
             read(remote)

@@ -9,6 +9,7 @@ import pytest
 from support.archives import tar_layout
 from support.content import image, write_layout
 from support.plugins import install
+from support.routes import route
 
 from dist_tool.api import Remote
 from dist_tool.errors import InvalidArgument, NotFound, PolicyRefused, Unsupported
@@ -19,11 +20,11 @@ from dist_tool.remotes.layout import LayoutRemote
 from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.registry import RegistryRemote
 from dist_tool.run import Notice
-from dist_tool.settings import RemoteSettings, Settings
+from dist_tool.settings import Route, Settings
 
 
-def open_remote(text: str, *remotes: RemoteSettings, **environ: str) -> Remote:
-    return table.open_remote(parse_locator(text), Settings(remotes=remotes, environ=environ))
+def open_remote(text: str, *remotes: Route, **environ: str) -> Remote:
+    return table.open_remote(parse_locator(text), Settings(routes=remotes, environ=environ))
 
 
 @pytest.fixture
@@ -69,14 +70,14 @@ def test_a_directory_that_is_no_layout_and_nothing_at_all(tmp_path: Path) -> Non
 
 
 def test_a_blocked_name_is_refused_and_the_place_named_that_says_so() -> None:
-    blocked = RemoteSettings(prefix="registry.test/evil", blocked=True, where="/etc/dist/config.toml:7")
+    blocked = route("registry.test/evil", blocked=True, where="/etc/dist/config.toml:7")
     with pytest.raises(PolicyRefused, match=r"registry\.test/evil/app is blocked: by /etc/dist/config\.toml:7"):
         open_remote("registry.test/evil/app", blocked)
     open_remote("registry.test/evilest/app", blocked).close()  # type: ignore[attr-defined]
 
 
 def test_a_name_may_be_served_from_a_layout(layout: Path) -> None:
-    served = RemoteSettings(prefix="registry.test/team/app", kind="layout", location=str(layout))
+    served = route("registry.test/team/app", kind="layout", location=str(layout))
     opened = open_remote("registry.test/team/app", served)
     assert isinstance(opened, LayoutRemote)
     assert list(opened.tags()) == ["v1"]
@@ -148,10 +149,10 @@ def test_a_plugin_gets_the_locator_and_everything_it_may_know(site: Path, kind: 
 
 
 def test_a_plugins_kind_may_serve_a_name(site: Path) -> None:
-    served = RemoteSettings(prefix="registry.test/team", kind="shelf", location="base/dir")
+    served = route("registry.test/team", kind="shelf", location="base/dir")
     opened = open_remote("registry.test/team/app", served)
     assert opened.locator == Locator("shelf", "base/dir/app")  # type: ignore[attr-defined]
-    assert opened.context.remote is served  # type: ignore[attr-defined]
+    assert opened.context.endpoint is served.own  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", ["function", "gives-function"])

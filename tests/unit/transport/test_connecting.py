@@ -14,7 +14,7 @@ import pytest
 
 from dist_tool.errors import Unavailable
 from dist_tool.names.origin import Origin
-from dist_tool.settings import Context, RemoteSettings, Timeouts
+from dist_tool.settings import Context, Endpoint, Timeouts
 from dist_tool.transport.connecting import connect
 from dist_tool.transport.session import Request, Session
 
@@ -90,7 +90,7 @@ def test_a_name_is_looked_up_where_no_thread_can_be_started(monkeypatch: pytest.
 
 def _session(port: int, connect_s: float = 5.0) -> Session:
     timeouts = Timeouts(connect_s=connect_s)
-    return Session(Origin("http", "host.test", port), Context(RemoteSettings(timeout=timeouts, proxy="")))
+    return Session(Origin("http", "host.test", port), Context(Endpoint(timeout=timeouts, proxy="")))
 
 
 def test_a_session_has_one_limit_for_all_addresses(dead: Address, monkeypatch: pytest.MonkeyPatch) -> None:

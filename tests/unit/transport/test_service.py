@@ -11,7 +11,7 @@ import pytest
 
 from dist_tool.errors import DistError, NotFound, NotHttp, NotTls, RemoteFailed, Unavailable
 from dist_tool.names.origin import Origin
-from dist_tool.settings import Context, RemoteSettings
+from dist_tool.settings import Context, Endpoint
 from dist_tool.transport.service import HttpService
 
 LOOPBACK = "127.0.0.1:5000"
@@ -60,7 +60,7 @@ def failing(error: DistError) -> Answer:
 def site(monkeypatch: pytest.MonkeyPatch) -> Callable[..., HttpService]:
     def made(host: Host, **remote: Any) -> HttpService:
         monkeypatch.setattr("dist_tool.transport.service.Client", host.client)
-        return HttpService("registry.test" if remote else LOOPBACK, Context(RemoteSettings(**remote)))
+        return HttpService("registry.test" if remote else LOOPBACK, Context(Endpoint(**remote)))
 
     return made
 

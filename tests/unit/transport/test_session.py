@@ -19,7 +19,7 @@ from support.server import FaultServer, OpenServer, closed_port
 from dist_tool.errors import DeadlineExceeded, DistError, PolicyRefused, ProtocolError, Unavailable
 from dist_tool.names.origin import Origin
 from dist_tool.run import Notice
-from dist_tool.settings import Context, Redirects, RemoteSettings, Settings, Timeouts, Tls
+from dist_tool.settings import Context, Endpoint, Redirects, Settings, Timeouts, Tls
 from dist_tool.transport.session import Request, Session, check_redirect
 from dist_tool.transport.tls import tls_context
 
@@ -31,7 +31,7 @@ HARMLESS = {"Accept": "a/b", "Range": "bytes=5-", "If-Range": '"x"'}
 def session(home: str = HOME, *, environ: dict[str, str] | None = None, **remote: Any) -> Session:
     notices: list[Notice] = []
     settings = Settings(environ=environ or {})
-    made = Session(Origin.of(home), Context(RemoteSettings(**remote), settings, notices.append))
+    made = Session(Origin.of(home), Context(Endpoint(**remote), settings, notices.append))
     made.notices = notices  # type: ignore[attr-defined]
     return made
 
@@ -238,7 +238,7 @@ REDIRECTS: list[tuple[str, str, Redirects, str]] = [
 @pytest.mark.parametrize(("source", "target", "rules", "refused"), REDIRECTS)
 def test_where_a_redirect_may_lead(source: str, target: str, rules: Redirects, refused: str) -> None:
     """Behaviours B22; ggcr #2293, regclient 1a80807."""
-    remote = RemoteSettings(redirect=rules)
+    remote = Endpoint(redirect=rules)
     if not refused:
         check_redirect(Origin.of(source), Origin.of(target), remote)
         return
@@ -328,13 +328,13 @@ def test_silence_ends_after_the_time_that_is_set(server: FaultServer) -> None:
 def test_connecting_has_no_more_time_than_the_whole_command(mocked: responses.RequestsMock) -> None:
     _answer(mocked, HOME)
     settings = Settings(deadline=time.monotonic() + 5)
-    Session(Origin.of(HOME), Context(RemoteSettings(), settings)).send(Request("GET", HOME)).close()
+    Session(Origin.of(HOME), Context(Endpoint(), settings)).send(Request("GET", HOME)).close()
     connect_s, _ = mocked.calls[0].request.req_kwargs["timeout"]
     assert 0 < connect_s <= 5 < Timeouts().connect_s
 
 
 def test_when_the_time_of_the_command_is_over_nothing_is_sent() -> None:
-    late = Session(Origin.of(HOME), Context(RemoteSettings(), Settings(deadline=time.monotonic())))
+    late = Session(Origin.of(HOME), Context(Endpoint(), Settings(deadline=time.monotonic())))
     with pytest.raises(DeadlineExceeded, match="the time given by --timeout"):
         late.send(Request("GET", HOME))
 

@@ -88,14 +88,14 @@ def test_a_default_mirror_for_all_registries_and_upstream_after_it(root: Path) -
     hosts(root, "_default", '[host."https://registry.example.com"]\n  capabilities = ["pull", "resolve"]\n')
     assert urls(settings(), "quay.example/a/b") == ["https://registry.example.com/v2/a/b", "?://quay.example/v2/a/b"]
     assert urls(settings(), "redis")[-1] == "?://docker.io/v2/library/redis"
-    mirror = chosen(settings(), "quay.example/a/b").mirrors[0]
-    assert (mirror.ns, mirror.prefix) == (True, "quay.example")
+    found = chosen(settings(), "quay.example/a/b")
+    assert (found.mirrors[0].ns, found.prefix) == (True, "quay.example")
 
 
 def test_a_server_that_is_the_mirror_forbids_upstream(root: Path) -> None:
     hosts(root, "_default", 'server = "https://registry.example.com"\n')
     assert urls(settings(), "quay.example/a") == ["https://registry.example.com/v2/a"]
-    assert chosen(settings(), "quay.example/a").ns
+    assert chosen(settings(), "quay.example/a").own.ns
 
 
 def test_a_private_registry_without_verification(root: Path) -> None:
@@ -198,7 +198,7 @@ def test_the_first_directory_for_a_host_counts(directories: list[str], host: str
 def test_a_directory_without_anything_in_it_hides_the_default(root: Path) -> None:
     hosts(root, "_default", '[host."https://m.example"]\n')
     (root / "a.example").mkdir()
-    assert settings().remote_for(chosen_locator("a.example/x")) is None
+    assert settings().route_for(chosen_locator("a.example/x")) is None
 
 
 def test_another_root_may_be_named(root: Path, tmp_path: Path) -> None:
@@ -318,12 +318,12 @@ def test_without_hosts_toml_certificates_are_found_by_dockers_pattern(root: Path
     at = root / "a.example"
     for name in ("ca.crt", "b.crt", "client.cert", "client.key", "alone.cert", "notes.txt"):
         write(at / name)
-    assert chosen(settings(), "a.example/x").tls == Tls(
+    assert chosen(settings(), "a.example/x").own.tls == Tls(
         ca=(f"{at}/b.crt", f"{at}/ca.crt"),
         client=((f"{at}/alone.cert", f"{at}/alone.cert"), (f"{at}/client.cert", f"{at}/client.key")),
     )
     write(at / "hosts.toml", "")
-    assert len(chosen(settings(), "a.example/x").tls.ca) == 2, "an empty file is none"
+    assert len(chosen(settings(), "a.example/x").own.tls.ca) == 2, "an empty file is none"
 
 
 def test_each_endpoint_has_the_certificates_of_its_own_host(etc: Path, root: Path) -> None:
@@ -342,14 +342,14 @@ def test_the_users_certificates_come_before_the_systems(etc: Path, isolation: Pa
     user = write(isolation / ".config" / "containers" / "certs.d" / "a.example" / "ca.crt")
     for name in ("containers", "docker"):
         write(etc / name / "certs.d" / "a.example" / "ca.crt")
-    assert chosen(settings(HOME=str(isolation)), "a.example/x").tls.ca == (str(user),)
-    assert chosen(settings(), "a.example/x").tls.ca == (f"{etc}/containers/certs.d/a.example/ca.crt",)
+    assert chosen(settings(HOME=str(isolation)), "a.example/x").own.tls.ca == (str(user),)
+    assert chosen(settings(), "a.example/x").own.tls.ca == (f"{etc}/containers/certs.d/a.example/ca.crt",)
 
 
 @pytest.mark.parametrize("name", ["docker.io", "registry-1.docker.io"])
 def test_docker_hub_has_two_names_for_its_certificates(name: str, etc: Path) -> None:
     file = write(etc / "docker" / "certs.d" / name / "ca.crt")
-    assert chosen(settings(), "redis").tls.ca == (str(file),)
+    assert chosen(settings(), "redis").own.tls.ca == (str(file),)
 
 
 def test_certificates_come_to_our_own_tables_that_say_nothing_on_tls(etc: Path, tmp_path: Path) -> None:
@@ -358,8 +358,8 @@ def test_certificates_come_to_our_own_tables_that_say_nothing_on_tls(etc: Path, 
     text = '[[remote]]\nprefix = "{0}"\nlocation = "m.example/x"\n{1}\n'
     file = write(tmp_path / "c.toml", text.format("a.example", "") + text.format("b.example", 'tls.ca = ["own.pem"]'))
     loaded = config.load({}, file=str(file))
-    assert chosen(loaded, "a.example/y").tls.ca == (str(found),)
-    assert chosen(loaded, "b.example/y").tls.ca == (str(own),)
+    assert chosen(loaded, "a.example/y").own.tls.ca == (str(found),)
+    assert chosen(loaded, "b.example/y").own.tls.ca == (str(own),)
 
 
 def test_a_key_without_its_certificate_is_refused(etc: Path) -> None:
@@ -374,7 +374,7 @@ def test_a_key_without_its_certificate_is_refused(etc: Path) -> None:
 def test_our_own_table_wins(root: Path, tmp_path: Path) -> None:
     hosts(root, "a.example", "server = \n")
     file = write(tmp_path / "config.toml", '[[remote]]\nprefix = "a.example"\nlocation = "own.example"\n')
-    assert chosen(config.load({}, file=str(file)), "a.example/x").location == "own.example"
+    assert chosen(config.load({}, file=str(file)), "a.example/x").own.location == "own.example"
 
 
 @pytest.mark.parametrize("words", ["none", "registries.conf", "registries.conf, certs.d"])
@@ -399,5 +399,5 @@ def test_an_unknown_word_in_the_environment_is_refused() -> None:
 
 def test_locators_of_other_kinds_are_no_concern_of_others(root: Path) -> None:
     hosts(root, "a.example", "server = \n")
-    assert settings().remote_for(chosen_locator("http::a.example/x")) is None
-    assert settings().remote_for(chosen_locator("./a.example/x")) is None
+    assert settings().route_for(chosen_locator("http::a.example/x")) is None
+    assert settings().route_for(chosen_locator("./a.example/x")) is None

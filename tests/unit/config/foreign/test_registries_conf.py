@@ -74,7 +74,7 @@ def test_mirrors_belong_to_their_table_only(etc: Path) -> None:
         "registry::mirror.registry.com/image",
         "registry::registry.com/image",
     ]
-    assert settings().remote_for(parse_locator("example.com/other")) is None
+    assert settings().route_for(parse_locator("example.com/other")) is None
 
 
 def test_an_insecure_endpoint_is_the_only_one_that_is(etc: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_longest_prefix_is_rewritten(locator: str, place: str, etc: Path) ->
 def test_a_prefix_that_is_missing_is_the_location(etc: Path) -> None:
     conf(etc, '[[registry]]\nlocation = "a.example/x"\ninsecure = true\n')
     found = chosen(settings(), "a.example/x/y")
-    assert (found.prefix, found.location, found.insecure) == ("a.example/x", "", True)
+    assert (found.prefix, found.own.location, found.own.insecure) == ("a.example/x", "", True)
 
 
 def test_blocked_is_a_refusal(etc: Path) -> None:
@@ -262,7 +262,7 @@ def test_the_users_own_file_keeps_the_systems_drop_ins_out(etc: Path, isolation:
     write(isolation / ".config/containers/registries.conf", table.format("c.example", "user.example"))
     write(isolation / ".config/containers/registries.conf.d/10.conf", table.format("d.example", "drop-in.example"))
     found = settings(HOME=str(isolation))
-    assert [bool(found.remote_for(parse_locator(f"{name}.example/x"))) for name in "abcd"] == [False, False, True, True]
+    assert [bool(found.route_for(parse_locator(f"{name}.example/x"))) for name in "abcd"] == [False, False, True, True]
 
 
 def test_the_environment_may_name_the_file(etc: Path, tmp_path: Path) -> None:
@@ -270,10 +270,10 @@ def test_the_environment_may_name_the_file(etc: Path, tmp_path: Path) -> None:
     conf(etc, table.format("a.example", "main.example"))
     named = write(tmp_path / "r.conf", table.format("b.example", "named.example"))
     found = settings(CONTAINERS_REGISTRIES_CONF=str(named))
-    assert found.remote_for(parse_locator("a.example/x")) is None
+    assert found.route_for(parse_locator("a.example/x")) is None
     assert places(found, "b.example/x") == ["registry::named.example/x"]
     with pytest.raises(InvalidArgument, match="/nonexistent: No such file"):
-        settings(CONTAINERS_REGISTRIES_CONF="/nonexistent").remote_for(parse_locator("a.example/x"))
+        settings(CONTAINERS_REGISTRIES_CONF="/nonexistent").route_for(parse_locator("a.example/x"))
 
 
 def test_the_first_of_two_tables_for_one_prefix_counts(etc: Path) -> None:
@@ -294,8 +294,8 @@ def test_version_1_is_read_for_what_it_blocks_and_what_is_insecure(etc: Path) ->
     )
     assert chosen(settings(), "registry.untrusted.com/x").blocked
     found = chosen(settings(), "registry3.com/x")
-    assert (found.blocked, found.insecure) == (True, True)
-    assert settings().remote_for(parse_locator("registry1.com/x")) is None
+    assert (found.blocked, found.own.insecure) == (True, True)
+    assert settings().route_for(parse_locator("registry1.com/x")) is None
 
 
 # --- Short names (D12).
@@ -388,7 +388,7 @@ def test_an_alias_is_a_locator_too(etc: Path) -> None:
 def test_a_broken_file_is_an_error_with_its_line(text: str, line: int, expected: str, etc: Path) -> None:
     file = conf(etc, text)
     with pytest.raises(InvalidArgument) as caught:
-        settings().remote_for(parse_locator("z.example/x"))
+        settings().route_for(parse_locator("z.example/x"))
     assert str(caught.value).startswith(f"{file}:{line}: ")
     assert expected in str(caught.value)
 
@@ -424,7 +424,7 @@ def test_our_own_table_wins_except_over_a_block(etc: Path, tmp_path: Path) -> No
     file = write(tmp_path / "config.toml", '[[remote]]\nprefix = "a.example"\nheader = { x-tenant = "t" }\n')
     ours = config.load({}, file=str(file))
     found = chosen(ours, "a.example/y")
-    assert (found.prefix, found.blocked, found.insecure) == ("a.example", False, False)
+    assert (found.prefix, found.blocked, found.own.insecure) == ("a.example", False, False)
     for locator in ("a.example/x/y", "a.example:443/x/y", "http::a.example/x/y", "layout::http::a.example/x/y"):
         with pytest.raises(PolicyRefused, match=r"is blocked: by .*registries\.conf:4"):
             table.open_remote(parse_locator(locator), ours)

@@ -21,7 +21,7 @@ from dist_tool.config.foreign import sources as others
 from dist_tool.names.reference import parse_locator
 others.ETC = sys.argv[1]
 settings = config.load({"HOME": "/nonexistent"}, file="")
-remote = settings.remote_for(parse_locator("a.example/x"))
+remote = settings.route_for(parse_locator("a.example/x"))
 print(bool(remote), *sorted({"tomllib", "dist_tool.config.tables"} & set(sys.modules)))
 """
 
@@ -44,7 +44,7 @@ def test_no_parser_is_loaded_where_no_file_speaks_of_the_name(tmp_path: Path) ->
 def test_a_directory_without_files_says_nothing(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(others, "ETC", str(tmp_path))
     (tmp_path / place).mkdir(parents=True)
-    assert config.load({}, file="").remote_for(parse_locator("a.example/x")) is None
+    assert config.load({}, file="").route_for(parse_locator("a.example/x")) is None
 
 
 def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     hosts = write(tmp_path / "containerd/certs.d/a.example/hosts.toml", 'server = "m.example"')
     conf = write(tmp_path / "containers/registries.conf", '[[registry]]\nlocation = "b.example"\nblocked = true\n')
     settings = config.load({}, file="")
-    first = [settings.remote_for(parse_locator(name)) for name in ("a.example/x", "b.example/x")]
+    first = [settings.route_for(parse_locator(name)) for name in ("a.example/x", "b.example/x")]
     hosts.write_text("broken")
     conf.write_text("broken")
-    assert [settings.remote_for(parse_locator(name)) for name in ("a.example/x", "b.example/x")] == first
+    assert [settings.route_for(parse_locator(name)) for name in ("a.example/x", "b.example/x")] == first
