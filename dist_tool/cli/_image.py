@@ -64,8 +64,9 @@ class ImageOptions(NamedTuple):
                     f"{reference}: {image.desc.digest}, {image.config.platform}, {counted(len(image.layers), 'layer')}"
                 )
                 common.report(Notice("debug", text))
-                source = LayerFetcher(remote, options)
-                yield OpenedImage(image, source, is_local(parsed.locator) and not source.may_retract, store is not None)
+                local = is_local(parsed.locator)
+                source = LayerFetcher(remote, options, in_place=local or store is not None)
+                yield OpenedImage(image, source, local and not source.may_retract, store is not None)
         finally:
             if display is not None:
                 display.close()

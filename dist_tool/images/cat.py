@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument, NotFound, UnsafePath
-from dist_tool.images.export import merged
+from dist_tool.images.export import entry_at, merged
 from dist_tool.images.image import Image
 from dist_tool.images.layer_fetcher import BufferedLayers, LayerFetcher
 from dist_tool.layers.layer_index import SCHEMA, Found, LayerIndex
@@ -14,7 +15,7 @@ from dist_tool.layers.merged_tree import Leaf
 from dist_tool.rootfs.names import below, shown
 from dist_tool.rootfs.resolve import LINKS, STEPS
 from dist_tool.rootfs.temp_database import TempDatabase
-from dist_tool.stream.pump import Sink
+from dist_tool.stream.pump import SMALL, Sink
 from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 from dist_tool.tar.reader import DIRECTORY, FILE, LINK, SYMLINK, TarReader
 from dist_tool.tar.writer import file_content
@@ -42,8 +43,8 @@ def cat(
     and as `unpack`.
     """
     with BufferedLayers(image.layers, source) as layers:
-        for layer, index in layers.first(lambda: _places(layers, paths, limits)):
-            _write(layers, (layer, index), sink, limits)
+        for layer, run in _runs(layers.first(lambda: _places(layers, paths, limits))):
+            _write(layers, layer, run, sink, limits)
 
 
 def _places(layers: BufferedLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
@@ -140,12 +141,53 @@ def _by_merging(layers: BufferedLayers, paths: Sequence[bytes], limits: Limits) 
     return places
 
 
-def _write(layers: BufferedLayers, place: tuple[int, int], sink: Sink, limits: Limits) -> None:
-    layer, index = place
-    with layers.stream(layer, limits) as stream:
+def _runs(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[Leaf]]]:
+    """Entries in the order asked for, by layer; those that come one after the other in it are together."""
+    run: list[Leaf] = []
+    for layer, number in places:
+        if run and not (layer == run[-1].layer and number > run[-1].entry):
+            yield run[0].layer, run
+            run = []
+        run.append(Leaf(layer, number, FILE))
+    if run:
+        yield run[0].layer, run
+
+
+def _write(layers: BufferedLayers, layer: int, run: list[Leaf], sink: Sink, limits: Limits) -> None:
+    """Write files of one layer. The last bytes are withheld until the layer is verified once more."""
+    withheld = _Withheld(sink)
+    with layers.again(layer, limits) as stream:
         reader = TarReader(stream.next, limits)
-        for number, entry in enumerate(reader):
-            if number == index:
-                for piece in file_content(entry, reader.read):
-                    sink(piece)
-                return
+        after = -1
+        for leaf in run:
+            entry = entry_at(reader, leaf, after)
+            after = leaf.entry
+            for piece in file_content(entry, reader.read):
+                withheld(piece)
+    withheld.release()
+
+
+class _Withheld:
+    """A sink that passes on all but the last `SMALL` bytes until `release`."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+
+    def __call__(self, data: memoryview) -> None:
+        """Append."""
+        self._pieces.append(bytes(data))  # a copy: a small view would keep a large piece of the layer in memory
+        self._size += len(data)
+        while self._size - len(self._pieces[0]) >= SMALL:
+            self._pass_on()
+
+    def release(self) -> None:
+        """Pass on the rest."""
+        while self._pieces:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        piece = self._pieces.popleft()
+        self._size -= len(piece)
+        self._sink(memoryview(piece))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
 
+from dist_tool.errors import InvalidContent
 from dist_tool.images.image import Image
 from dist_tool.images.layer_fetcher import AHEAD, BufferedLayers, LayerFetcher
 from dist_tool.layers.merged_tree import Leaf, MergedTree
@@ -34,7 +35,7 @@ def export(image: Image, source: LayerFetcher, sink: Sink, limits: Limits = DEFA
     ):
         writer = TarWriter(sink)
         for index, names in groupby(tree.leaves(), key=lambda found: found[0].layer):
-            with layers.stream(index, limits) as stream:
+            with layers.again(index, limits) as stream:
                 _write_layer(TarReader(stream.next, limits), names, writer)
         for path, entry, first in tree.members():
             if entry is not None and first:
@@ -71,16 +72,29 @@ def _implied() -> Entry:
 
 def _write_layer(reader: TarReader, names: Iterator[tuple[Leaf, bytes]], writer: TarWriter) -> None:
     """Write the entries that are left of one layer: `names` are in its order."""
-    entries = enumerate(reader)
-    number, entry = next(entries)
+    number, entry = -1, Entry()
     first = b""
     for leaf, name in names:
         if first and leaf.entry == number:
             writer.hard_link(name, first, entry)
             continue
-        while number < leaf.entry:
-            number, entry = next(entries)
-        first = name
+        entry = entry_at(reader, leaf, number)
+        number, first = leaf.entry, name
         writer.entry(name, entry)
         if entry.kind == FILE:
             writer.content(entry, reader.read)
+
+
+def entry_at(reader: TarReader, leaf: Leaf, after: int = -1) -> Entry:
+    """The entry of a leaf in its layer, of which entries up to number `after` were read.
+
+    Raises InvalidContent when the layer is not the one that was merged.
+    """
+    entry = None
+    for _ in range(leaf.entry - after):
+        entry = reader.next()
+        if entry is None:
+            break
+    if entry is None or entry.kind != leaf.kind:
+        raise InvalidContent("the layer changed while it was being read")
+    return entry

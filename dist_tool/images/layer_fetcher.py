@@ -1,4 +1,4 @@
-"""The bytes of an image's layers, fetched ahead of whoever reads them, every blob verified."""
+"""The bytes of an image's layers, every blob verified: fetched ahead, kept in temporary files, or read in place."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from threading import Event, Lock, Semaphore, Thread
 from typing import TypeVar
 
 from dist_tool.api import Alternatives, Remote
-from dist_tool.errors import DigestMismatch, DistError
+from dist_tool.errors import DigestMismatch, DistError, InvalidContent
 from dist_tool.layers.compression import Read
 from dist_tool.layers.decompressor import LayerStream
 from dist_tool.names.reference import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
+from dist_tool.run import unseen
+from dist_tool.stream.body import CHUNK
 from dist_tool.stream.spool import Retracted, Spool
 from dist_tool.stream.verify import VerifiedReader
 from dist_tool.tar.limits import Limits
@@ -28,21 +30,32 @@ _T = TypeVar("_T")
 
 
 def is_local(locator: Locator) -> bool:
-    """True for places that are as near as a temporary file would be."""
-    return locator.kind in _LOCAL
+    """True for files of this machine. `layout::KIND::REST` is a layout that another remote serves."""
+    return locator.kind in _LOCAL and "::" not in locator.rest
 
 
 class LayerFetcher:
-    """How the layers of an image are had from a remote."""
+    """The layers of an image in a remote.
 
-    def __init__(self, remote: Remote, options: FetchOptions) -> None:
+    `in_place`: a layer that was opened once is on this machine, and is opened again rather than
+    copied to a temporary file when it is read twice.
+    """
+
+    in_place = False
+
+    def __init__(self, remote: Remote, options: FetchOptions, *, in_place: bool = False) -> None:
         self._remote = remote
         self._options = options._replace(small=0)  # nothing of a layer is seen before all is right
         self.may_retract = isinstance(remote, Alternatives)
+        self.in_place = in_place and not self.may_retract
 
     def open(self, layer: Descriptor) -> VerifiedReader:
         """A layer, read from where it is; the end is the verdict."""
         return open_known(self._remote, _bare(layer), options=self._options)[1]
+
+    def reopen(self, layer: Descriptor) -> VerifiedReader:
+        """A layer that was opened before, without progress: its bytes were counted then."""
+        return open_known(self._remote, _bare(layer), options=self._options._replace(progress=unseen))[1]
 
     def bring(self, layer: Descriptor, spool: Spool) -> None:
         """Write a layer to `spool`, from whichever place has it. Never raises: `spool.read` does."""
@@ -182,10 +195,45 @@ class _Fetching:
             job.close()
 
 
-class BufferedLayers:
-    """Layers as verified temporary files, fetched when they are first asked for and read again at will.
+class _Opening:
+    """A layer that a thread opens, which may take until it is fetched."""
 
-    A context manager. `ahead` further layers are fetched meanwhile, in the order of the list.
+    def __init__(self, source: LayerFetcher, layer: Descriptor) -> None:
+        self._source = source
+        self._layer = layer
+        self._reader: VerifiedReader | None = None
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, name="dist-fetch", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._reader = self._source.open(self._layer)
+        except BaseException as error:  # raised by `reader`, whatever it is
+            self._error = error
+
+    def reader(self) -> VerifiedReader:
+        """The open layer, for the caller to close. Raises what opening does."""
+        self._thread.join()
+        reader, self._reader = self._reader, None
+        if reader is None:
+            assert self._error is not None
+            raise self._error
+        return reader
+
+    def close(self) -> None:
+        """Close a layer that was not asked for. Idempotent."""
+        self._thread.join(_STOP_S)
+        if self._reader is not None:
+            self._reader.close()
+
+
+class BufferedLayers:
+    """Layers that can be read more than once, fetched when they are first asked for.
+
+    A context manager. `ahead` further layers are fetched meanwhile, in the order of the list. What
+    is on this machine (`LayerFetcher.in_place`) is read in place, and verified each time; everything
+    else is kept in temporary files.
     """
 
     def __init__(self, layers: Sequence[tuple[Descriptor, Digest]], source: LayerFetcher, ahead: int = 0) -> None:
@@ -195,6 +243,8 @@ class BufferedLayers:
         self._whole = False
         self._spools: dict[int, Spool] = {}
         self._workers: list[Thread] = []
+        self._openings: dict[int, _Opening] = {}
+        self._opened: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -216,11 +266,38 @@ class BufferedLayers:
             spool.distrust()
         return work()
 
-    def stream(self, index: int, limits: Limits) -> LayerStream:
-        """Layer number `index`, uncompressed, from its beginning; the caller closes it."""
-        for number in range(index, min(index + 1 + self._ahead, len(self._layers))):
-            self._start(number)
-        return LayerStream(self._spools[index].reader().read, limits, self._layers[index][1].algorithm)
+    @contextmanager
+    def stream(self, index: int, limits: Limits) -> Iterator[LayerStream]:
+        """Layer number `index`, uncompressed, from its beginning. It is verified when it was read to its end."""
+        algorithm = self._layers[index][1].algorithm
+        if not self._source.in_place:
+            with LayerStream(self._spool(index).reader().read, limits, algorithm) as stream:
+                yield stream
+            return
+        with self._open(index) as reader, LayerStream(reader.read, limits, algorithm) as stream:
+            yield stream
+
+    @contextmanager
+    def again(self, index: int, limits: Limits) -> Iterator[LayerStream]:
+        """Layer number `index`, which was verified, once more; it need not be read to its end.
+
+        What is read in place may have changed since: the block ends by DataLoss then, and what was
+        made of the bytes is wrong.
+        """
+        if not self._source.in_place:
+            with LayerStream(self._spools[index].reader().read, limits, None) as stream:
+                yield stream
+            return
+        with self._source.reopen(self._layers[index][0]) as reader:
+            with LayerStream(reader.read, limits, None) as stream:
+                try:
+                    yield stream
+                except InvalidContent:
+                    stream.finish()
+                    _verify_rest(reader)  # other bytes than before are the better reason
+                    raise
+                stream.finish()
+            _verify_rest(reader)
 
     def check(self, index: int, stream: LayerStream) -> None:
         """Raise DigestMismatch unless the stream, which was read to its end, is that layer."""
@@ -230,13 +307,33 @@ class BufferedLayers:
                 object_id=str(self._layers[index][0].digest)
             )
 
+    def _coming(self, index: int) -> range:
+        return range(index, min(index + 1 + self._ahead, len(self._layers)))
+
+    def _spool(self, index: int) -> Spool:
+        for number in self._coming(index):
+            if number not in self._spools:
+                self._start(number)
+        return self._spools[index]
+
     def _start(self, index: int) -> None:
-        if index in self._spools:
-            return
         spool = self._spools[index] = Spool(whole=self._whole)
         worker = Thread(target=self._source.bring, args=(self._layers[index][0], spool), name="dist-fetch", daemon=True)
         self._workers.append(worker)
         worker.start()
+
+    def _open(self, index: int) -> VerifiedReader:
+        for number in self._coming(index):
+            if self._ahead and number not in self._opened:
+                self._openings[number] = _Opening(self._source, self._layers[number][0])
+                self._opened.add(number)
+        opening = self._openings.pop(index, None)
+        if opening is not None:
+            return opening.reader()
+        layer = self._layers[index][0]
+        reader = self._source.reopen(layer) if index in self._opened else self._source.open(layer)
+        self._opened.add(index)
+        return reader
 
     def __enter__(self) -> BufferedLayers:
         return self
@@ -244,5 +341,14 @@ class BufferedLayers:
     def __exit__(self, *exc: object) -> None:
         for spool in self._spools.values():
             spool.close()
+        for opening in self._openings.values():
+            opening.close()
         for worker in self._workers:
             worker.join(_STOP_S)
+
+
+def _verify_rest(reader: VerifiedReader) -> None:
+    """Read to the end, which raises DataLoss unless all bytes of the layer were right."""
+    buffer = bytearray(CHUNK)
+    while reader.readinto(buffer):
+        pass

@@ -18,13 +18,13 @@ _CLOSE_S = 2.0  # a thread that waits for a silent source is left behind (it is 
 
 
 class LayerStream:
-    """A layer's uncompressed bytes, and the digest over all of them.
+    """A layer's uncompressed bytes, and the digest over all of them, none when `algorithm` is None.
 
     A context manager: `close` ends the thread. What the thread raised comes out of `next`.
     """
 
-    def __init__(self, read: Read, limits: Limits = DEFAULT_LIMITS, algorithm: str = "sha256") -> None:
-        self._hasher = new_hasher(algorithm)
+    def __init__(self, read: Read, limits: Limits = DEFAULT_LIMITS, algorithm: str | None = "sha256") -> None:
+        self._hasher = None if algorithm is None else new_hasher(algorithm)
         self._algorithm = algorithm
         self._pieces = decompress(read, limits)
         self._queue: SimpleQueue[bytes | BaseException] = SimpleQueue()
@@ -39,7 +39,8 @@ class LayerStream:
         last: bytes | BaseException = b""
         try:
             for piece in self._pieces:
-                self._hasher.update(piece)
+                if self._hasher is not None:
+                    self._hasher.update(piece)
                 self._room.acquire()
                 if self._stopped:
                     return
@@ -63,14 +64,24 @@ class LayerStream:
 
     def digest(self) -> Digest:
         """The digest of everything read; only meaningful after the end (behaviours E17)."""
+        assert self._algorithm is not None
+        assert self._hasher is not None
         return Digest(self._algorithm, self._hasher.hexdigest())
 
     def close(self) -> None:
         """End the thread. Idempotent."""
+        self._stop()
+        self._thread.join(_CLOSE_S)
+
+    def finish(self) -> None:
+        """End the thread however long it waits for its source, which nothing reads any more then."""
+        self._stop()
+        self._thread.join()
+
+    def _stop(self) -> None:
         self._stopped = True
         self._ended = True
         self._room.release()
-        self._thread.join(_CLOSE_S)
 
     def __enter__(self) -> LayerStream:
         return self

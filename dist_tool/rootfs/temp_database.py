@@ -45,7 +45,9 @@ class TempDatabase:
     def rows(self, query: str) -> Iterator[Row]:
         """All rows that a query finds, as they are asked for."""
         try:
-            yield from self._db.execute(query)
+            # Not `yield from`: it would close the cursor of a database that may be closed already.
+            for row in self._db.execute(query):  # noqa: UP028
+                yield row
         except sqlite3.Error as error:
             raise _failure(error) from error
 

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 
 class KeptRemote:
-    """`remote` as seen through `store`. A stored blob that has rotted is fetched anew."""
+    """`remote` as seen through `store`. A stored blob that is damaged is fetched again.
+
+    A blob is verified when it is first opened, so that damage can be mended in time; whatever
+    opens it again verifies the bytes that it reads.
+    """
 
     def __init__(self, remote: Remote, store: DiskStore, options: FetchOptions) -> None:
         self._remote = remote
         self._store = store
         self._options = options
+        self._verified: set[Digest] = set()
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """The descriptor; a digest that the store has asks nobody. See `api.Resolver`.
@@ -42,8 +47,9 @@ class KeptRemote:
         """The bytes, once all of them are in the store. Raises as `keep.keep`."""
         stored = self._store.size(desc.digest) is not None
         kept = keep(self._remote, self._store, desc, options=self._options)
-        if stored and not offset:
+        if stored and not offset and desc.digest not in self._verified:
             kept = self._sound(kept)
+        self._verified.add(desc.digest)
         return self._store.open(kept, offset)
 
     def _sound(self, desc: Descriptor) -> Descriptor:

@@ -98,18 +98,20 @@ def image_with(blobs: tuple[Blob, ...], config: dict[str, Any], config_type: str
 
 
 @contextmanager
-def opened(layout: Path, *, asked: list[str] | None = None) -> Iterator[tuple[OpenedImage, LayerFetcher]]:
+def opened(
+    layout: Path, *, asked: list[str] | None = None, in_place: bool = False
+) -> Iterator[tuple[OpenedImage, LayerFetcher]]:
     """The only image of a layout, and where its layers come from; `asked` lists which were asked for."""
     with open_remote(str(layout), Settings()) as remote:
         image = open_image(remote, "", default_platform(), FetchOptions())
-        yield image, Noting(remote, asked)
+        yield image, Noting(remote, asked, in_place=in_place)
 
 
 class Noting(LayerFetcher):
     """Layers of a remote; `asked` lists which were asked for."""
 
-    def __init__(self, remote: Remote, asked: list[str] | None = None) -> None:
-        super().__init__(remote, FetchOptions())
+    def __init__(self, remote: Remote, asked: list[str] | None = None, *, in_place: bool = False) -> None:
+        super().__init__(remote, FetchOptions(), in_place=in_place)
         self._asked = asked
 
     def open(self, layer: Descriptor) -> VerifiedReader:

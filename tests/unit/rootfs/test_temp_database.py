@@ -90,3 +90,11 @@ def test_names_of_any_bytes_come_back_as_they_were() -> None:
         tree.add_layer(iter(made))
         assert [path for _, path in tree.leaves()] == [name + b"/" + name for name in names]
         assert {member.path for member in tree.members()} == {b"", *names}
+
+
+def test_rows_that_are_abandoned_outlive_their_database() -> None:
+    db = TempDatabase("CREATE TABLE t (x INTEGER); INSERT INTO t VALUES (1), (2);")
+    rows = db.rows("SELECT x FROM t")
+    assert next(rows) == (1,)
+    db.close()
+    rows.close()  # type: ignore[attr-defined]
