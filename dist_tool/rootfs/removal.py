@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from dist_tool.errors import LocalFailure
@@ -35,14 +36,18 @@ class _Frame(NamedTuple):
 class Removal:
     """Removes names under one directory.
 
-    `keep(directory, name)` says which stay, by their path below the root; `gone(path)` hears of
-    each directory that goes. One descriptor is open at a time: on the way up `..` is opened and
-    compared with what was there on the way down.
+    `keep(directory, name)` is true for names that stay, by their path below the root. `gone(path)`
+    is called for each directory that is removed, `change(descriptor, path)` for each one that stays
+    before its mode or anything in it is changed; that descriptor may be O_PATH. One descriptor is
+    open at a time: on the way up `..` is opened and compared with what was there on the way down.
     """
 
-    def __init__(self, keep: Keep, gone: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, keep: Keep, gone: Callable[[bytes], None], change: Callable[[int, bytes], None] | None = None
+    ) -> None:
         self._keep = keep
         self._gone = gone
+        self._change = change
 
     def contents(self, directory: int, path: bytes) -> None:
         """Remove what is in the directory; the directory stays. Raises OSError, LocalFailure."""
@@ -81,9 +86,13 @@ class Removal:
 
     def _enter(self, frames: list[_Frame], parent: int, path: bytes, name: bytes) -> int:
         """Open the child and close the parent."""
+        kept = self._keep(path, name)
+        if kept and self._change is not None:
+            with _opened(parent, name) as unchanged:
+                self._change(unchanged, below(path, name))
         child = _open_writable(parent, name)
         try:
-            frames.append(_Frame(name, below(path, name), _identity(child), _names(child), self._keep(path, name)))
+            frames.append(_Frame(name, below(path, name), _identity(child), _names(child), kept))
         except BaseException:
             os.close(child)
             raise
@@ -142,11 +151,18 @@ def _open_writable(parent: int, name: bytes) -> int:
     Without root a directory of our own may lack them (rootless images do).
     """
     if os.geteuid() != 0:
-        child = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        try:
+        with _opened(parent, name) as child:
             mode = os.fstat(child).st_mode
             if mode & _RWX != _RWX:
                 os.chmod(f"/proc/self/fd/{child}", stat.S_IMODE(mode) | _RWX)
-        finally:
-            os.close(child)
     return os.open(name, _OPEN, dir_fd=parent)
+
+
+@contextmanager
+def _opened(parent: int, name: bytes) -> Iterator[int]:
+    """A directory whatever its mode, for fstat and its name in /proc."""
+    child = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        yield child
+    finally:
+        os.close(child)

@@ -192,14 +192,14 @@ class Root:
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self._forget_open()
         self.touch(directory)
-        Removal(keep, self._attributes.drop).name(directory.fd, directory.path, name)
+        Removal(keep, self._attributes.drop, self._keep_attributes).name(directory.fd, directory.path, name)
         return True
 
     def remove_contents(self, directory: RootDirectory, keep: Keep) -> None:
         """Remove what is in a directory, but for what `keep` says. Raises OSError."""
         self._forget_open()
         self.touch(directory)
-        Removal(keep, self._attributes.drop).contents(directory.fd, directory.path)
+        Removal(keep, self._attributes.drop, self._keep_attributes).contents(directory.fd, directory.path)
 
     def open_real(self, path: bytes) -> int:
         """A readable descriptor of a directory by its path without symlinks. Raises OSError."""

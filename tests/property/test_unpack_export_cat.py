@@ -308,15 +308,22 @@ _REPLACED = [
 ]
 
 
+_WHITED_OUT = [
+    Layer(False, [Step("directory", b"a"), Step("directory", b"a/b"), Step("file", b"a/c")]),
+    Layer(False, [Step("file", b"a/b/c"), Step("whiteout", b"a")]),
+]
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(image=IMAGES)
 @example(Image(False, _REPLACED))
+@example(Image(False, _WHITED_OUT))
 def test_unpack_export_and_cat_agree(image: Image) -> None:
     compare(image, 10)
 
 
 @pytest.mark.torture
-@settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=2_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(image=IMAGES)
 def test_unpack_export_and_cat_agree_in_many_images(image: Image) -> None:
     compare(image, 1000)

@@ -160,6 +160,15 @@ def test_parents_without_an_entry_are_made(root: Path) -> None:
     assert [stat.S_IMODE(info(root / path).st_mode) for path in ("a", "a/b")] == [0o755, 0o755]
 
 
+@pytest.mark.parametrize("marker", [whiteout("d"), opaque("d"), opaque(".")], ids=["whiteout", "opaque", "root"])
+def test_directories_in_which_a_whiteout_removes_something_keep_their_times(root: Path, marker: bytes) -> None:
+    """Of those that stay, since the layer puts something below them."""
+    lower = (directory("d", mtime=5), directory("d/e", mtime=6), file("d/e/x"), file("d/gone"), file("d/e/k/l"))
+    apply(root, tar(*lower), tar(file("d/e/k/new"), marker))
+    assert sorted(shape(root)) == ["d", "d/e", "d/e/k", "d/e/k/new"]
+    assert [info(root / path).st_mtime for path in ("d", "d/e")] == [5, 6]
+
+
 def test_directories_that_the_layer_does_not_mention_keep_their_times(root: Path) -> None:
     lower = tar(directory("d", mode=0o750, mtime=5), file("d/gone"), directory("e", mtime=6), file("e/x/y"))
     apply(root, lower, tar(whiteout("d/gone"), file("d/new"), opaque("e")))

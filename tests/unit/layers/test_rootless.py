@@ -47,6 +47,22 @@ def test_unwritable_directories_of_lower_layers_are_filled_and_restored(here: Pa
     assert found == {"modes": {".": 0o555, "a": 0o555, "a/new": 0o644}, "times": 5.0}
 
 
+def test_unwritable_directories_in_which_a_whiteout_removes_something_are_restored(here: Path) -> None:
+    found = run_as_user(
+        """
+        apply(root, tar(directory("a", mode=0o555, mtime=5), directory("a/b", mode=0o511, mtime=6),
+                        directory("a/b/c"), file("a/old"), file("a/b/old")))
+        apply(root, tar(file("a/b/c/new"), whiteout("a")))
+        result = {path: [node.mode, node.mtime // 10**9] for path, node in snapshot(root).items() if path in "a/b"}
+        os.chmod(root + "/a", 0o755)
+        os.chmod(root + "/a/b", 0o755)
+        result["names"] = sorted(shape(root))
+        """,
+        here,
+    )
+    assert found == {"a": [0o555, 5], "a/b": [0o511, 6], "names": ["a", "a/b", "a/b/c", "a/b/c/new"]}
+
+
 def test_unreadable_parents_are_walked_into(here: Path) -> None:
     found = run_as_user(
         """
