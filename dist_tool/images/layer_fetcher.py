@@ -10,13 +10,12 @@ from typing import TypeVar
 
 from dist_tool.api import Alternatives, Remote
 from dist_tool.errors import DigestMismatch, DistError, InvalidContent
-from dist_tool.layers.compression import Read
+from dist_tool.layers.compression import INPUT, Read
 from dist_tool.layers.decompressor import LayerStream
 from dist_tool.names.reference import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.run import unseen
-from dist_tool.stream.body import CHUNK
 from dist_tool.stream.spool import Retracted, Spool
 from dist_tool.stream.verify import VerifiedReader
 from dist_tool.tar.limits import Limits
@@ -349,6 +348,6 @@ class BufferedLayers:
 
 def _verify_rest(reader: VerifiedReader) -> None:
     """Read to the end, which raises DataLoss unless all bytes of the layer were right."""
-    buffer = bytearray(CHUNK)
+    buffer = bytearray(INPUT)
     while reader.readinto(buffer):
         pass
