@@ -42,7 +42,7 @@ def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions]
     expected = Digest.parse(diff_id) if diff_id is not None else None
     options = how()
     common.settings()
-    root = _open(directory)
+    root = _open(directory, options)
     try:
         applied = apply_layer(read_stdin, root, options, diff_id=expected, report=common.report)
     finally:
@@ -50,9 +50,19 @@ def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions]
     print_line(str(applied.diff_id))
 
 
-def _open(directory: str) -> int:
+def _open(directory: str, options: ApplyOptions) -> int:
+    from dist_tool.layers.changeset import own_root
+
     try:
+        is_new = not os.path.lexists(directory)
         os.makedirs(directory, exist_ok=True)
-        return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise LocalFailure(f"{directory}: {error.strerror}") from error
+    try:
+        if is_new:
+            own_root(root, options)
+    except BaseException:
+        os.close(root)
+        raise
+    return root

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("directory", type=DIR)
 @click.option("--force", is_flag=True, help="Replace what is at DIRECTORY.")
 @click.option("--bundle", is_flag=True, help="Make DIRECTORY an OCI runtime bundle: config.json and rootfs.")
+@click.option("--no-sync", is_flag=True, help="Do not wait until the tree is on disk.")
 @apply_options
 @image_options
 @common_options
@@ -29,6 +30,7 @@ def command(
     directory: str,
     force: bool,
     bundle: bool,
+    no_sync: bool,
     how: Callable[[], ApplyOptions],
     wanted: ImageOptions,
     common: Common,
@@ -36,8 +38,11 @@ def command(
     """Unpack an image's layers to a directory; print their chain ID.
 
     REFERENCE is LOCATOR[:TAG][@DIGEST], or a layout (./layout:tag). DIRECTORY must be absent
-    or empty. It appears when every digest and diff ID was right, and not at all otherwise.
+    or empty. It appears when every digest and diff ID was right, and not at all otherwise; an
+    empty mount point is filled then.
     """
+    import os
+
     from dist_tool.cli._output import print_line
     from dist_tool.images.layer_fetcher import AHEAD
     from dist_tool.images.unpack import UnpackOptions, unpack
@@ -45,6 +50,14 @@ def command(
     applying = how()
     with wanted.open(reference, common) as opened:
         ahead = 0 if opened.local else AHEAD
-        options = UnpackOptions(applying, ahead, not opened.stored, force, bundle)
+        options = UnpackOptions(
+            applying,
+            ahead,
+            spool=not opened.stored,
+            force=force,
+            bundle=bundle,
+            sync=not no_sync,
+            protected=(os.path.expanduser("~"),),
+        )
         unpacked = unpack(opened.image, opened.source, directory, options, common.report)
     print_line(str(unpacked.chain_id or ""))

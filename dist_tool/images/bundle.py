@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
-from dist_tool.errors import InvalidContent, LocalFailure
+from dist_tool.errors import InvalidContent, LocalFailure, Unsupported
+from dist_tool.layers.options import ApplyOptions, IdRange
 from dist_tool.oci.image import ImageConfig
 from dist_tool.rootfs.accounts import Accounts
 from dist_tool.rootfs.staging import Staged
@@ -19,42 +20,78 @@ _MASKED = (
     *("/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"),
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ALL = (IdRange(0, 0, 2**32 - 1),)  # ids that are the same on the host
+_TTY_GROUP = 5
 _SAFE = ["nosuid", "noexec", "nodev"]
 
 
-def write_config(config: ImageConfig, stage: Staged) -> None:
+def write_config(config: ImageConfig, stage: Staged, options: ApplyOptions) -> None:
     """Write `config.json` beside `rootfs`. Raises InvalidContent for a user that the image does not know."""
-    rootless = os.geteuid() != 0
-    value = runtime_config(config, Accounts.read(stage.root), rootless=rootless)
+    text = json.dumps(runtime_config(config, Accounts.read(stage.root), user_namespace(options)), indent=2) + "\n"
     try:
-        with open(os.path.join(stage.path, "config.json"), "x", encoding="utf-8") as file:
-            json.dump(value, file, indent=2)
-            file.write("\n")
+        descriptor = os.open("config.json", _CREATE, 0o666, dir_fd=stage.top)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise LocalFailure(f"config.json: {error.strerror}") from error
 
 
-def runtime_config(config: ImageConfig, accounts: Accounts, *, rootless: bool) -> dict[str, Any]:
-    """The runtime configuration of an image. `rootless` asks for a user namespace of our own id."""
+class UserNamespace(NamedTuple):
+    """The id maps of a container's user namespace. `rootless`: it is made by an ordinary user."""
+
+    uids: tuple[IdRange, ...]
+    gids: tuple[IdRange, ...]
+    rootless: bool
+
+
+def user_namespace(options: ApplyOptions) -> UserNamespace | None:
+    """The namespace in which the owners of an unpacked tree are what the image names; None for that of the host."""
+    rootless = os.geteuid() != 0
+    if options.uid_map or options.gid_map:
+        return UserNamespace(options.uid_map or _ALL, options.gid_map or _ALL, rootless)
+    if rootless:
+        return UserNamespace((IdRange(0, os.geteuid(), 1),), (IdRange(0, os.getegid(), 1),), rootless)
+    return None
+
+
+def check_bundle(config: ImageConfig) -> None:
+    """Raise Unsupported for an image whose bundle would not run here."""
+    if config.platform.os == "windows":
+        raise Unsupported("a Windows image cannot become a bundle for Linux", hint="unpack it without --bundle")
+
+
+def runtime_config(config: ImageConfig, accounts: Accounts, namespace: UserNamespace | None) -> dict[str, Any]:
+    """The runtime configuration of an image."""
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")],
         "maskedPaths": list(_MASKED),
         "readonlyPaths": list(_READ_ONLY),
     }
-    if rootless:
+    rootless = namespace is not None and namespace.rootless
+    if namespace is not None:
         linux["namespaces"].append({"type": "user"})
-        linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
-        linux["gidMappings"] = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
-    else:
+        linux["uidMappings"] = _mappings(namespace.uids)
+        linux["gidMappings"] = _mappings(namespace.gids)
+    if not rootless:
         linux["namespaces"].append({"type": "network"})
+    terminals = namespace is None or _covers(namespace.gids, _TTY_GROUP)
     return {
         "ociVersion": "1.0.2",
         "process": _process(config, accounts),
         "root": {"path": "rootfs"},
-        "mounts": [*_mounts(rootless=rootless), *_volumes(config)],
+        "mounts": [*_mounts(rootless=rootless, terminals=terminals), *_volumes(config)],
         "annotations": _annotations(config),
         "linux": linux,
     }
+
+
+def _mappings(ranges: tuple[IdRange, ...]) -> list[dict[str, int]]:
+    return [{"containerID": first, "hostID": host, "size": size} for first, host, size in ranges]
+
+
+def _covers(ranges: tuple[IdRange, ...], number: int) -> bool:
+    return any(first <= number < first + size for first, _, size in ranges)
 
 
 def _process(config: ImageConfig, accounts: Accounts) -> dict[str, Any]:
@@ -109,8 +146,9 @@ def _annotations(config: ImageConfig) -> dict[str, str]:
     return {**{_ANNOTATION + name: value for name, value in derived.items() if value}, **run.labels}
 
 
-def _mounts(*, rootless: bool) -> list[dict[str, Any]]:
-    pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *([] if rootless else ["gid=5"])]
+def _mounts(*, rootless: bool, terminals: bool) -> list[dict[str, Any]]:
+    group = [f"gid={_TTY_GROUP}"] if terminals else []
+    pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *group]
     sys = {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*_SAFE, "ro"]}
     if rootless:  # sysfs belongs to a network namespace of one's own
         sys = {"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", *_SAFE, "ro"]}

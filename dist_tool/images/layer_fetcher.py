@@ -75,14 +75,14 @@ def fetched_ahead(
     layers: Sequence[Descriptor],
     source: LayerFetcher,
     *,
-    directory: str | None = None,
+    directory: str | int | None = None,
     ahead: int = AHEAD,
     whole: bool = False,
 ) -> Iterator[Iterator[Read]]:
     """A `Read` for each layer in order, while up to `ahead` of them are being fetched.
 
-    They go to temporary files in `directory`; where it is None to open a layer is what brings it
-    near. With `ahead` 0 each layer is opened when its turn comes. With `whole` nothing of a
+    They go to temporary files in `directory`, a path or a descriptor; where it is None to open a
+    layer is what brings it near. With `ahead` 0 each layer is opened when its turn comes. With `whole` nothing of a
     layer is given before all of it is right. Reading raises what fetching does, and DataLoss at
     the end of a wrong blob; or the block ends by Retracted, where what it was given was wrong
     and another place may do better.
@@ -126,7 +126,13 @@ class _Fetching:
     """Layers under way: at most twice as many temporary files exist as layers are being fetched."""
 
     def __init__(
-        self, layers: Sequence[Descriptor], source: LayerFetcher, directory: str | None, ahead: int, *, whole: bool
+        self,
+        layers: Sequence[Descriptor],
+        source: LayerFetcher,
+        directory: str | int | None,
+        ahead: int,
+        *,
+        whole: bool,
     ) -> None:
         self._source = source
         self._directory = directory

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dist_tool.errors import DistError
 from dist_tool.images.image import Image
 from dist_tool.images.layer_fetcher import AHEAD, LayerFetcher, fetched_ahead
-from dist_tool.layers.changeset import apply_layer
+from dist_tool.layers.changeset import apply_layer, own_root
 from dist_tool.layers.compression import Read
 from dist_tool.layers.options import ApplyOptions
 from dist_tool.oci.digest import Digest
@@ -26,9 +26,10 @@ class UnpackOptions:
 
     `ahead` layers are fetched at a time, none before its turn where it is 0. With `spool` they
     go to temporary files, else opening a layer is what brings it near. `force` replaces what is
-    at the target. `bundle` writes an OCI runtime bundle: the target holds `config.json` and
-    `rootfs`. The limits of `apply` hold for each layer, that on size for all together. `whole`:
-    no layer is applied before all of it has come, and is right.
+    at the target, but never a directory of `protected`. `bundle` writes an OCI runtime bundle:
+    the target holds `config.json` and `rootfs`. The limits of `apply` hold for each layer, that
+    on size for all together. `whole`: no layer is applied before all of it has come, and is
+    right. `sync`: the tree is on disk before it appears.
     """
 
     apply: ApplyOptions = field(default_factory=ApplyOptions)
@@ -37,6 +38,8 @@ class UnpackOptions:
     force: bool = False
     bundle: bool = False
     whole: bool = False
+    sync: bool = True
+    protected: tuple[str, ...] = ()
 
 
 class Unpacked(NamedTuple):
@@ -62,15 +65,20 @@ def unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, 
 
 
 def _unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, report: Report) -> Unpacked:
-    with staged(target, force=how.force, whole=how.bundle) as stage:
+    if how.bundle:
+        from dist_tool.images.bundle import check_bundle, write_config
+
+        check_bundle(image.config)
+    with staged(
+        target, force=how.force, whole=how.bundle, sync=how.sync, protected=how.protected, report=report
+    ) as stage:
+        own_root(stage.root, how.apply)
         layers = [layer for layer, _ in image.layers]
-        directory = stage.path if how.spool else None
+        directory = stage.scratch if how.spool else None
         with fetched_ahead(layers, source, directory=directory, ahead=how.ahead, whole=how.whole) as reads:
             _apply_all(image, reads, stage.root, how.apply, report)
         if how.bundle:
-            from dist_tool.images.bundle import write_config
-
-            write_config(image.config, stage)
+            write_config(image.config, stage, how.apply)
     return Unpacked(image.desc.digest, chain_id(image.config.diff_ids))
 
 

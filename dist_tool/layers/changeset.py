@@ -68,6 +68,17 @@ def apply_layer(
     return Applied(actual, stream.count, reader.entries)
 
 
+def own_root(root: int, options: ApplyOptions) -> None:
+    """Give a new root directory to the root of the id maps, as parents that no layer mentions. Raises LocalFailure."""
+    owner = options.parent_owner()
+    if owner is None or owner == (os.geteuid(), os.getegid()):
+        return
+    try:
+        os.chown(b"/proc/self/fd/%d" % root, *owner)
+    except OSError as error:
+        raise failure(error, b"") from error
+
+
 class _Head:
     """The first bytes of a stream, noted while it is read."""
 

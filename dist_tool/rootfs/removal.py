@@ -51,7 +51,7 @@ class Removal:
 
     def contents(self, directory: int, path: bytes) -> None:
         """Remove what is in the directory; the directory stays. Raises OSError, LocalFailure."""
-        for name in _names(directory):
+        for name in names_in(directory):
             self.name(directory, path, name)
 
     def name(self, directory: int, path: bytes, name: bytes) -> None:
@@ -92,7 +92,7 @@ class Removal:
                 self._change(unchanged, below(path, name))
         child = _open_writable(parent, name)
         try:
-            frames.append(_Frame(name, below(path, name), _identity(child), _names(child), kept))
+            frames.append(_Frame(name, below(path, name), _identity(child), names_in(child), kept))
         except BaseException:
             os.close(child)
             raise
@@ -121,7 +121,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return info.st_dev, info.st_ino
 
 
-def _names(directory: int) -> Iterator[bytes]:
+def names_in(directory: int) -> Iterator[bytes]:
     """Names in a directory that is open in any mode, all read before the first is given."""
     names = SpillDict()
     readable = os.open(".", _OPEN, dir_fd=directory)

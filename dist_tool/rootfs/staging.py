@@ -1,109 +1,150 @@
-"""All or nothing: a tree is built beside its place and renamed when it is whole (behaviours G27)."""
+"""All or nothing: a tree is built beside its target and renamed when it is whole (behaviours G27).
+
+Only the parent directory is ever opened by path. Everything else is relative to descriptors
+that are held, because the parent may belong to a user who renames what is in it.
+"""
 
 from __future__ import annotations
 
 import os
-import stat
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from dist_tool.errors import LocalFailure
-from dist_tool.rootfs.removal import Removal, keep_nothing
+from dist_tool.layers.building import OLD, TREE, Building
+from dist_tool.layers.filling import fill
+from dist_tool.layers.libc import exchange, sync_file_system
+from dist_tool.layers.moving import movable
+from dist_tool.layers.target import Target, mount_points, opened_target, refuse_mounts
+from dist_tool.run import Notice, Report, unheard
 
 _ROOT_MODE = 0o755  # of a root that no layer mentions
+_ROOTFS = b"rootfs"
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Staged(NamedTuple):
-    """`path` is the closed directory that all is built in, `root` a descriptor of its `rootfs`."""
+    """Descriptors of directories: `scratch` is closed to others and goes at the end, `top` becomes the target.
 
-    path: str
+    `root` is the root of the tree: `top` itself, or `rootfs` in it.
+    """
+
+    scratch: int
+    top: int
     root: int
 
 
 @contextmanager
-def staged(target: str, *, force: bool, whole: bool = False) -> Iterator[Staged]:
+def staged(
+    target: str,
+    *,
+    force: bool,
+    whole: bool = False,
+    sync: bool = True,
+    protected: Sequence[str] = (),
+    report: Report = unheard,
+) -> Iterator[Staged]:
     """Build a tree for `target`, which appears there when the block ends well, else not at all.
 
     The directory in which it is built is closed to others: files that run as root are not
-    theirs before their time. `target` may be absent or an empty directory, or anything with
-    `force`, which replaces it. With `whole` the building directory itself becomes `target`, and
-    `rootfs` is in it. Raises LocalFailure.
+    theirs before their time. `target` may be absent or an empty directory, or anything that is
+    not `protected` with `force`, which replaces it. An empty mount point, and an empty directory
+    whose parent is not writable, are filled name by name. With `whole` the target holds the
+    tree as `rootfs`, beside what else the block writes to `top`. With `sync` all of it is on
+    disk before it appears. Raises InvalidArgument, LocalFailure.
     """
-    place = os.path.realpath(target)  # a link stays a link
-    _check_free(place, target, force=force)
-    parent, name = os.path.split(place)
-    with _failures(target):
-        path = tempfile.mkdtemp(prefix=f".{name[:100]}.", suffix=".part", dir=parent)
+    with opened_target(target, force=force, protected=protected) as place:
+        with _failures(target):
+            building = Building.create(place.built_in, place.name)
+        try:
+            with _tree(building, target, whole=whole) as stage:
+                yield stage
+                with _failures(target):
+                    if sync:
+                        sync_file_system(building.descriptor)
+                    if place.inside >= 0:
+                        fill(building, stage.top, place.inside, place.name, report)
+                    else:
+                        _put(building, stage.top, place, target, force=force)
+                    if sync:
+                        _sync_directory(place.built_in)
+        finally:
+            if building.descriptor >= 0 and not building.discard():
+                report(Notice("warning", f"{os.fsdecode(building.name)} beside {target} could not be removed"))
+            building.close()
+
+
+@contextmanager
+def _tree(building: Building, target: str, *, whole: bool) -> Iterator[Staged]:
+    descriptors: list[int] = []
     try:
         with _failures(target):
-            os.mkdir(os.path.join(path, "rootfs"))
-            os.chmod(os.path.join(path, "rootfs"), _ROOT_MODE)
-            root = os.open(os.path.join(path, "rootfs"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield Staged(path, root)
-        finally:
-            os.close(root)
-        with _failures(target):
-            _put(path if whole else os.path.join(path, "rootfs"), place, path + ".old", force=force)
+            descriptors.append(_new_directory(building.descriptor, TREE, 0o700 if whole else _ROOT_MODE))
+            if whole:
+                descriptors.append(_new_directory(descriptors[0], _ROOTFS, _ROOT_MODE))
+        yield Staged(building.descriptor, descriptors[0], descriptors[-1])
     finally:
-        _discard(path)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
-def _check_free(place: str, target: str, *, force: bool) -> None:
-    if force or not os.path.lexists(place):
-        return
+def _new_directory(parent: int, name: bytes, mode: int) -> int:
+    """Create and open a directory in one that is closed to others."""
+    os.mkdir(name, 0o700, dir_fd=parent)
+    descriptor = os.open(name, _OPEN, dir_fd=parent)
     try:
-        with os.scandir(place) as entries:
-            if next(entries, None) is None:
-                return
-    except NotADirectoryError:
-        pass
-    except OSError as error:
-        raise LocalFailure(f"{target}: {error.strerror}") from error
-    raise LocalFailure(f"{target} is there already", hint="choose another name, or replace it with --force")
+        os.fchmod(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
-def _put(built: str, place: str, old: str, *, force: bool) -> None:
-    """Rename into place; what was there goes aside first, and is removed last."""
-    try:
-        _rename(built, place)
-    except OSError:
-        if not force:
-            raise
-        _rename(place, old)
+def _put(building: Building, top: int, place: Target, target: str, *, force: bool) -> None:
+    """Rename into place; what was there is then in the building directory, and removed with it."""
+    with movable(top):
         try:
-            _rename(built, place)
-        except BaseException:
-            _rename(old, place)
-            raise
-        _discard(old)
+            os.rename(TREE, place.name, src_dir_fd=building.descriptor, dst_dir_fd=place.parent)
+        except OSError:
+            if not force:
+                raise
+        else:
+            return
+        refuse_mounts(target, mount_points(place.place))
+        with _movable_name(place.parent, place.name):
+            if not exchange(building.descriptor, TREE, place.parent, place.name):
+                _put_in_two_steps(building, place)
 
 
-def _rename(old: str, new: str) -> None:
-    """Rename a directory. Without root that takes the right to write in it, which an image may not give."""
-    mode = os.lstat(old).st_mode
-    if os.geteuid() == 0 or not stat.S_ISDIR(mode) or mode & stat.S_IWUSR:
-        os.rename(old, new)
-        return
-    os.chmod(old, stat.S_IMODE(mode) | stat.S_IRWXU)
+def _put_in_two_steps(building: Building, place: Target) -> None:
+    """For a kernel or file system that cannot exchange names: there is no target for a moment."""
+    os.rename(place.name, OLD, src_dir_fd=place.parent, dst_dir_fd=building.descriptor)
     try:
-        os.rename(old, new)
-        old = new
+        os.rename(TREE, place.name, src_dir_fd=building.descriptor, dst_dir_fd=place.parent)
+    except BaseException:
+        os.rename(OLD, place.name, src_dir_fd=building.descriptor, dst_dir_fd=place.parent)
+        raise
+
+
+@contextmanager
+def _movable_name(parent: int, name: bytes) -> Iterator[None]:
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        with movable(descriptor):
+            yield
     finally:
-        os.chmod(old, stat.S_IMODE(mode))
+        os.close(descriptor)
 
 
-def _discard(path: str) -> None:
-    """Remove a tree, whatever its modes; what cannot be removed stays and harms nobody."""
-    parent, name = os.path.split(path)
-    with suppress(OSError, LocalFailure):
-        fd = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync_directory(directory: int) -> None:
+    """Write names to disk; a directory that may not be read cannot be synced by itself."""
+    with suppress(PermissionError):
+        descriptor = os.open(".", _OPEN, dir_fd=directory)
         try:
-            Removal(keep_nothing, lambda _: None).name(fd, b"", os.fsencode(name))
+            os.fsync(descriptor)
         finally:
-            os.close(fd)
+            os.close(descriptor)
 
 
 @contextmanager
@@ -111,4 +152,5 @@ def _failures(target: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LocalFailure(f"{target}: {error.strerror or error}") from error
+        hint = "its parent directory must be writable" if isinstance(error, PermissionError) else ""
+        raise LocalFailure(f"{target}: {error.strerror or error}", hint=hint) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from dist_tool.stream.pump import Rewindable, Sink
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_CREATE = os.O_RDWR | os.O_EXCL | os.O_CLOEXEC
 _IN_MEMORY = 256 << 10  # bytes; all of them are in the file where there are more
 
 
@@ -31,7 +33,7 @@ class Spool:
     LocalFailure where the disk fails.
     """
 
-    def __init__(self, directory: str | None = None, *, whole: bool = False) -> None:
+    def __init__(self, directory: str | int | None = None, *, whole: bool = False) -> None:
         self._directory = directory
         self._whole = whole
         self._changed = Condition()
@@ -63,7 +65,7 @@ class Spool:
             self._memory += data
             return
         if self._file is None:
-            self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115  closed by close
+            self._file = _unnamed_file(self._directory)
             _write_at(self._file.fileno(), memoryview(self._memory), 0)
             self._memory = bytearray()
         _write_at(self._file.fileno(), data, self._written)
@@ -183,6 +185,21 @@ class SpoolReader:
     def close(self) -> None:
         """Close the spool itself."""
         self._spool.close()
+
+
+def _unnamed_file(directory: str | int | None) -> IO[bytes]:
+    """A temporary file without a name, in a directory by path or descriptor; None for the usual one. Raises OSError."""
+    if not isinstance(directory, int):
+        return tempfile.TemporaryFile(dir=directory, buffering=0)
+    try:
+        return open(os.open(".", os.O_TMPFILE | _CREATE, 0o600, dir_fd=directory), "w+b", buffering=0)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            raise
+    name = f"spool-{os.urandom(8).hex()}"  # a file system that lacks the above
+    descriptor = os.open(name, os.O_CREAT | _CREATE, 0o600, dir_fd=directory)
+    os.unlink(name, dir_fd=directory)
+    return open(descriptor, "w+b", buffering=0)
 
 
 def _write_at(descriptor: int, data: memoryview, position: int) -> None:

@@ -143,7 +143,7 @@ OPTIONS = [
     _option("progress", "--progress", "loud", said="'loud' is not one of"),
     _option("config that is missing", "--config", "missing.toml", said="missing.toml: No such file or directory"),
     _option("config that is a directory", "--config", ".", said="Is a directory"),
-    _option("output without a name", "-o", "", said="the name of the output is empty"),
+    _option("output without a name", "-o", "", said="the path is empty"),
     _option("output in no directory", "-o", "no/such/dir", said="no/such/dir: No such file or directory", code=9),
     _option("output that is a directory", "-o", ".", said="Is a directory", code=9),
     _option("stdin beside an object", "--stdin", said="--stdin reads objects and hints from standard input"),

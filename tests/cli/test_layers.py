@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.content import flip, write_blob, write_layout
-from support.layers import image_of
+from support.layers import image_of, image_with, needs_root
 from support.processes import ROOT, Result, dist_command, dist_environment, run_dist
 from support.tars import char_device, directory, file, hard_link, symlink, tar, whiteout
 from support.trees import shape
@@ -125,6 +125,41 @@ def test_unpack_prints_the_chain_id(here: Path) -> None:
     assert run_dist(["unpack", "./img:v1", "root", "--force"]).code == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["apply", ""],
+        ["unpack", "./img:v1", "", "--force"],
+        ["unpack", "./img:v1", "root", "--config", ""],
+        ["export", "./img:v1", "-o", ""],
+        ["content", "ls", "--root", ""],
+        ["serve", ""],
+    ],
+)
+def test_empty_path_is_a_usage_error(here: Path, words: list[str]) -> None:
+    fails(run_dist(words, stdin=LAYERS[0]), 2, "the path is empty")
+    assert os.listdir(here) == ["img"]
+
+
+def test_unpack_to_the_current_or_the_home_directory_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails(run_dist(["unpack", "./img:v1", ".", "--force"]), 2, "current directory")
+    (here / "me").mkdir()
+    monkeypatch.setenv("HOME", str(here / "me"))
+    fails(run_dist(["unpack", "./img:v1", "me", "--force"], env={"HOME": str(here / "me")}), 2, "home directory")
+    assert sorted(os.listdir(here)) == ["img", "me"]
+
+
+@pytest.mark.parametrize("words", [["unpack", "./img:v1", "root", "--no-sync"], ["apply", "root"]])
+@needs_root
+def test_id_map_holds_for_the_root_directory_too(here: Path, words: list[str]) -> None:
+    layer = tar(file("f"))
+    write_layout(here / "img", {"v1": image_of(layer)})
+    maps = ["--uidmap", "0:100000:10", "--gidmap", "0:200000:10"]
+    assert run_dist([*words, *maps], stdin=layer).code == 0
+    info = (here / "root").stat()
+    assert (info.st_uid, info.st_gid) == (100000, 200000)
+
+
 def test_unpack_leaves_nothing_of_a_damaged_image(here: Path) -> None:
     blob = IMAGE.layers[1]
     write_blob(here / "img", blob).write_bytes(flip(blob.data, 8 * len(blob.data) - 40))
@@ -145,6 +180,15 @@ def test_bundle_has_a_configuration(here: Path) -> None:
     assert run_dist(["unpack", "./img:v1", "bundle", "--bundle"]).code == 0
     assert json.loads((here / "bundle" / "config.json").read_text())["root"] == {"path": "rootfs"}
     assert shape(here / "bundle" / "rootfs") == TREE
+
+
+def test_bundle_of_a_windows_image_is_unsupported(here: Path) -> None:
+    config = {"os": "windows", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}}
+    write_layout(here / "win", {"v1": image_with((), config)})
+    words = ["unpack", "./win:v1", "root", "--platform", "windows/amd64"]
+    fails(run_dist([*words, "--bundle"]), 8, "Windows image")
+    assert sorted(os.listdir(here)) == ["img", "win"]
+    assert run_dist(words).code == 0
 
 
 def test_unpack_goes_through_the_store(here: Path) -> None:

@@ -85,7 +85,7 @@ def run(layout: Path, here: Path, index: int, code: int, ahead: int) -> tuple[On
                 image,
                 Near(lambda desc: reader_of(blobs[desc.digest])),
                 str(here / "target"),
-                UnpackOptions(ahead=ahead),
+                UnpackOptions(ahead=ahead, sync=False),
                 Heard(),
             )
         except DistError as caught:

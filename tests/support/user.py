@@ -21,7 +21,7 @@ from support.trees import *
 from support.user import become_nobody
 from dist_tool.errors import *
 from dist_tool.layers.options import *
-import dist_tool.rootfs.staging, dist_tool.rootfs.accounts, encodings.idna, hashlib
+import dist_tool.rootfs.staging, pwd, dist_tool.rootfs.accounts, encodings.idna, hashlib
 try:
     import isal.isal_zlib
 except ImportError:

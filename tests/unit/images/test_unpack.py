@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 from support.content import Blob, flip, write_blob, write_layout
 from support.layers import Heard, Near, image_of, image_with, needs_root, opened, reader_of
+from support.processes import require_program, run_program
 from support.tars import char_device, directory, file, hard_link, opaque, symlink, tar, whiteout
-from support.trees import shape
+from support.trees import differences, shape, snapshot
 
 from dist_tool.errors import (
     BadManifest,
@@ -26,7 +28,7 @@ from dist_tool.errors import (
 )
 from dist_tool.images.layer_fetcher import BufferedLayers, fetched_ahead
 from dist_tool.images.unpack import Unpacked, UnpackOptions, unpack
-from dist_tool.layers.options import ApplyOptions
+from dist_tool.layers.options import ApplyOptions, IdRange
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.image import chain_id
@@ -50,7 +52,13 @@ def layout(tmp_path: Path) -> Path:
 
 def run(layout: Path, target: Path, *, report: Heard | None = None, **options: Any) -> Unpacked:
     with opened(layout) as (image, source):
-        return unpack(image, source, str(target), UnpackOptions(**options), Heard() if report is None else report)
+        return unpack(
+            image,
+            source,
+            str(target),
+            UnpackOptions(**{"sync": False, **options}),
+            Heard() if report is None else report,
+        )
 
 
 def left_over(target: Path) -> list[str]:
@@ -209,8 +217,9 @@ def test_failed_force_leaves_what_was_there(layout: Path, tmp_path: Path) -> Non
 def test_tree_is_closed_to_others_while_it_is_built(tmp_path: Path) -> None:
     """behaviours G27: files that run as root are not theirs before their time."""
     with staged(str(tmp_path / "target"), force=False) as stage:
-        assert stat.S_IMODE(os.stat(stage.path).st_mode) == 0o700
-        assert os.path.dirname(stage.path) == str(tmp_path)
+        path = os.readlink(f"/proc/self/fd/{stage.scratch}")
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
+        assert os.path.dirname(path) == str(tmp_path)
 
 
 def test_missing_parent_is_a_local_failure(layout: Path, tmp_path: Path) -> None:
@@ -344,8 +353,6 @@ def test_kept_layers_are_fetched_once_and_read_again(layout: Path) -> None:
 
 @needs_root
 def test_bundle_is_what_a_runtime_takes(tmp_path: Path) -> None:
-    import json
-
     passwd = file("etc/passwd", b"root:x:0:0::/:/bin/sh\nweb:x:33:44::/:/bin/sh\n")
     group = file("etc/group", b"root:x:0:\nwww:x:44:\nlog:x:55:web,other\n")
     config = {
@@ -377,6 +384,40 @@ def test_bundle_is_what_a_runtime_takes(tmp_path: Path) -> None:
     assert annotations["org.opencontainers.image.stopSignal"] == "SIGINT"
     assert annotations["org.opencontainers.image.exposedPorts"] == "80/tcp,443"
     assert annotations["mine"] == "yes"
+
+
+@needs_root
+@pytest.mark.parametrize("user", ["", "1000", "1000:1000", "web", "web:1000", "33", "33:www", "7:8"])
+def test_bundle_has_the_user_and_the_maps_that_umoci_writes(tmp_path: Path, user: str) -> None:
+    require_program("umoci")
+    passwd = b"root:x:0:0::/:/bin/sh\n1000:x:0:0::/:\nweb:x:33:44::/:/bin/sh\n"
+    group = b"root:x:0:\n1000:x:0:\nwww:x:44:\nlog:x:55:web,other\n"
+    layer = tar(directory("./"), directory("etc"), file("etc/passwd", passwd), file("etc/group", group))
+    layout = write_layout(tmp_path / "layout", {"image": image_of(layer, config={"User": user})})
+    maps = ["--uid-map", "0:100000:65536", "--gid-map", "0:200000:1000", "--gid-map", "1000:300000:9"]
+    run_program("umoci", "unpack", *maps, "--image", f"{layout}:image", str(tmp_path / "umoci"))
+    ids = (IdRange(0, 200_000, 1000), IdRange(1000, 300_000, 9))
+    options = ApplyOptions(uid_map=(IdRange(0, 100_000, 65_536),), gid_map=ids)
+    run(layout, tmp_path / "dist", bundle=True, apply=options)
+    ours, theirs = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("dist", "umoci"))
+    assert ours["process"]["user"] == theirs["process"]["user"]
+    for key in ("uidMappings", "gidMappings"):
+        assert ours["linux"][key] == theirs["linux"][key]
+    kinds = {space["type"] for space in theirs["linux"]["namespaces"]}
+    assert {space["type"] for space in ours["linux"]["namespaces"]} - {"cgroup"} == kinds
+    assert differences(snapshot(tmp_path / "dist" / "rootfs"), snapshot(tmp_path / "umoci" / "rootfs")) == []
+
+
+@needs_root
+def test_bundle_with_one_map_has_the_identity_for_the_other_and_no_group_that_is_not_mapped(tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "layout", {"image": image_of(tar(file("f")))})
+    run(layout, tmp_path / "one", bundle=True, apply=ApplyOptions(uid_map=(IdRange(0, 5000, 10),)))
+    linux = json.loads((tmp_path / "one" / "config.json").read_text())["linux"]
+    assert linux["uidMappings"] == [{"containerID": 0, "hostID": 5000, "size": 10}]
+    assert linux["gidMappings"] == [{"containerID": 0, "hostID": 0, "size": 2**32 - 1}]
+    run(layout, tmp_path / "two", bundle=True, apply=ApplyOptions(gid_map=(IdRange(0, 5000, 5),)))
+    mounts = json.loads((tmp_path / "two" / "config.json").read_text())["mounts"]
+    assert "gid=5" not in next(mount for mount in mounts if mount["destination"] == "/dev/pts")["options"]
 
 
 def test_bundle_for_an_unknown_user_leaves_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,6 @@ from support.user import NOBODY, run_as_user
 
 @pytest.fixture
 def here() -> Iterator[Path]:
-    import os
-
     with place_for(NOBODY if os.geteuid() == 0 else os.geteuid()) as path:
         yield path
 
@@ -197,3 +196,38 @@ def test_staged_tree_with_an_unwritable_root_is_put_in_place_and_discarded(here:
         here,
     )
     assert found == [0o555, ["root"]]
+
+
+def test_empty_directory_of_ones_own_in_a_parent_of_another_user_is_filled(here: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to make the parent")
+    (here / "parent").mkdir()
+    for name in ("target", "unwritable"):
+        (here / "parent" / name).mkdir()
+        os.chown(here / "parent" / name, NOBODY, NOBODY)
+    (here / "parent" / "unwritable").chmod(0o555)
+    found = run_as_user(
+        """
+        from dist_tool.rootfs.staging import staged
+        from dist_tool.layers.changeset import apply_layer
+        layer = tar(directory("./", mode=0o555, mtime=5), directory("d", mode=0o555), file("d/f"), symlink("l", "d"))
+        target = here + "/parent/target"
+        with staged(target, force=False) as stage:
+            apply_layer(io.BytesIO(layer).read, stage.root)
+        result = {"times": os.stat(target).st_mtime, "modes": {p: n.mode for p, n in snapshot(target).items()}}
+        for name in ("other", "unwritable"):
+            try:
+                with staged(here + "/parent/" + name, force=False):
+                    result[name] = "built"
+            except LocalFailure as error:
+                result[name] = str(error).partition("parent/")[2]
+        """,
+        here,
+    )
+    assert found == {
+        "times": 5.0,
+        "modes": {".": 0o555, "d": 0o555, "d/f": 0o644, "l": 0o777},
+        "other": "other: Permission denied: its parent directory must be writable",
+        "unwritable": "unwritable: Permission denied: its parent directory must be writable",
+    }
+    assert os.listdir(here / "parent" / "target") != []

@@ -1,0 +1,43 @@
+"""Calls of the C library that Python does not have: renameat2 and syncfs."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+_EXCHANGE = 2  # RENAME_EXCHANGE
+_libc = ctypes.CDLL(None, use_errno=True)
+# No such call, a file system without it, a filter that forbids it.
+_UNAVAILABLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
+
+
+def exchange(one: int, one_name: bytes, other: int, other_name: bytes) -> bool:
+    """Exchange two names, each in a directory by descriptor, in one step.
+
+    False if the kernel or the file system cannot do that. Raises OSError.
+    """
+    try:
+        renameat2 = _libc.renameat2
+    except AttributeError:  # an older C library
+        return False
+    if renameat2(one, one_name, other, other_name, _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _UNAVAILABLE:
+        return False
+    raise OSError(code, os.strerror(code))
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Wait until everything written to the file system of an open file is on disk. Raises OSError."""
+    try:
+        syncfs = _libc.syncfs
+    except AttributeError:
+        os.sync()
+        return
+    if syncfs(descriptor) != 0:
+        code = ctypes.get_errno()
+        if code != errno.ENOSYS:
+            raise OSError(code, os.strerror(code))
+        os.sync()

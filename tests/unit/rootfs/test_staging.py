@@ -1,0 +1,424 @@
+"""Where a tree is built, what it may replace, and how it appears."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.layers import Heard, needs_root
+from support.trees import shape
+
+from dist_tool.errors import InvalidArgument, LocalFailure
+from dist_tool.layers import libc
+from dist_tool.layers import target as targets
+from dist_tool.rootfs import staging
+from dist_tool.rootfs.staging import staged
+
+
+def build(target: Path | str, *, force: bool = False, whole: bool = False, report: Heard | None = None) -> None:
+    """Put a small tree at `target`."""
+    heard = Heard() if report is None else report
+    with staged(str(target), force=force, whole=whole, sync=False, report=heard) as stage:
+        os.mkdir("d", dir_fd=stage.root)
+        os.close(os.open("d/new", os.O_CREAT | os.O_WRONLY, dir_fd=stage.root))
+
+
+def build_two(target: Path) -> None:
+    with staged(str(target), force=False, sync=False) as stage:
+        os.mkdir("a", dir_fd=stage.root)
+        os.mkdir("b", dir_fd=stage.root)
+
+
+NEW = {"d": None, "d/new": b""}
+
+
+def old_tree(target: Path) -> None:
+    (target / "sub").mkdir(parents=True)
+    (target / "sub" / "old").write_text("old")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    path = tmp_path / "place"
+    path.mkdir()
+    return path
+
+
+# Names
+
+
+def test_empty_name_is_a_usage_error(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    (here / "keep").write_text("mine")
+    with pytest.raises(InvalidArgument, match="is empty"):
+        build("", force=True)
+    assert os.listdir(here) == ["keep"]
+
+
+@pytest.mark.parametrize("force", [True, False])
+@pytest.mark.parametrize("name", [".", "..", "../..", "/", "./", "../here", "link"])
+def test_current_directory_and_those_above_are_never_replaced(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str, force: bool
+) -> None:
+    inner = here / "above" / "here"
+    inner.mkdir(parents=True)
+    (inner / "link").symlink_to("..")
+    monkeypatch.chdir(inner)
+    with pytest.raises(InvalidArgument, match="never replaced"):
+        build(name, force=force)
+    assert os.listdir(here) == ["above"]
+
+
+def test_protected_directories_and_those_above_are_never_replaced(here: Path) -> None:
+    home = here / "homes" / "me"
+    home.mkdir(parents=True)
+    for place in (home, home.parent):
+        with (
+            pytest.raises(InvalidArgument, match="home directory"),
+            staged(str(place), force=True, protected=(str(home),)),
+        ):
+            pass
+    build(home / "below")
+
+
+def test_home_directory_of_the_account_is_never_replaced(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pwd
+
+    class Account:
+        pw_dir = str(here / "me")
+
+    (here / "me").mkdir()
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: Account)
+    with pytest.raises(InvalidArgument, match="home directory"):
+        build(here / "me", force=True)
+
+
+@pytest.mark.parametrize("name", ["語" * 85, "n" * 255, "caf\udce9", "a.b", "[x]*"])
+def test_any_name_that_the_file_system_takes_is_taken(here: Path, name: str) -> None:
+    build(here / name)
+    assert shape(here / name) == NEW
+    assert os.listdir(here) == [name]
+
+
+def test_missing_parent_and_unusable_name_have_messages(here: Path) -> None:
+    with pytest.raises(LocalFailure, match="create its parent directory"):
+        build(here / "none" / "target")
+    with pytest.raises(LocalFailure, match="too long"):
+        build(here / ("n" * 256))
+
+
+# Replacing
+
+
+@contextmanager
+def without_exchange(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    with patch.context() as inner:
+        inner.setattr(staging, "exchange", lambda *_: False)
+        yield
+
+
+def test_force_exchanges_the_trees_in_one_step(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = here / "target"
+    old_tree(target)
+    real, seen = libc.exchange, []
+
+    def watched(*args: int | bytes) -> bool:
+        seen.append(shape(target))
+        done = real(*args)  # type: ignore[arg-type]
+        seen.append(shape(target))
+        return done
+
+    monkeypatch.setattr(staging, "exchange", watched)
+    build(target, force=True)
+    assert seen == [{"sub": None, "sub/old": b"old"}, NEW]
+    assert os.listdir(here) == ["target"]
+
+
+@pytest.mark.parametrize("kind", ["tree", "file", "link", "absent", "empty"])
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_force_replaces_anything(here: Path, monkeypatch: pytest.MonkeyPatch, kind: str, can_exchange: bool) -> None:
+    target = here / "target"
+    if kind == "tree":
+        old_tree(target)
+    elif kind == "file":
+        target.write_text("old")
+    elif kind == "link":
+        target.symlink_to("target")  # a loop, which leads nowhere
+    elif kind == "empty":
+        target.mkdir()
+    if not can_exchange:
+        monkeypatch.setattr(staging, "exchange", lambda *_: False)
+    build(target, force=True)
+    assert shape(target) == NEW
+    assert os.listdir(here) == ["target"]
+
+
+def test_failure_between_two_renames_gives_the_old_tree_back(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, real, count = here / "target", os.rename, 0
+    old_tree(target)
+
+    def rename(*args: str, **kwargs: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise OSError(errno.EIO, "failed")
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(staging, "exchange", lambda *_: False)
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(LocalFailure, match="failed"):
+        build(target, force=True)
+    assert shape(target) == {"sub": None, "sub/old": b"old"}
+    assert os.listdir(here) == ["target"]
+
+
+# What killed runs leave
+
+
+def killed(here: Path, code: str) -> None:
+    """A process that builds at here/target and is killed while it does."""
+    program = (
+        "import os, signal\nfrom dist_tool.layers import staging\n"
+        f"die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\ntarget = {str(here / 'target')!r}\n{code}"
+    )
+    done = subprocess.run(
+        ["python3", "-c", program], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}, check=False
+    )
+    assert done.returncode == -9
+
+
+BUILD = """
+with staging.staged(target, force=True, sync=False) as stage:
+    os.mkdir("d", dir_fd=stage.root)
+"""
+
+
+def test_tree_of_a_killed_run_is_removed_by_the_next_one_for_the_target(here: Path) -> None:
+    killed(here, BUILD + "    die()\n")
+    assert len(os.listdir(here)) == 1
+    build(here / "other")
+    assert len(os.listdir(here)) == 2
+    build(here / "target")
+    assert sorted(os.listdir(here)) == ["other", "target"]
+
+
+def test_old_tree_of_a_run_killed_after_the_exchange_is_removed(here: Path) -> None:
+    old_tree(here / "target")
+    killed(here, f"staging.Building.discard = die\n{BUILD}")
+    assert shape(here / "target") == {"d": None}
+    with pytest.raises(LocalFailure, match="is there already"):
+        build(here / "target")
+    assert os.listdir(here) == ["target"]
+
+
+def test_old_tree_of_a_run_killed_between_two_renames_is_put_back(here: Path) -> None:
+    old_tree(here / "target")
+    killed(
+        here,
+        "staging.exchange = lambda *_: False\nreal = os.rename\n"
+        "os.rename = lambda *a, **k: real(*a, **k) if os.path.exists(target) else die()\n" + BUILD,
+    )
+    assert "target" not in os.listdir(here)
+    with pytest.raises(LocalFailure, match="is there already"):
+        build(here / "target")
+    assert shape(here / "target") == {"sub": None, "sub/old": b"old"}
+    assert os.listdir(here) == ["target"]
+
+
+def test_tree_of_a_living_run_and_what_only_looks_like_one_are_left_alone(here: Path) -> None:
+    (here / ".target.0123456789ab.part").mkdir(mode=0o700)
+    (here / ".target.0123456789ab.part" / "mine").write_text("")
+    (here / ".target.0123456789ac.part").mkdir(mode=0o755)
+    (here / ".target.0123456789ad.part").write_text("")
+    (here / ".target.more.0123456789ad.part").mkdir(mode=0o700)
+    before = set(os.listdir(here))
+    with staged(str(here / "target"), force=False, sync=False) as stage:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{stage.scratch}"))
+        build(here / "target")
+        assert set(os.listdir(here)) == before | {name, "target"}
+        shutil.rmtree(here / "target")
+    assert set(os.listdir(here)) == before | {"target"}
+
+
+def test_directory_that_another_run_removed_before_it_was_locked_is_made_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, count = fcntl.flock, 0
+
+    def flock(descriptor: int, how: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            os.rmdir(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if count == 2:
+            raise BlockingIOError(errno.EWOULDBLOCK, "locked")
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    build(here / "target")
+    assert count == 3
+    assert shape(here / "target") == NEW
+
+
+# Syncing
+
+
+def test_tree_is_on_disk_before_it_appears(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    real = os.fsync
+    monkeypatch.setattr(staging, "sync_file_system", lambda _: calls.append(f"sync {(here / 'target').exists()}"))
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(f"fsync {(here / 'target').exists()}"), real(fd))[1])
+    with staged(str(here / "target"), force=False):
+        pass
+    assert calls == ["sync False", "fsync True"]
+    with staged(str(here / "other"), force=False, sync=False):
+        pass
+    assert len(calls) == 2
+
+
+def test_failure_to_write_to_disk_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(staging, "sync_file_system", fail)
+    with pytest.raises(LocalFailure, match="Input/output"), staged(str(here / "target"), force=False):
+        pass
+    assert os.listdir(here) == []
+
+
+def test_sync_of_a_file_system_works_or_falls_back(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "sync", lambda: synced.append(True))
+    with open(here / "f", "w") as file:
+        libc.sync_file_system(file.fileno())
+    with pytest.raises(OSError, match="Bad file"):
+        libc.sync_file_system(-1)
+    assert synced == []
+    monkeypatch.setattr(libc, "_libc", object())
+    libc.sync_file_system(-1)
+    assert synced == [True]
+    assert libc.exchange(-1, b"a", -1, b"b") is False
+
+
+# Attributes of the parent
+
+
+@needs_root
+def test_group_and_default_acl_of_the_parent_do_not_go_into_the_tree(here: Path) -> None:
+    os.chown(here, -1, 1234)
+    here.chmod(0o2777)
+    # user::rwx user:1000:rwx group::r-x mask::rwx other::r-x
+    entries = [(1, 7, -1), (2, 7, 1000), (4, 5, -1), (16, 7, -1), (32, 5, -1)]
+    acl = (2).to_bytes(4, "little") + b"".join(
+        tag.to_bytes(2, "little") + mode.to_bytes(2, "little") + (number & 0xFFFFFFFF).to_bytes(4, "little")
+        for tag, mode, number in entries
+    )
+    os.setxattr(here, "system.posix_acl_default", acl)
+    for whole in (False, True):
+        target = here / f"target-{whole}"
+        build(target, whole=whole)
+        for path in [target, *target.rglob("*")]:
+            info = path.lstat()
+            assert (info.st_gid, os.listxattr(path)) == (0, []), path
+            assert not info.st_mode & stat.S_ISGID
+
+
+# Directories that are filled
+
+
+@contextmanager
+def mounted(place: Path) -> Iterator[None]:
+    place.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "none", str(place)], capture_output=True, check=False)
+    if done.returncode:
+        if os.environ.get("CI") == "true":
+            pytest.fail(done.stderr.decode())
+        pytest.skip("mounting is not permitted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@needs_root
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("force", [True, False])
+def test_empty_mount_point_is_filled(here: Path, force: bool, whole: bool) -> None:
+    target = here / "volume with space"
+    with mounted(target):
+        (target / "lost+found").mkdir(mode=0o700)
+        with staged(str(target), force=force, whole=whole, sync=False) as stage:
+            os.mkdir("d", dir_fd=stage.root)
+            os.setxattr(stage.top, "trusted.x", b"1")
+            os.chown(stage.top, 5, 6)
+            os.fchmod(stage.top, 0o751)
+            os.utime(stage.top, ns=(7, 7))
+            assert os.listdir(target) != []
+        info = target.stat()
+        assert set(os.listdir(target)) == {"lost+found", "rootfs" if whole else "d"}
+        assert (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, info.st_mtime_ns) == (0o751, 5, 6, 7)
+        assert os.getxattr(target, "trusted.x") == b"1"
+    assert os.listdir(here) == ["volume with space"]
+
+
+@needs_root
+def test_failure_leaves_a_mount_point_empty(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, real, count = here / "target", os.rename, 0
+
+    def rename(*args: str, **kwargs: int) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise OSError(errno.EIO, "failed")
+        real(*args, **kwargs)
+
+    with mounted(target):
+        monkeypatch.setattr(os, "rename", rename)
+        with pytest.raises(LocalFailure, match="failed"):
+            build_two(target)
+        assert os.listdir(target) == []
+
+
+@needs_root
+@pytest.mark.parametrize("force", [True, False])
+def test_mount_point_that_is_not_empty_is_refused_before_the_work(here: Path, force: bool) -> None:
+    target = here / "target"
+    with mounted(target):
+        (target / "mine").write_text("")
+        with pytest.raises(LocalFailure, match="mount point"), staged(str(target), force=force):
+            pytest.fail("the work has begun")
+        assert os.listdir(target) == ["mine"]
+
+
+@needs_root
+def test_tree_with_a_mount_point_in_it_is_never_replaced(here: Path) -> None:
+    target = here / "target"
+    (target / "sub").mkdir(parents=True)
+    with mounted(target / "sub" / "volume"):
+        (target / "sub" / "volume" / "mine").write_text("")
+        with pytest.raises(LocalFailure, match="sub/volume is a mount point"), staged(str(target), force=True):
+            pytest.fail("the work has begun")
+        assert (target / "sub" / "volume" / "mine").exists()
+
+
+@needs_root
+def test_bind_mount_of_the_same_file_system_is_a_mount_point(here: Path) -> None:
+    source, target = here / "source", here / "target"
+    for path in (source, target):
+        path.mkdir()
+    if subprocess.run(["mount", "--bind", str(source), str(target)], check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        assert targets.mount_points(os.fsencode(target)) == [os.fsencode(target)]
+        build(target)
+        assert shape(source) == NEW
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
