@@ -47,8 +47,6 @@ class Delivery(NamedTuple):
             raise InvalidArgument("-0, --frame and --into need --stdin")
         if self.into is not None and (self.frame or self.output is not None):
             raise InvalidArgument("--into does not go with --frame or --output")
-        if "" in (self.output, self.into):
-            raise InvalidArgument("the name of the output is empty")
         return self._replace(many=many)
 
 

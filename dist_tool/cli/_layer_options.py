@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _LIMITS = ("max_size", "max_entries", "max_depth", "max_ratio", "max_window")
+_CHOSEN_RATIO_FLOOR = 1 << 30  # bytes above which a ratio that the user gives counts
 _WAYS = ("owners", "uidmap", "gidmap", "devices", "rootlesscontainers")
 
 
@@ -53,6 +54,7 @@ def _limits(given: dict[str, Any]) -> Limits:
         entries=given["max_entries"] or default.entries,
         depth=given["max_depth"] or default.depth,
         ratio=given["max_ratio"] or default.ratio,
+        ratio_floor=_CHOSEN_RATIO_FLOOR if given["max_ratio"] else default.ratio_floor,
         window=size("max_window", default.window),
     )
 
@@ -82,9 +84,12 @@ _LIMIT_OPTIONS = (
     click.option("--max-entries", metavar="N", type=_AT_LEAST_ONE, help="Entries of a layer. Default: 4000000."),
     click.option("--max-depth", metavar="N", type=_AT_LEAST_ONE, help="Components of a name. Default: 512."),
     click.option(
-        "--max-ratio", metavar="N", type=_AT_LEAST_ONE, help="Expanded to compressed size, above 1GiB. Default: 2000."
+        "--max-ratio",
+        metavar="N",
+        type=_AT_LEAST_ONE,
+        help="Expanded to compressed size, above 1GiB. Default: 2000, above 16GiB.",
     ),
-    click.option("--max-window", metavar="SIZE", help="Memory that zstd may ask for. Default: 64MiB."),
+    click.option("--max-window", metavar="SIZE", help="Memory that zstd may ask for. Default: 128MiB."),
 )
 _APPLY_OPTIONS = (
     click.option(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.content import flip, write_blob, write_layout
@@ -18,6 +19,7 @@ from support.processes import ROOT, Result, dist_command, dist_environment, run_
 from support.tars import char_device, directory, file, hard_link, symlink, tar, whiteout
 from support.trees import shape
 
+from dist_tool.cli._layer_options import _limits
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.image import chain_id
 from dist_tool.service.http import RegistryServer
@@ -103,6 +105,13 @@ def test_apply_fails_with_one_line_and_the_code_that_says_why(
     args: list[str], stdin: bytes, code: int, said: str
 ) -> None:
     fails(run_dist(["apply", "root", *args], stdin=stdin), code, said)
+
+
+def test_ratio_that_is_given_counts_from_a_lower_size_on() -> None:
+    given: dict[str, Any] = dict.fromkeys(("max_size", "max_entries", "max_depth", "max_ratio", "max_window"))
+    assert (_limits(given).ratio, _limits(given).ratio_floor) == (2000, 16 << 30)
+    chosen = _limits({**given, "max_ratio": 2000})
+    assert (chosen.ratio, chosen.ratio_floor) == (2000, 1 << 30)
 
 
 def test_apply_to_what_is_no_directory_is_a_local_failure(here: Path) -> None:

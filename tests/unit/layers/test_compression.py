@@ -171,6 +171,27 @@ def test_zstd_window_is_bounded() -> None:
         decoded(blob, Limits(window=8 << 20))
 
 
+def test_zstd_of_every_level_is_accepted_by_default() -> None:
+    zstd = compression._zstd_module()
+    encoder = zstd.ZstdCompressor(options={zstd.CompressionParameter.compression_level: 22})
+    blob = encoder.compress(b"data" * 9) + encoder.flush()  # of unknown size, as from a pipe: the window is 128 MiB
+    assert decoded(blob) == b"data" * 9
+    with pytest.raises(LimitExceeded, match="window"):
+        decoded(blob, Limits(window=64 << 20))
+    with pytest.raises(LimitExceeded, match="--max-window"):
+        decoded(zstd_of(b"data" * 9, window_log=28))
+
+
+def test_highly_compressible_zstd_is_accepted_by_default() -> None:
+    size, piece = 1536 << 20, bytes(16 << 20)
+    encoder = compression._zstd_module().ZstdCompressor()
+    blob = b"".join([*(encoder.compress(piece) for _ in range(size // len(piece))), encoder.flush()])
+    assert size // len(blob) > Limits().ratio
+    assert sum(map(len, decompress(io.BytesIO(blob).read))) == size
+    with pytest.raises(LimitExceeded, match="2000 times"):
+        sum(map(len, decompress(io.BytesIO(blob).read, Limits(ratio_floor=1 << 30))))
+
+
 def test_zstd_without_a_decoder_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
     blob = zstd_of(b"data")
     _without(monkeypatch, "backports", "compression")
