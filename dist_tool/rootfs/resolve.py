@@ -58,14 +58,10 @@ class PathResolver:
         Raises UnsafePath for too many links, LocalFailure for any link without `follow`,
         FileNotFoundError, NotADirectoryError and other OSError.
         """
-        if self._use_openat2 and path:
-            try:
-                place = OpenParent(openat2.open_directory(self._root, path), path)
-            except OSError as error:
-                if error.errno not in _WALK:
-                    raise
-            else:
-                return self._visited(place)
+        if path:
+            descriptor = self.try_open([path])
+            if descriptor >= 0:
+                return self._visited(OpenParent(descriptor, path))
         return _Walk(self, path, follow=follow).run()
 
     def _visited(self, place: OpenParent) -> OpenParent:
@@ -75,6 +71,16 @@ class PathResolver:
             os.close(place.descriptor)
             raise
         return place
+
+    def try_open(self, names: list[bytes]) -> int:
+        """Open directories from the root on by one call; -1 if that takes a walk. Raises OSError."""
+        if self._use_openat2 and names:
+            try:
+                return openat2.open_directory(self._root, b"/".join(names))
+            except OSError as error:
+                if error.errno not in _WALK:
+                    raise
+        return -1
 
     def start(self) -> int:
         """A fresh descriptor of the root."""
@@ -94,23 +100,32 @@ class PathResolver:
 
 
 class _Walk:
-    """One resolution: where it stands, and the components that are still to come."""
+    """One resolution: where it stands, and the components that are still to come.
+
+    The descriptor is brought up to date only when a name is looked up in it, and runs of names
+    without a symlink are opened by one call, so that the time does not grow with the product of
+    links and depth.
+    """
 
     def __init__(self, resolver: PathResolver, path: bytes, *, follow: bool) -> None:
         self._resolver = resolver
         self._may_follow = follow
         self._asked = path
-        self._pending = [part for part in reversed(path.split(b"/")) if part]
+        self._pending = _components(path)
         self._real: list[bytes] = []
         self._links = 0
         self._steps = 0
+        self._is_current = True  # the descriptor is of `_real`
+        self._may_leap = True
         self._descriptor = resolver.start()
 
     def run(self) -> OpenParent:
         try:
             while self._pending:
-                self._count()
-                self._advance(self._pending.pop())
+                if not (self._may_leap and self._leap()):
+                    self._count()
+                    self._advance(self._pending.pop())
+            self._settle()
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -121,12 +136,30 @@ class _Walk:
         if self._steps > STEPS:
             raise UnsafePath(f"{shown(self._asked)}: its symlinks are too long")
 
+    def _leap(self) -> bool:
+        """Open as many of the names ahead as one call can; False to go on by one."""
+        length = 0
+        while length < len(self._pending) and self._pending[-1 - length] != b"..":
+            length += 1
+        while length > 1:
+            self._count()
+            names = self._pending[: -1 - length : -1]
+            descriptor = self._resolver.try_open([*self._real, *names])
+            if descriptor >= 0:
+                del self._pending[-length:]
+                self._real += names
+                self._stand(descriptor)
+                self._resolver.visit(OpenParent(descriptor, b"/".join(self._real)))
+                return True
+            length //= 2
+        self._may_leap = False
+        return False
+
     def _advance(self, name: bytes) -> None:
-        if name in (b"", b"."):
-            return
         if name == b"..":
             self._climb()
             return
+        self._settle()
         child = self._resolver.step(self._descriptor, b"/".join(self._real), name)
         try:
             mode = os.fstat(child).st_mode
@@ -149,17 +182,32 @@ class _Walk:
             raise UnsafePath(f"{shown(self._asked)}: more than {LINKS} symlinks on the way")
         if target.startswith(b"/"):
             self._real.clear()
-            self._reopen()
-        self._pending += reversed(target.split(b"/"))
+            self._is_current = False
+        self._pending += _components(target)
+        self._may_leap = True
 
     def _climb(self) -> None:
         """Up by our own record of the way: `..` itself is never opened."""
         if self._real:
             self._real.pop()
-            self._reopen()
+            self._is_current = False
+        self._may_leap = True
 
-    def _reopen(self) -> None:
+    def _stand(self, descriptor: int) -> None:
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        self._is_current = True
+
+    def _settle(self) -> None:
         """Stand where `_real` says: known directories only, still without following."""
+        if self._is_current:
+            return
+        descriptor = self._resolver.try_open(self._real)
+        if descriptor < 0:
+            descriptor = self._reopened()
+        self._stand(descriptor)
+
+    def _reopened(self) -> int:
         descriptor = self._resolver.start()
         try:
             for name in self._real:
@@ -170,5 +218,9 @@ class _Walk:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(self._descriptor)
-        self._descriptor = descriptor
+        return descriptor
+
+
+def _components(path: bytes) -> list[bytes]:
+    """The parts of a path that mean something, the last first."""
+    return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]
