@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dist_tool.cli._failures import Failures
 from dist_tool.cli._input import stdin_lines
 from dist_tool.cli._output import file_sink, write_stdout
+from dist_tool.cli._target import resolve
 from dist_tool.errors import DistError, LocalFailure
 from dist_tool.names.reference import Hints
 from dist_tool.oci.descriptor import Descriptor
@@ -146,7 +147,8 @@ class DirectoryOutput:
         self._fetching = fetching
         self._directory = directory
         try:
-            os.makedirs(directory, exist_ok=True)
+            target = resolve(directory)
+            os.makedirs(directory if isinstance(target, int) else target, exist_ok=True)
         except OSError as error:
             raise LocalFailure(f"{directory}: {error.strerror}") from error
 

@@ -105,21 +105,57 @@ def stdout_sink(*, force: bool = False) -> Sink:
 def file_sink(path: str) -> Iterator[Sink]:
     """A file that appears under its name only when the block ends well.
 
-    It is written beside its place, synced and renamed. What is no regular file (a pipe,
-    /dev/null) is written directly. Raises LocalFailure.
+    It is written beside its place, synced and renamed. An open descriptor (/dev/stdout,
+    /dev/fd/N) and what is no regular file (a pipe, /dev/null) are written directly. Links of
+    other users are not followed where everybody can write, see `_target`. Raises LocalFailure.
     """
-    try:
-        special = not stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:
-        special = False
-    with _direct(path) if special else _beside(path) as sink:
+    from dist_tool.cli._target import belongs_to_process, resolve
+
+    with _failures(path):
+        target = resolve(path)
+    if isinstance(target, int):
+        writing = _descriptor(path, target)
+    elif belongs_to_process(target):
+        writing = _direct(path, target, os.O_APPEND)
+    elif _is_special(target):
+        writing = _direct(path, target, os.O_NOFOLLOW)
+    else:
+        writing = _beside(path, target)
+    with writing as sink:
         yield sink
 
 
+def _is_special(target: str) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(target).st_mode)
+    except OSError:
+        return False
+
+
 @contextmanager
-def _direct(path: str) -> Iterator[Sink]:
-    with _failures(path), open(path, "wb", buffering=0) as file:
-        yield lambda data: _write_all(file.fileno(), data)
+def _descriptor(path: str, number: int) -> Iterator[Sink]:
+    """A descriptor that we were started with, at its position: what a file behind it holds, stays."""
+    from dist_tool.cli._target import inherited
+
+    if number == _STDOUT:
+        yield write_stdout
+        return
+    with _failures(path):
+        duplicate = inherited(number)
+        try:
+            yield lambda data: _write_all(duplicate, data)
+        finally:
+            os.close(duplicate)
+
+
+@contextmanager
+def _direct(path: str, target: str, flags: int) -> Iterator[Sink]:
+    with _failures(path):
+        descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY | flags)
+        try:
+            yield lambda data: _write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
 
 
 class _Beside:
@@ -137,8 +173,7 @@ class _Beside:
 
 
 @contextmanager
-def _beside(path: str) -> Iterator[Sink]:
-    target = os.path.realpath(path)  # a link stays a link
+def _beside(path: str, target: str) -> Iterator[Sink]:
     mode = _mode_of(target)
     with _failures(path):
         descriptor, temporary = _temporary_for(target, 0o666 if mode is None else 0o600)
@@ -171,9 +206,13 @@ def _temporary_for(target: str, mode: int) -> tuple[int, str]:
 
 
 def _mode_of(path: str) -> int | None:
-    """The mode of the file that is replaced, None where there is none yet."""
+    """The mode for what replaces a file, None if there is no file.
+
+    Without setuid and setgid: they were given to other content. Writing to the file, as cp and
+    curl do, clears them too, by the kernel's hand for every user but root.
+    """
     try:
-        return stat.S_IMODE(os.stat(path).st_mode)
+        return stat.S_IMODE(os.stat(path).st_mode) & ~(stat.S_ISUID | stat.S_ISGID)
     except OSError:
         return None
 
@@ -191,7 +230,12 @@ def _remove(path: str) -> None:
 
 def _write_all(descriptor: int, data: memoryview) -> None:
     while data:
-        data = data[os.write(descriptor, data) :]
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # somebody made the pipe non-blocking
+            import select
+
+            select.select([], [descriptor], [])
 
 
 @contextmanager

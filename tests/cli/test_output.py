@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.content import image, write_layout
+from support.layers import needs_root
+from support.processes import dist_command, dist_environment, run_dist
 
 from dist_tool.cli._output import file_sink
 from dist_tool.errors import LocalFailure
 from dist_tool.stream.pump import Rewindable
+
+IMAGE = image("output")
 
 
 @pytest.fixture
@@ -84,3 +91,165 @@ def test_a_file_of_its_own_can_take_back_what_was_written_and_a_pipe_cannot(dire
     assert (directory / "x").read_bytes() == b"right"
     with file_sink("/dev/null") as sink:
         assert not isinstance(sink, Rewindable)
+
+
+def _fetch_to(output: str, redirected: str, layout: Path, fd: int = 1) -> subprocess.CompletedProcess[bytes]:
+    """Run `dist fetch -o OUTPUT` in a shell between two lines that are written to the same descriptor."""
+    fetch = shlex.join(dist_command("fetch", str(layout), "v1", "-o", output))
+    script = f"{{ echo before >&{fd}; {fetch}; code=$?; echo after >&{fd}; exit $code; }} {redirected}"
+    return subprocess.run(["sh", "-c", script], env=dist_environment(), capture_output=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    return write_layout(tmp_path / "img", {"v1": IMAGE})
+
+
+EXPECTED = b"before\n" + IMAGE.manifest.data + b"after\n"
+
+
+@pytest.mark.parametrize("output", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1", "link"])
+def test_output_to_standard_output_keeps_what_a_redirection_appends_to(
+    output: str, directory: Path, layout: Path
+) -> None:
+    log = directory / "log"
+    log.write_bytes(b"old\n")
+    if output == "link":
+        output = str(directory / "link")
+        os.symlink("/dev/../dev/stdout", output)
+    inode = log.stat().st_ino
+    done = _fetch_to(output, f">> {log}", layout)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert log.read_bytes() == b"old\n" + EXPECTED
+    assert log.stat().st_ino == inode
+
+
+def test_output_to_another_descriptor_is_written_at_its_position(directory: Path, layout: Path) -> None:
+    log = directory / "log"
+    done = _fetch_to("/dev/fd/7", f"7> {log}", layout, fd=7)
+    assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"")
+    assert log.read_bytes() == EXPECTED
+
+
+def test_output_to_the_descriptor_of_a_removed_file_makes_no_file(directory: Path, layout: Path) -> None:
+    script = f"exec 7<> gone; rm gone; {shlex.join(dist_command('fetch', str(layout), 'v1', '-o', '/dev/fd/7'))}"
+    done = subprocess.run(
+        ["sh", "-c", f"{script} && cat /dev/fd/7"],
+        env=dist_environment(),
+        cwd=directory,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, IMAGE.manifest.data, b"")
+    assert list(directory.iterdir()) == []
+
+
+def test_output_to_a_descriptor_that_nobody_opened_is_a_local_failure(layout: Path) -> None:
+    done = run_dist(["fetch", str(layout), "v1", "-o", "/dev/fd/9"])
+    assert (done.stdout, done.code) == (b"", 9)
+    assert "/dev/fd/9: Bad file descriptor" in done.stderr
+
+
+def test_a_file_that_we_opened_ourselves_is_no_output(directory: Path) -> None:
+    with (
+        (directory / "own").open("wb") as file,
+        pytest.raises(LocalFailure, match="Bad file descriptor"),
+        file_sink(f"/dev/fd/{file.fileno()}"),
+    ):
+        pass
+
+
+def test_output_to_the_file_of_another_process_is_appended(directory: Path) -> None:
+    with (directory / "log").open("wb") as log:
+        log.write(b"old ")
+        log.flush()
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log) as process:
+            _write(Path(f"/proc/{process.pid}/fd/1"))
+            process.communicate(b"", timeout=20)
+    assert (directory / "log").read_bytes() == b"old new"
+
+
+def test_output_through_a_chain_of_links_replaces_the_file_at_its_end(directory: Path) -> None:
+    (directory / "a").mkdir()
+    (directory / "b").symlink_to("a")
+    (directory / "a" / "one").symlink_to("../b/./two")
+    (directory / "a" / "two").symlink_to(directory / "b" / ".." / "real")
+    _write(directory / "b" / "one")
+    assert (directory / "real").read_bytes() == b"new"
+    assert (directory / "a" / "one").is_symlink()
+    (directory / "loop").symlink_to("loop")
+    with pytest.raises(LocalFailure, match="symbolic links"):
+        _write(directory / "loop")
+
+
+@pytest.mark.parametrize("mode", [0o6755, 0o4711, 0o2775, 0o640])
+def test_new_content_does_not_inherit_setuid_and_setgid(directory: Path, mode: int) -> None:
+    program = directory / "program"
+    program.write_bytes(b"old")
+    program.chmod(mode)
+    assert _mode(program) == mode
+    _write(program)
+    assert (program.read_bytes(), _mode(program)) == (b"new", mode & 0o777)
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A directory like /tmp, which belongs to somebody else."""
+    path = tmp_path / "shared"
+    path.mkdir()
+    os.chown(path, 4711, -1)
+    path.chmod(0o1777)
+    return path
+
+
+def _link(path: Path, target: Path, owner: int) -> Path:
+    path.symlink_to(target)
+    os.lchown(path, owner, -1)
+    return path
+
+
+@needs_root
+def test_another_users_link_in_a_sticky_directory_is_not_followed(shared: Path, directory: Path) -> None:
+    victim = directory / "victim"
+    victim.write_bytes(b"old")
+    for link in (
+        _link(shared / "link", victim, 4712),
+        _link(shared / "dangling", directory / "made", 4712),
+        _link(shared / "directory", directory, 4712) / "victim",
+        _link(shared / "stdout", Path("/dev/stdout"), 4712),
+    ):
+        with pytest.raises(LocalFailure, match=r"a link of another user in .*shared, where everybody can write"):
+            _write(link)
+    assert victim.read_bytes() == b"old"
+    assert [path.name for path in directory.iterdir()] == ["victim"]
+
+
+@needs_root
+def test_links_of_ours_and_of_the_directorys_owner_are_followed(shared: Path, directory: Path) -> None:
+    _write(_link(shared / "ours", directory / "a", os.geteuid()))
+    _write(_link(shared / "owners", directory / "b", 4711))
+    _write(_link(directory / "elsewhere", directory / "c", 4712))
+    assert sorted(path.name for path in directory.iterdir()) == ["a", "b", "c", "elsewhere"]
+
+
+@needs_root
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo], ids=["file", "FIFO"])
+def test_another_users_file_in_a_sticky_directory_is_not_written_to(shared: Path, make: Callable[[Path], None]) -> None:
+    make(shared / "x")
+    os.chown(shared / "x", 4712, -1)
+    with pytest.raises(LocalFailure, match=r"a file of another user in .*shared"):
+        _write(shared / "x")
+
+
+@needs_root
+def test_into_another_users_link_in_a_sticky_directory_makes_nothing(
+    shared: Path, directory: Path, layout: Path
+) -> None:
+    link = _link(shared / "link", directory, 4712)
+    lines = f"{IMAGE.manifest.digest}\n".encode()
+    for into in (link, link / "new"):
+        done = run_dist(["fetch", str(layout), "--stdin", "--into", str(into)], stdin=lines)
+        assert (done.stdout, done.code) == (b"", 9)
+        assert "a link of another user" in done.stderr
+    assert list(directory.iterdir()) == []
