@@ -45,11 +45,28 @@ class Channel(Protocol):
     def send_file(self, fd: int, offset: int, size: int) -> int:
         """Send a part of a file; 0 at its end."""
 
+    def unacknowledged(self) -> int:
+        """Bytes that were sent, and are not known to have arrived."""
+
     def end(self) -> None:
         """Say that nothing more will be sent."""
 
     def close(self) -> None:
         """Let go."""
+
+
+def _queued(fileno: int) -> int:
+    """Bytes in a socket's send queue; 0 if the system does not give their number."""
+    import termios
+    from array import array
+    from fcntl import ioctl
+
+    number = array("i", [0])
+    try:
+        ioctl(fileno, termios.TIOCOUTQ, number)  # SIOCOUTQ, by its portable name
+    except OSError:
+        return 0
+    return max(number[0], 0)
 
 
 class PlainChannel:
@@ -90,6 +107,10 @@ class PlainChannel:
                 self._copies = True  # some file systems cannot
         data = os.pread(fd, min(size, _COPIED), offset)
         return self.send(memoryview(data)) if data else 0
+
+    def unacknowledged(self) -> int:
+        """See Channel."""
+        return _queued(self.fileno)
 
     def end(self) -> None:
         """See Channel."""
@@ -152,6 +173,10 @@ class TlsChannel:
         sent = self.send(self._block)
         self._block = self._block[sent:]
         return sent
+
+    def unacknowledged(self) -> int:
+        """See Channel."""
+        return _queued(self.fileno)
 
     def end(self) -> None:
         """See Channel."""

@@ -53,15 +53,16 @@ class Service(NamedTuple):
 class Connection:
     """A state machine over a channel. Call `advance` when the socket is ready for `interest`.
 
-    `since` is when it began to wait for the client's next request: the longest waiting makes
-    room when there is none.
+    `client` is whose it is, `since` when it began to wait for the client's next request: see `eviction`.
     """
 
-    def __init__(self, channel: Channel, service: Service) -> None:
+    def __init__(self, channel: Channel, service: Service, client: str = "") -> None:
         self._channel = channel
+        self.client = client
         self.fileno = channel.fileno
         self._service = service
         self._limits = service.limits
+        self._span_s = self._limits.send_window_s / 5
         self.phase = Phase.HANDSHAKE
         self.interest = EVENT_READ
         self.since = service.clock()
@@ -72,6 +73,10 @@ class Connection:
         self._out = memoryview(b"")
         self._file: FileSlice | None = None
         self._moved = 0
+        self._handed = 0  # bytes of the answer that the kernel has
+        self._window_from = 0  # of them, those that had arrived when the window began
+        self._samples = ((0.0, 0), (0.0, 0))  # time and bytes arrived: one of a moment ago, one of before
+        self._turn_used = False
         self._close_after = False
 
     @property
@@ -81,6 +86,7 @@ class Connection:
 
     def advance(self) -> None:
         """Do what can be done now. At the end `interest` says what to wait for, or `phase` is CLOSED."""
+        self._turn_used = False
         try:
             for _ in range(_STEPS):
                 if self.phase is Phase.CLOSED:
@@ -99,11 +105,32 @@ class Connection:
         """True where the client used up its time. A body that moves fast enough gets more."""
         if now < self._deadline:
             return False
-        if self.phase is Phase.SEND and self._moved >= self._limits.floor * self._limits.send_window_s:
-            self._moved = 0
-            self._deadline = now + self._limits.send_window_s
-            return False
-        return True
+        if self.phase is not Phase.SEND:
+            return True
+        arrived = self._arrived()
+        if arrived - self._window_from < self._limits.floor * self._limits.send_window_s:
+            return True
+        self._window_from = arrived
+        self._deadline = now + self._limits.send_window_s
+        return False
+
+    def sample(self, now: float) -> None:
+        """Note how much of an answer has arrived, for `rate`. To be called more often than the span."""
+        if self.phase is Phase.SEND and now - self._samples[0][0] >= self._span_s:
+            self._samples = ((now, self._arrived()), self._samples[0])
+
+    def rate(self, now: float) -> float | None:
+        """Bytes a second that arrive of an answer under way; None while there is nothing to go by.
+
+        Averaged over one span to two: a fifth of a send window, because a client's kernel
+        acknowledges what a slow reader takes in bursts.
+        """
+        then, before = self._samples[1]
+        return (self._arrived() - before) / (now - then) if now - then >= self._span_s else None
+
+    def _arrived(self) -> int:
+        """Bytes of the answer that the client's kernel acknowledged: what ours buffers is no progress."""
+        return self._handed - self._channel.unacknowledged()
 
     def close(self) -> None:
         """Close socket and file. Idempotent."""
@@ -116,6 +143,8 @@ class Connection:
         self.phase = Phase.HEAD
 
     def _head(self) -> None:
+        if self._turn_used and self._buffer:  # one request a turn, however many a client sends together
+            raise Blocked(EVENT_WRITE)
         try:
             head = split_head(self._buffer, self._limits)
             if head is None:
@@ -168,6 +197,7 @@ class Connection:
 
     def _respond(self, response: ServerResponse) -> None:
         self._request = None
+        self._turn_used = True
         self._close_after = response.close
         head = response.head(self._service.date())
         body = response.body
@@ -181,8 +211,10 @@ class Connection:
         else:
             head += body
         self._out = memoryview(head)
-        self._moved = 0
-        self._deadline = self._service.clock() + self._limits.send_window_s
+        now = self._service.clock()
+        self._handed = self._window_from = 0
+        self._samples = ((now, 0), (now, 0))
+        self._deadline = now + self._limits.send_window_s
         self.phase = Phase.SEND
 
     def _send(self) -> None:
@@ -199,7 +231,7 @@ class Connection:
         else:
             self._finish()
             return
-        self._moved += sent
+        self._handed += sent
 
     def _finish(self) -> None:
         self._drop_file()

@@ -1,7 +1,8 @@
 """The loop over all sockets: one thread, a bounded number of connections, no waiting for anybody.
 
 A thread for each connection would let 200 clients that send nothing hold 200 threads; here they
-hold a few kilobytes each until their time is over, or until somebody needs the place.
+hold a few kilobytes each until their time is over, or until somebody needs the place. Who loses
+its place then is decided in `eviction`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
 
 from dist_tool.service.http.channel import Channel
 from dist_tool.service.http.connection import Connection, Phase, Service
+from dist_tool.service.http.eviction import choose, client_of
 
 _AT_ONCE = 64  # connections accepted before others have their turn
 _FILES_OF_OTHERS = 64
+# Unsent bytes that the kernel buffers for a connection: enough to keep a fast one busy, little for 500 slow ones.
+_UNSENT = 256 << 10
+_UNSENT_OPTION = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _FULL = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 
@@ -30,7 +35,7 @@ class Loop:
         self._wrap = wrap
         self._capacity = _capacity(service.limits.connections)
         limits = service.limits
-        self._tick_s = min(1.0, limits.head_s / 4, limits.idle_s / 4, limits.send_window_s / 4, limits.linger_s / 4)
+        self._tick_s = min(1.0, limits.head_s / 4, limits.idle_s / 4, limits.send_window_s / 10, limits.linger_s / 4)
         self._swept = service.clock()
         self._connections: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}  # in the order in which they began to wait
@@ -87,27 +92,29 @@ class Loop:
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
             full = len(self._connections) >= self._capacity
-            if full and not self._waiting:
-                self._pause()  # all are being served: who comes now waits in the kernel's queue
+            victim = self._victim() if full else None
+            if full and victim is None:
+                self._pause()  # all are being served well: who comes now waits in the kernel's queue
                 return
             try:
-                sock, _ = self._listener.accept()
+                sock, address = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _FULL and not self._evict():
+                if error.errno in _FULL and not self._evict(victim or self._victim()):
                     self._pause()
                     return
                 continue  # a client that was gone before it was accepted
-            if full:
-                self._evict()
-            self._add(sock)
+            self._evict(victim)
+            self._add(sock, client_of(address[0]))
 
-    def _add(self, sock: socket.socket) -> None:
+    def _add(self, sock: socket.socket, client: str) -> None:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(self._wrap(sock), self._service)
+            if _UNSENT_OPTION is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, _UNSENT)
+            connection = Connection(self._wrap(sock), self._service, client)
         except OSError:
             sock.close()
             return
@@ -137,9 +144,11 @@ class Loop:
         if not self._stopping:
             self._listen()
 
-    def _evict(self) -> bool:
-        """Close the connection that waits the longest; False where all are being served."""
-        connection = next(iter(self._waiting), None)
+    def _victim(self) -> Connection | None:
+        return choose(self._connections, self._waiting, self._service.clock(), self._service.limits)
+
+    def _evict(self, connection: Connection | None) -> bool:
+        """End a connection to make room; False if there is none to end."""
         if connection is None:
             return False
         self._remove(connection)
@@ -152,6 +161,8 @@ class Loop:
         self._swept = now
         for connection in [each for each in self._connections if each.expired(now)]:
             self._remove(connection)
+        for connection in self._connections:
+            connection.sample(now)
         if not self._stopping:
             self._listen()
 

@@ -29,7 +29,8 @@ class ServerLimits:
 
     A request must have arrived whole `head_s` after its connection opened or its first byte
     came, whatever trickles in (slow loris). A body must be taken at `floor` bytes a second,
-    averaged over `send_window_s`; a client that stops reading is gone after two windows.
+    averaged over `send_window_s`; a client that stops reading is gone after two windows. When
+    all connections are in use, the slowest that takes less than `crowded_floor` ends.
     `idle_s` is how long a connection is kept between requests. Of connections there are at
     most `connections`, fewer where the process may not open as many files.
     """
@@ -44,4 +45,5 @@ class ServerLimits:
     idle_s: float = 30.0
     send_window_s: float = 20.0
     floor: int = 1024
+    crowded_floor: int = 32 << 10
     linger_s: float = 2.0

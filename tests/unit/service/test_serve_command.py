@@ -242,6 +242,7 @@ def test_the_documentation_has_every_option_and_the_limits_in_force() -> None:
     for text in (
         f"{limits.head_s:.0f} seconds to arrive whole",
         f"less than {limits.floor >> 10} KiB/s of a body over {limits.send_window_s:.0f} seconds",
+        f"take less than {limits.crowded_floor >> 10} KiB/s",
         f"kept for {limits.idle_s:.0f} seconds",
         f"at most {limits.connections} connections",
         f"at most {limits.head_bytes >> 10} KiB of header and {limits.body_bytes >> 10} KiB of body",
