@@ -8,15 +8,19 @@ from contextlib import suppress
 
 Path = tuple[str | int, ...]
 
-_BLANK = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+")
-_KEY = re.compile(r"""[ \t]*("(?:[^"\\]++|\\.)*+"|'[^']*+'|[A-Za-z0-9_-]++)[ \t]*""")
+# No possessive quantifiers: Python up to 3.11.4 mis-matches them around alternatives. Each pattern has one way
+# to match a text, so there is nothing to gain from them.
+_BLANK = re.compile(r"[ \t\r\n]*(?:#[^\n]*[ \t\r\n]*)*")
+_BASIC = r'''"[^"\\]*(?:\\.[^"\\]*)*"'''
+_LITERAL = r"""'[^']*'"""
+_KEY = re.compile(rf"[ \t]*({_BASIC}|{_LITERAL}|[A-Za-z0-9_-]+)[ \t]*")
 _STRING = re.compile(
-    r'''"""(?:[^"\\]++|\\.|"(?!""))*+"""(?:"{0,2})'''  # up to two more quotes belong to the text
-    r"""|'''(?:[^']++|'(?!''))*+'''(?:'{0,2})"""
-    r"""|"(?:[^"\\]++|\\.)*+"|'[^']*+'""",
+    r'''"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""(?:"{0,2})'''  # up to two more quotes belong to the text
+    r"""|'''[^']*(?:'(?!'')[^']*)*'''(?:'{0,2})"""
+    rf"|{_BASIC}|{_LITERAL}",
     re.DOTALL,
 )
-_SCALAR = re.compile(r"[^,\]}#\n]++")
+_SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
 def locate(text: str) -> dict[Path, int]:

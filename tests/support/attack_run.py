@@ -69,6 +69,10 @@ def place_for(owner: int) -> Iterator[Path]:
             os.chown(here, owner, owner)
         yield here
     finally:
+        for directory, names, _ in os.walk(here):  # only root can remove what is in a directory without permissions
+            for name in names:
+                if not os.path.islink(path := os.path.join(directory, name)):
+                    os.chmod(path, 0o700)
         shutil.rmtree(here)
 
 
