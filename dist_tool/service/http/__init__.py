@@ -4,7 +4,8 @@ For demonstrations, tests and sharing on a local network. The parts, each below 
 
     message   HTTP/1.1 requests, read strictly, and responses
     layout    which repositories and tags a layout holds, and its blobs
-    documents the manifests in it, parsed once: media types and referrers
+    documents the manifests in it, parsed once: media types, subjects and children
+    referrers which manifests refer to which, found once for each index.json
     access    who may read: nobody asks, Basic, or a token server
     routes    request -> response, as the distribution-spec has them
     connection, server    one loop over sockets that never block

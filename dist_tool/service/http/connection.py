@@ -19,6 +19,7 @@ from dist_tool.service.http.message import (
     parse_head,
     split_head,
 )
+from dist_tool.service.http.referrers import Unfinished
 from dist_tool.service.http.settings import ServerLimits
 
 _log = logging.getLogger(__name__)
@@ -181,8 +182,11 @@ class Connection:
             self._receive()
             return
         body = bytes(self._buffer[: request.content_length])
+        try:
+            response = self._service.answer(request._replace(body=body), None)
+        except Unfinished:
+            raise Blocked(EVENT_WRITE) from None  # the others have their turn
         del self._buffer[: request.content_length]
-        response = self._service.answer(request._replace(body=body), None)
         response.close = response.close or not request.keep_alive
         self._respond(response)
 

@@ -1,21 +1,19 @@
-"""The manifests and indexes of a layout, parsed once: media types, and who refers to whom."""
+"""The manifests and indexes of a layout, parsed once: media types, subjects, children."""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dist_tool.errors import DataLoss, NotFound, Unsupported
+from dist_tool.errors import DataLoss, Unsupported
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.oci.manifest import DEPTH_LIMIT, MANIFEST_LIMIT, Manifest, parse_json, parse_manifest
-from dist_tool.oci.mediatypes import is_manifest_like
+from dist_tool.oci.manifest import MANIFEST_LIMIT, Manifest, parse_json, parse_manifest
 from dist_tool.service.http.layout import ServedLayout
 
 _CACHED = 20_000
-_MOST = 10_000  # manifests looked through for referrers
 
 
 class Document(NamedTuple):
@@ -58,33 +56,6 @@ class Documents:
         if len(self._known) > _CACHED:
             self._known.popitem(last=False)
         return found
-
-    def referrers(self, entries: Iterable[Descriptor], subject: Digest) -> Iterator[tuple[Digest, Document]]:
-        """Manifests reachable from `entries` whose subject is `subject`, each once.
-
-        Bounded in depth and number, so that a hostile layout cannot stop the server.
-        """
-        seen: set[Digest] = set()
-        level = list(entries)
-        for _ in range(DEPTH_LIMIT):
-            below: list[Descriptor] = []
-            for desc in level:
-                if desc.digest in seen or not is_manifest_like(desc.media_type) or len(seen) >= _MOST:
-                    continue
-                seen.add(desc.digest)
-                document = self._read_if_there(desc.digest)
-                if document is None:
-                    continue
-                if document.subject == subject:
-                    yield desc.digest, document
-                below.extend(document.children)
-            level = below
-
-    def _read_if_there(self, digest: Digest) -> Document | None:
-        try:
-            return self.read(digest)
-        except NotFound:  # blobs may be missing from a layout (behaviours E21)
-            return None
 
     def _parse(self, digest: Digest) -> Document | None:
         try:

@@ -18,7 +18,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
+from errno import EACCES, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import NamedTuple
 
 from dist_tool.errors import DistError, InvalidArgument, LimitExceeded, NotFound, Unavailable
@@ -35,7 +35,7 @@ _LAYOUT_FILE_LIMIT = 4096
 _SETTLED_NS = 1_000_000_000
 _BETWEEN = re.compile(r"[^a-z0-9]+")
 _SEPARATOR = re.compile(r"\.|__?|-+")
-_ABSENT = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP})
+_ABSENT = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP, ENXIO, ENODEV})  # the last two: sockets and devices
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # NONBLOCK: a FIFO must not hold the server up
 
 
@@ -136,6 +136,7 @@ class ServedLayout:
         self._now_ns = now_ns
         self._stamp: tuple[int, ...] = ()
         self._complaint = ""
+        self._content: Digest | None = None
         if not os.path.lexists(self.path):
             raise NotFound(f"there is no directory {path}")
         try:
@@ -190,7 +191,12 @@ class ServedLayout:
 
     def _load(self) -> Snapshot:
         data, stamp = self._read("index.json", MANIFEST_LIMIT)
-        snapshot = Snapshot.of(parse_manifest(data, OCI_INDEX).manifests, self._name)
+        content = Digest.of(data)
+        if content == self._content:  # rewritten, or not settled: what was made from it stays good
+            snapshot = self._snapshot
+        else:
+            snapshot = Snapshot.of(parse_manifest(data, OCI_INDEX).manifests, self._name)
+            self._content = content
         settled = abs(self._now_ns() - stamp[-1]) > _SETTLED_NS
         self._stamp = stamp if settled else ()
         return snapshot

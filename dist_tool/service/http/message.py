@@ -21,12 +21,15 @@ from dist_tool.names.reference import parse_size
 from dist_tool.service.http.settings import ServerLimits
 
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-_REQUEST_LINE = re.compile(r"([A-Z]{1,20}) (/[!-\"$-~]*) HTTP/1\.([01])")
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+_REQUEST_LINE = re.compile(r"([A-Z]{1,20}) ([!-\"$-~]+) HTTP/1\.([0-9])")
+# As proxies are asked, and every server must accept (RFC 9112 3.2.2).
+_ABSOLUTE = re.compile(rf"https?://({_HOST})((?:[/?].*)?)", re.IGNORECASE)
 _VERSION = re.compile(r"[!-~]+ [!-~]+ HTTP/[0-9](?:\.[0-9])?")
 _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_AUTHORITY = re.compile(_HOST)
 # Fields of which two would be two different requests.
 _SINGLE = frozenset({"authorization", "content-length", "content-type", "host", "if-range", "range"})
 _QUERY_FIELDS = 64
@@ -176,13 +179,17 @@ def parse_head(head: bytes, limits: ServerLimits) -> ServerRequest:
     first, *rest = head.decode("latin-1").split("\r\n")
     method, target, minor = _request_line(first, limits)
     headers = _fields(rest, limits)
-    if minor == "1" and "host" not in headers:
+    if minor != "0" and "host" not in headers:
         raise malformed("there is no Host field")
     if not _AUTHORITY.fullmatch(headers.get("host", "unknown")):
         raise malformed("the Host field is not a host")
     if "transfer-encoding" in headers:
         raise malformed("a body needs a Content-Length here", HTTPStatus.LENGTH_REQUIRED)
-    path, _, query = target.partition("?")
+    local = target
+    if absolute := _ABSOLUTE.fullmatch(target):
+        headers["host"] = absolute[1]  # the field is ignored then
+        local = absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
+    path, _, query = local.partition("?")
     connection = {word.strip().lower() for word in headers.get("connection", "").split(",")}
     return ServerRequest(
         method,
@@ -190,7 +197,7 @@ def parse_head(head: bytes, limits: ServerLimits) -> ServerRequest:
         tuple(_decoded(segment) for segment in path[1:].split("/")),
         _query(query),
         headers,
-        keep_alive=minor == "1" and "close" not in connection,
+        keep_alive=minor != "0" and "close" not in connection,
         content_length=_length(headers.get("content-length", "0")),
     )
 
@@ -198,10 +205,12 @@ def parse_head(head: bytes, limits: ServerLimits) -> ServerRequest:
 def _request_line(line: str, limits: ServerLimits) -> tuple[str, str, str]:
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
-        if _VERSION.fullmatch(line) and not line.endswith(("HTTP/1.0", "HTTP/1.1")):
+        if _VERSION.fullmatch(line) and not line.rpartition(" ")[2].startswith("HTTP/1."):
             raise malformed("HTTP/1.1 is spoken here", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         raise malformed("the request line is not METHOD /PATH HTTP/1.1")
-    method, target, minor = match.groups()
+    method, target, minor = match.groups()  # a minor version after 1.1 is answered as 1.1 (RFC 9110 2.5)
+    if not target.startswith("/") and not _ABSOLUTE.fullmatch(target):
+        raise malformed("the request line is not METHOD /PATH HTTP/1.1")
     if len(target) > limits.target_bytes:
         raise malformed("the request target is too long", HTTPStatus.REQUEST_URI_TOO_LONG)
     return method, target, minor

@@ -18,6 +18,7 @@ from dist_tool.service.http.access import CATALOG_SCOPE, Gate, TokenGate, pull_s
 from dist_tool.service.http.documents import Documents
 from dist_tool.service.http.layout import ServedBlob, ServedLayout, ServedRepository, Snapshot, after, is_repository
 from dist_tool.service.http.message import FileSlice, RequestRefused, ServerRequest, ServerResponse
+from dist_tool.service.http.referrers import Referrers
 
 # One range. Of several the whole is sent, as RFC 9110 14.2 allows.
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.IGNORECASE)
@@ -38,11 +39,12 @@ class Routes:
 
     layout: ServedLayout
     documents: Documents
+    referrers: Referrers
     gate: Gate
     page: int
 
     def answer(self, request: ServerRequest) -> ServerResponse:
-        """The response; errors are responses too. Never raises what a client can provoke."""
+        """The response; errors are responses too. Raises Unfinished, and nothing else that a client can cause."""
         try:
             response = self._route(request)
         except RequestRefused as refused:
@@ -147,19 +149,13 @@ class Routes:
         return _content(request, digest, blob, OCTET_STREAM)
 
     def _referrers(self, request: ServerRequest, place: RequestTarget, wanted: str) -> ServerResponse:
-        """An index of the manifests that refer to a digest; an empty one where none does."""
+        """An index of the manifests that refer to a digest; an empty one if there are none. Raises Unfinished."""
         wanted_type = request.parameter("artifactType")
-        found = [
-            document.to_json(digest)
-            for digest, document in self.documents.referrers(place.snapshot.entries, _digest(wanted))
-            if wanted_type is None or document.artifact_type == wanted_type
-        ]
+        body = self.referrers.body(place.snapshot, _digest(wanted), wanted_type)
         headers = {"Content-Type": OCI_INDEX}
         if wanted_type is not None:
             headers["OCI-Filters-Applied"] = "artifactType"
-        return ServerResponse.of_json(
-            200, {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found}, headers=headers
-        )
+        return ServerResponse(200, headers, body, len(body))
 
 
 _ENDPOINTS: dict[str, Callable[[Routes, ServerRequest, RequestTarget, str], ServerResponse]] = {
@@ -173,7 +169,11 @@ def _content(request: ServerRequest, digest: Digest, blob: ServedBlob, media_typ
     """The bytes of a blob, whole or a range of them (RFC 9110 13 and 14). A digest is a strong validator."""
     tag = f'"{digest}"'
     headers = {"Content-Type": media_type, "Docker-Content-Digest": str(digest), "ETag": tag, "Accept-Ranges": "bytes"}
-    if tag in (value.strip() for value in request.headers.get("if-none-match", "").split(",")):
+    expected = request.headers.get("if-match")
+    if expected is not None and not _lists(expected, tag):
+        os.close(blob.fd)
+        raise RequestRefused(412, RegistryError("UNKNOWN", "the content has another entity tag"), headers={"ETag": tag})
+    if _lists(request.headers.get("if-none-match", "").replace('W/"', '"'), tag):  # weak comparison: RFC 9110 8.8.3.2
         os.close(blob.fd)
         return ServerResponse(HTTPStatus.NOT_MODIFIED, headers)
     asked = request.headers.get("range", "") if request.method == "GET" else ""
@@ -187,6 +187,11 @@ def _content(request: ServerRequest, digest: Digest, blob: ServedBlob, media_typ
         raise RequestRefused(416, error, headers={"Content-Range": f"bytes */{blob.size}"})
     headers["Content-Range"] = f"bytes {first}-{last}/{blob.size}"
     return ServerResponse(206, headers, FileSlice(blob.fd, first, last - first + 1), last - first + 1)
+
+
+def _lists(field: str, tag: str) -> bool:
+    """True if a list of entity tags holds `tag`, or is `*`: any (RFC 9110 13.1.1, 13.1.2)."""
+    return field.strip() == "*" or tag in (value.strip() for value in field.split(","))
 
 
 def _span(text: str, size: int) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ from dist_tool.service.http.documents import Documents
 from dist_tool.service.http.layout import ServedLayout, default_name, is_repository
 from dist_tool.service.http.loop import Loop
 from dist_tool.service.http.message import RequestRefused, ServerRequest, ServerResponse, malformed
+from dist_tool.service.http.referrers import Referrers, Unfinished
 from dist_tool.service.http.routes import Routes
 from dist_tool.service.http.settings import AccessLogEntry, Observe, ServerLimits, unobserved
 
@@ -99,7 +100,9 @@ class RegistryServer:
             raise InvalidArgument(f"the name {self.name!r} is not a repository", hint="lower case, as in library/redis")
         context = _tls_context(*self.tls) if self.tls else None
         layout = ServedLayout(path, self.name, self.report)
-        self._routes = Routes(layout, Documents(layout), self._gate(), self.limits.page)
+        documents = Documents(layout)
+        referrers = Referrers(documents, time.monotonic)
+        self._routes = Routes(layout, documents, referrers, self._gate(), self.limits.page)
         listener = _bound(self.host, self.port)
         self._address = listener.getsockname()[:2]
 
@@ -141,7 +144,7 @@ class RegistryServer:
         return BasicGate(account) if account else OpenGate()
 
     def _answer(self, request: ServerRequest | None, refused: RequestRefused | None) -> ServerResponse:
-        """The response to a request, or to what was none; observed."""
+        """The response to a request, or to what was none; observed. Raises Unfinished."""
         response = None
         try:
             if request is None:
@@ -153,6 +156,8 @@ class RegistryServer:
                     request.method, request.target, response.status, "authorization" in request.headers
                 )
             self.observe(entry)
+        except Unfinished:
+            raise
         except Exception:  # a bug of ours, or of the observer's: this request fails, the server does not
             _log.exception("a request failed")
             if response is not None:

@@ -57,6 +57,27 @@ def test_paths_are_decoded_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "segments"),
+    [
+        (b"http://other:80/v2/a?n=1", ("v2", "a")),
+        (b"HTTPS://[::1]/v2/a?n=1", ("v2", "a")),
+        (b"http://other?n=1", ("",)),
+        (b"http://other/?n=1", ("",)),
+    ],
+)
+def test_an_absolute_target_is_read_and_its_host_counts(target: bytes, segments: tuple[str, ...]) -> None:
+    """RFC 9112 3.2.2."""
+    request = read(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert (request.segments, request.parameter("n")) == (segments, "1")
+    assert request.headers["host"] == target.decode().split("/")[2].partition("?")[0]
+    assert request.target == target.decode()
+
+
+def test_a_later_minor_version_is_answered_as_the_one_we_have() -> None:
+    assert read(b"GET / HTTP/1.2\r\nHost: h\r\n\r\n").keep_alive
+
+
+@pytest.mark.parametrize(
     "target",
     [
         b"/v2/../etc",
@@ -77,7 +98,13 @@ def test_paths_are_decoded_once() -> None:
         b"v2/",
         b"*",
         b"",
-        b"http://h/v2/",
+        b"http://",
+        b"http:///v2/",
+        b"http://user@h/v2/",
+        b"http://h:x/",
+        b"http://h\\v2/",
+        b"ftp://h/v2/",
+        b"http://h/v2/../x",
         b"/v2/ /x",
         b"/v2/\xc3\xa4",
         b"/v2/\x01",
@@ -123,6 +150,8 @@ def test_a_target_that_means_no_path_is_refused(target: bytes) -> None:
         (b"GET / HTTP/1.0\r\nRange: bytes=0-\r\nRange: bytes=1-\r\n\r\n", 400),
         (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
         (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", 411),
+        (b"GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400),
+        (b"GET / HTTP/1.2\r\n\r\n", 400),
         (b"PRI * HTTP/2.0\r\n\r\n", 505),
         (b"GET / HTTP/3\r\n\r\n", 505),
         (b"GET /" + b"a" * 150, 414),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from unit.service.serving import Sample, ask
 
 from dist_tool.oci.mediatypes import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from dist_tool.service.http import AccessLogEntry, RegistryServer, ServerLimits
+from dist_tool.service.http.documents import Documents
+from dist_tool.service.http.layout import ServedLayout
+from dist_tool.service.http.referrers import Referrers, Unfinished
 
 ABSENT = "sha256:" + "0" * 64
 
@@ -168,6 +172,17 @@ def test_who_has_the_content_is_told_so(address: str, sample: Sample) -> None:
     answer = ask(address, path, headers={"If-None-Match": f'"other", {etag}'})
     assert (answer.status, answer.body, answer.headers["ETag"]) == (304, b"", etag)
     assert ask(address, path, headers={"If-None-Match": '"other"'}).status == 200
+    for same in ("*", f"W/{etag}", f'W/"other", W/{etag}'):
+        assert ask(address, path, headers={"If-None-Match": same}).status == 304
+
+
+def test_a_precondition_that_does_not_hold_fails(address: str, sample: Sample) -> None:
+    path = "/v2/demo/manifests/v1"
+    etag = f'"{sample.plain.root.digest}"'
+    for held in (etag, "*", f'"other", {etag}'):
+        assert ask(address, path, headers={"If-Match": held}).status == 200
+    for other in ('"other"', f"W/{etag}", ""):
+        assert ask(address, path, headers={"If-Match": other}).status == 412
 
 
 @pytest.mark.parametrize(
@@ -218,6 +233,16 @@ def test_whoever_would_write_is_told_that_this_is_read_only(address: str, sample
     for path in ("/v2/demo/blobs/uploads/", "/v2/demo/manifests/v1", f"/v2/demo/blobs/{sample.large.digest}"):
         answer = ask(address, path, method, body=b"content")
         assert (answer.status, answer.codes, answer.headers["Allow"]) == (405, ["UNSUPPORTED"], "GET, HEAD")
+
+
+def test_a_blob_that_is_a_socket_or_a_pipe_is_not_there(address: str, sample: Sample, tmp_path: Path) -> None:
+    blobs = sample.path / "blobs" / "sha256"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "s"))
+        (tmp_path / "s").rename(blobs / ("2" * 64))
+    os.mkfifo(blobs / ("3" * 64))
+    for digit in "23":
+        assert ask(address, f"/v2/demo/blobs/sha256:{digit * 64}").codes == ["BLOB_UNKNOWN"]
 
 
 def test_a_blob_whose_file_is_a_link_is_not_there(address: str, sample: Sample, tmp_path: Path) -> None:
@@ -343,6 +368,56 @@ def test_broken_and_absent_manifests_do_not_hide_referrers(address: str, sample:
     (sample.path / "blobs" / "sha256" / absent.digest.encoded).unlink()
     answer = ask(address, f"/v2/demo/referrers/{subject.digest}")
     assert [entry["digest"] for entry in answer.json()["manifests"]] == [str(good.digest)]
+
+
+def test_a_referrer_that_was_missing_is_found_when_it_is_there(sample: Sample) -> None:
+    subject = sample.plain.root
+    late = referrer(subject, "a/a")
+    add_entries(sample.path, late)
+    file = sample.path / "blobs" / "sha256" / late.digest.encoded
+    file.rename(sample.path / "aside")
+    now = 0.0
+    layout = ServedLayout(os.fspath(sample.path), "demo")
+    referrers = Referrers(Documents(layout), lambda: now)
+
+    def found() -> list[str]:
+        body = json.loads(referrers.body(layout.snapshot(), subject.digest, None))
+        return [entry["digest"] for entry in body["manifests"]]
+
+    assert found() == []
+    (sample.path / "aside").rename(file)
+    now = 10.0
+    assert found() == [str(late.digest)]
+    for _ in range(2):  # nothing is missing now: what was found stays, as long as index.json does
+        now += 10
+        file.unlink(missing_ok=True)
+        assert found() == [str(late.digest)]
+
+
+def test_the_search_for_referrers_goes_on_when_index_json_changes(sample: Sample) -> None:
+    subject = sample.plain.root
+    first, second = referrer(subject, "a/a"), referrer(subject, "a/b")
+    add_entries(sample.path, first)
+    layout = ServedLayout(os.fspath(sample.path), "demo")
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.011  # a slice has two looks at the clock
+        return now
+
+    referrers = Referrers(Documents(layout), clock)
+    unfinished = 0
+    for _ in range(100):
+        try:
+            body = json.loads(referrers.body(layout.snapshot(), subject.digest, None))
+            break
+        except Unfinished:
+            unfinished += 1
+            if unfinished == 1:
+                add_entries(sample.path, second)
+    assert unfinished > 2
+    assert [entry["digest"] for entry in body["manifests"]] == [str(first.digest), str(second.digest)]
 
 
 def test_an_index_that_holds_itself_or_goes_too_deep_ends_the_search(address: str, sample: Sample) -> None:
