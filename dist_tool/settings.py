@@ -292,14 +292,16 @@ class Settings:
     """Everything: the routes and the environment's part that concerns fetching.
 
     `environ` is a snapshot of the environment, for credentials, proxies and trust stores;
-    `cache_dir` is "" where access tokens must not be kept. `store`: fetched objects go through the
-    local store, which is at `store_path` where that is not "". `deadline` is when the whole
-    command must end, on `time.monotonic`. `pins` is keyed by canonical `NAME:TAG`.
+    `cache_dir` is "" where access tokens must not be kept; `token_dir` is where other runs keep
+    them. `store`: fetched objects go through the local store, which is at `store_path` where that
+    is not "". `deadline` is when the whole command must end, on `time.monotonic`. `pins` is keyed
+    by canonical `NAME:TAG`.
     """
 
     routes: tuple[Route, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache_dir: str = ""
+    token_dir: str = ""
     timeout_s: float | None = None
     deadline: float | None = None
     max_size: int | None = None

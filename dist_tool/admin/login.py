@@ -10,6 +10,7 @@ from dist_tool.admin.explain import schemes
 from dist_tool.auth.credential_file import HUB_KEY, Credentials
 from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.saved_logins import CredentialLocation, SavedLogin, remove, save
+from dist_tool.auth.token_cache import forget_tokens
 from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticated, Unavailable
 from dist_tool.names.origin import Origin
 from dist_tool.names.reference import HUB, HUB_API, Locator
@@ -44,16 +45,22 @@ def login(
     endpoint = _endpoint_of(host, settings)
     place = CredentialLocation.choose(endpoint.auth, settings.environ, file)
     verified = _verify(host, credentials, endpoint, settings, report)
-    kept = save(place, host, credentials, settings.environ, settings.deadline)
+    try:
+        kept = save(place, host, credentials, settings.environ, settings.deadline)
+    finally:
+        forget_tokens(settings.token_dir, report)
     first = Keychain(endpoint.auth, settings.environ).answering(host)
     return Login(host, kept, verified, "" if first in (place.file, place.helper) else first or "the configuration")
 
 
-def logout(host: str, settings: Settings, *, file: str = "") -> tuple[SavedLogin, str]:
-    """Forget a host; with the source that still has something for it, "" for none."""
+def logout(host: str, settings: Settings, *, file: str = "", report: Report = unheard) -> tuple[SavedLogin, str]:
+    """Forget a host and all access tokens; with the source that still has something for it, "" for none."""
     auth = _endpoint_of(host, settings).auth
     place = CredentialLocation.choose(auth, settings.environ, file)
-    kept = remove(place, host, settings.environ, settings.deadline)
+    try:
+        kept = remove(place, host, settings.environ, settings.deadline)
+    finally:
+        forget_tokens(settings.token_dir, report)
     return kept, Keychain(auth, settings.environ).answering(host, besides=place.helper or place.file)
 
 

@@ -15,7 +15,7 @@ from dist_tool.auth.challenges import Challenge, parse_challenges
 from dist_tool.auth.keychain import Credentials, Keychain
 from dist_tool.auth.realms import Realm, check_realm
 from dist_tool.auth.scopes import covers, demanded_scopes, merge_scopes, pull_scope, push_scope, repository_of
-from dist_tool.auth.token_cache import AccessToken, TokenCache, TokenKey
+from dist_tool.auth.token_cache import AccessToken, TokenCache, TokenKey, user_mark
 from dist_tool.auth.token_server import Exchange, TokenParameters, TokenRequest, TokenResponse, exchange_token
 from dist_tool.errors import DistError, PermissionDenied, PolicyRefused, Unauthenticated, printable
 from dist_tool.names.origin import Origin
@@ -36,10 +36,12 @@ class _Grant(NamedTuple):
 
     `extended`: the registry wanted more than was asked for at first, and this is the token
     for that. `accepted`: the registry has taken it, so that a later refusal means its end.
+    `epoch` is the cache's: a login or logout since then ends the grant.
     """
 
     token: AccessToken
     obtained_at: float | None
+    epoch: bytes
     extended: bool = False
     accepted: bool = False
 
@@ -100,12 +102,23 @@ class Authenticator:
         """
         grant = self._grants.get(frozenset(scopes))
         basic = self._basic.get(repository_of(scopes), "")
-        if grant is not None and self._cache.alive(grant.token):
+        if grant is not None and self._holds(grant):
             return grant.header
         if basic or self._cache.is_empty():
             return basic
-        token = self._cache.load(self._key(scopes))
-        return self._granted(scopes, _Grant(token, None)) if token is not None else ""
+        key = self._key(scopes)
+        token = self._cache.load(key)
+        if token is None or not self._is_ours(token):
+            return ""
+        return self._granted(scopes, _Grant(token, None, key.epoch))
+
+    def _holds(self, grant: _Grant) -> bool:
+        return self._cache.alive(grant.token) and grant.epoch == self._cache.epoch()
+
+    def _is_ours(self, token: AccessToken) -> bool:
+        """False for a token of another user than the one that a helper has named in this process."""
+        user = self._keychain.known_user(self._account)
+        return user is None or token.user == user_mark(user)
 
     def accepted(self, scopes: Collection[str], sent: str) -> None:
         """Take note that the registry did not refuse what was sent.
@@ -149,15 +162,16 @@ class Authenticator:
         if grant is not None and grant.header == sent:
             extended = self._after_refusal(challenge, question, grant)
             question = question._replace(scopes=merge_scopes(question.scopes, grant.token.scopes))
-        elif grant is not None and self._cache.alive(grant.token) and _answers(grant.token, question):
+        elif grant is not None and self._holds(grant) and _answers(grant.token, question):
             return grant.header  # another thread has it by now
         refused = sent.removeprefix("Bearer ")
 
         def wanted(token: AccessToken) -> bool:
-            return token.value != refused and _answers(token, question)
+            return token.value != refused and _answers(token, question) and self._is_ours(token)
 
         token, fresh = self._cache.obtain(question.key, wanted, lambda: self._fetch(question))
-        return self._granted(scopes, _Grant(token, self._cache.clock() if fresh else None, extended))
+        obtained_at = self._cache.clock() if fresh else None
+        return self._granted(scopes, _Grant(token, obtained_at, question.key.epoch, extended))
 
     def _after_refusal(self, challenge: Challenge, question: _TokenChallenge, grant: _Grant) -> bool:
         """The registry refuses the token in use: forget it; whether the next one extends it.
@@ -213,8 +227,8 @@ class Authenticator:
     def _token(
         self, question: _TokenChallenge, value: str, expires_at: float, credentials: Credentials | None
     ) -> AccessToken:
-        source = credentials.source if credentials else ""
-        return AccessToken(value, expires_at, question.realm.url, question.service, question.scopes, source)
+        source, user = (credentials.source, user_mark(credentials.username)) if credentials else ("", "")
+        return AccessToken(value, expires_at, question.realm.url, question.service, question.scopes, source, user)
 
     def _answer_basic(self, repository: str, sent: str) -> str:
         """User and password, to the registry itself (behaviours C18).
@@ -246,7 +260,8 @@ class Authenticator:
         return grant.header
 
     def _key(self, scopes: Collection[str]) -> TokenKey:
-        return TokenKey(str(self._origin), self._account, tuple(sorted(set(scopes))), self._keychain.fingerprint())
+        identity, epoch = self._keychain.fingerprint(), self._cache.epoch()
+        return TokenKey(str(self._origin), self._account, tuple(sorted(set(scopes))), identity, epoch)
 
     def _refused(self, challenge: Challenge, token: AccessToken) -> DistError:
         """Why a token that was just issued does not do (behaviours B37).

@@ -13,7 +13,7 @@ from stat import S_ISFIFO
 from typing import NamedTuple
 
 from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials, Dialect
-from dist_tool.auth.credential_helper import HelperRequest, ask, forget
+from dist_tool.auth.credential_helper import HelperRequest, ask, forget, known
 from dist_tool.errors import DistError, InvalidArgument, printable
 from dist_tool.names.reference import HUB
 from dist_tool.run import Notice, Report, unheard
@@ -78,6 +78,18 @@ class Keychain:
                 continue  # it gave nothing, so nothing of its was refused
             if question is not None:
                 forget(question, self._environ)
+
+    def known_user(self, host: str) -> str | None:
+        """The user name that a helper has given for a host in this process, None for none; runs no helper."""
+        for source in self._sources:
+            try:
+                question = self._question(source, host)
+            except DistError:
+                return None  # `lookup` fails here, too
+            found = known(question, self._environ) if question is not None else None
+            if found is not None:
+                return found.username
+        return None
 
     def fingerprint(self) -> bytes:
         """A hash of everything that decides which identity would be used; runs no helper.

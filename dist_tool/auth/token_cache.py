@@ -26,7 +26,7 @@ EARLY_S = 5.0  # a token is renewed before it ends, so that it does not end on t
 LONGEST_S = 86_400.0  # nothing is believed for longer than a day, whatever its server says
 _WAIT_S = 30.0  # for another process's exchange
 _MOST_IN_MEMORY = 1000
-_FORMAT = 1
+_FORMAT = 2
 _LAST_DAY = 1e12  # seconds since the epoch: any later is no time but an overflow
 
 
@@ -34,7 +34,8 @@ class AccessToken(NamedTuple):
     """A bearer token and where it came from; `expires_at` in seconds since the epoch.
 
     `scopes` are those that were asked for, `source` names the credentials that paid for it
-    ("" for none). `keep` is False for a secret of the user's that must not reach a disk.
+    ("" for none), `user` is the `user_mark` of their user name. `keep` is False for a secret of the user's that must
+    not reach a disk.
     """
 
     value: str
@@ -43,6 +44,7 @@ class AccessToken(NamedTuple):
     service: str = ""
     scopes: tuple[str, ...] = ()
     source: str = ""
+    user: str = ""
     keep: bool = True
 
     def __repr__(self) -> str:
@@ -50,12 +52,16 @@ class AccessToken(NamedTuple):
 
 
 class TokenKey(NamedTuple):
-    """What a token is looked up by. `identity` is `Keychain.fingerprint()`; `scopes` are sorted."""
+    """What a token is looked up by. `identity` is `Keychain.fingerprint()`; `scopes` are sorted.
+
+    `epoch` is `TokenCache.epoch()`: a login or logout ends the tokens from before.
+    """
 
     origin: str
     account: str
     scopes: tuple[str, ...]
     identity: bytes
+    epoch: bytes = b""
 
     def __repr__(self) -> str:
         return f"TokenKey({self.origin}, {self.account}, {' '.join(self.scopes)})"
@@ -97,6 +103,10 @@ class TokenCache:
     def is_empty(self) -> bool:
         """True where no look-up can succeed, so that nobody need work out a key."""
         return not self._memory and not (self._disk and self._disk.exists())
+
+    def epoch(self) -> bytes:
+        """What changes with each login and logout, b"" without a directory."""
+        return self._disk.epoch() if self._disk else b""
 
     def alive(self, token: AccessToken) -> bool:
         """Whether the token can still be sent."""
@@ -216,7 +226,7 @@ class TokenCache:
 
 
 def _name(disk: TokenDirectory, key: TokenKey) -> str:
-    return disk.name(key.origin.encode(), key.account.encode(), " ".join(key.scopes).encode(), key.identity)
+    return disk.name(key.origin.encode(), key.account.encode(), " ".join(key.scopes).encode(), key.identity, key.epoch)
 
 
 def _encoded(key: TokenKey, token: AccessToken) -> bytes:
@@ -237,7 +247,7 @@ def _decoded(key: TokenKey, data: bytes) -> AccessToken | None:
         return None
     if not isinstance(fields, dict) or (fields.get("format"), fields.get("origin")) != (_FORMAT, key.origin):
         return None
-    texts = [fields.get(name) for name in ("value", "realm", "service", "source")]
+    texts = [fields.get(name) for name in ("value", "realm", "service", "source", "user")]
     expires_at, scopes = fields.get("expires_at"), fields.get("scopes")
     if not all(isinstance(text, str) for text in texts):
         return None
@@ -245,10 +255,23 @@ def _decoded(key: TokenKey, data: bytes) -> AccessToken | None:
         return None
     if not isinstance(scopes, list) or not all(isinstance(scope, str) for scope in scopes):
         return None
-    value, realm, service, source = texts
+    value, realm, service, source, user = map(str, texts)
     if not is_sendable(value):
         return None
-    return AccessToken(str(value), float(expires_at), str(realm), str(service), tuple(scopes), str(source))
+    return AccessToken(value, float(expires_at), realm, service, tuple(scopes), source, user)
+
+
+def forget_tokens(directory: str, report: Report = unheard) -> None:
+    """Make all tokens of a directory worthless, for every process: who is logged in has changed."""
+    if directory:
+        TokenDirectory(directory, report).begin_epoch()
+
+
+def user_mark(name: str) -> str:
+    """A short hash of a user name, to compare by; files of tokens name no user."""
+    from hashlib import blake2b
+
+    return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 def is_sendable(value: object) -> bool:

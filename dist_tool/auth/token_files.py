@@ -21,6 +21,8 @@ _TEMPORARY = ".new-"
 _LOCK = ".lock"
 _KEY = "key"
 _KEY_SIZE = 32
+_EPOCH = "epoch"
+_EPOCH_SIZE = 16
 _LARGEST = 256 << 10  # bytes of a file: a token answer is at most 64 KiB
 _SWEEP_S = 3600.0  # how often leftovers are looked for, and how old they must be
 _POLL_S = (0.005, 0.05)  # first and longest pause between two looks at a lock
@@ -77,6 +79,29 @@ class TokenDirectory:
         with self._opened() as folder, suppress(OSError):
             if folder is not None:
                 os.unlink(name, dir_fd=folder)
+
+    def epoch(self) -> bytes:
+        """A random number that `begin_epoch` changes, b"" for none yet: part of what a token is looked up by."""
+        if not self.exists():
+            return b""
+        with self._opened() as folder:
+            return (_read(folder, _EPOCH) if folder is not None else None) or b""
+
+    def begin_epoch(self) -> None:
+        """Make every token that there is worthless, those that other processes are writing included."""
+        if not self.exists():
+            return
+        with self._opened() as folder:
+            if folder is None:
+                return
+            try:
+                _place(folder, _EPOCH, os.urandom(_EPOCH_SIZE), None)
+                for name in os.listdir(folder):
+                    if name.startswith(_PREFIX) and not name.endswith(_LOCK):
+                        with suppress(FileNotFoundError):
+                            os.unlink(name, dir_fd=folder)
+            except OSError as error:
+                self._tell("warning", f"access tokens of earlier logins are still in {self._path}: {error.strerror}")
 
     @contextmanager
     def turn(self, name: str, wait_s: float, enough: Callable[[], bool]) -> Iterator[None]:
@@ -197,7 +222,7 @@ def _read(folder: int, name: str) -> bytes | None:
     return data if len(data) <= _LARGEST else None
 
 
-def _place(folder: int, name: str, data: bytes, until: float) -> None:
+def _place(folder: int, name: str, data: bytes, until: float | None) -> None:
     _rename(folder, _write_temporary(folder, data, until), name)
 
 

@@ -15,14 +15,15 @@ from dist_tool.cli._options import Common, common_options
 def command(host: str, file: str | None, common: Common) -> None:
     """Forget the credentials for a registry, in the file and with its helper.
 
-    HOST is docker.io where none is given. That there are none is no failure.
+    HOST is docker.io where none is given. That there are none is no failure. Access tokens that were
+    obtained with earlier logins, for any registry, are forgotten as well.
     """
     from dist_tool.admin.login import logout
     from dist_tool.names.reference import parse_host
     from dist_tool.run import Notice
 
     name = parse_host(host)
-    kept, still = logout(name, common.settings(), file=file or "")
+    kept, still = logout(name, common.settings(), file=file or "", report=common.report)
     common.report(Notice("info", f"logged out of {name}: {kept.where}" if kept.changed else f"not logged in to {name}"))
     if still:
         common.report(Notice("warning", f"{still} still has something for {name}"))

@@ -53,10 +53,12 @@ def load(
         fetch = fetch.over(lesser.fetch)
     policy = _policy(contents)
     limits = [limit for limit in (fetch.max_size, policy.max_size) if limit]
+    token_dir = _directory(environ, "XDG_CACHE_HOME", ".cache")
     return Settings(
         routes=tuple(routes.values()),
         environ=dict(environ),
-        cache_dir="" if fetch.token_cache is False else _directory(environ, "XDG_CACHE_HOME", ".cache"),
+        cache_dir="" if fetch.token_cache is False else token_dir,
+        token_dir=token_dir,
         timeout_s=fetch.timeout_s or None,
         max_size=min(limits, default=None),
         lenient=bool(fetch.lenient),

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -229,3 +230,47 @@ def test_the_time_of_the_command_holds_while_a_helper_runs(
         done = invoke(*words, "--timeout", "1s")
         assert (done.code, "--timeout" in done.stderr) == (6, True)
         assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("config", ["docker", "auth.helper"])
+@pytest.mark.parametrize("no_cache", ["", "1"])
+def test_access_tokens_do_not_survive_a_logout_or_the_next_login(
+    config: str, no_cache: str, server: FaultServer, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The helper is the same before and after, so that no file of credentials shows who is logged in."""
+    keeping = f"""#!/bin/sh
+case $1 in
+    store) cat > {tmp_path}/kept ;;
+    erase) cat > /dev/null; rm -f {tmp_path}/kept ;;
+    get) cat > /dev/null
+        cat {tmp_path}/kept 2> /dev/null || {{ echo credentials not found in native keychain; exit 1; }} ;;
+esac
+"""
+    program = write(tmp_path / "bin" / "docker-credential-keep", keeping)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    if config == "docker":
+        write(saved, '{"credsStore": "keep"}')
+    else:
+        text = f'[[remote]]\nprefix = "{server.host}"\nauth.helper = "keep"\n'
+        write(Path(os.environ["XDG_CONFIG_HOME"]) / "dist/config.toml", text)
+    tokens = faults.TokenServer(server.url("/token"), "")
+    server.always("GET", "/token", tokens.issue)
+    server.always("GET", "/v2/", tokens.protect(faults.json_answer({})))
+    server.always("HEAD", "/v2/x/manifests/1", tokens.protect(faults.status(404)))
+    server.always("GET", "/v2/x/manifests/1", tokens.protect(faults.status(404)))
+
+    def asked_as(*words: str, stdin: bytes = b"", env: dict[str, str] | None = None) -> list[str]:
+        before = len(server.requests("GET", "/token"))
+        run_dist([*words], stdin=stdin, env=env)
+        return [request.header("authorization") for request in server.requests("GET", "/token")[before:]]
+
+    basic = {user: "Basic " + b64encode(f"{user}:p".encode()).decode() for user in ("alice", "bob")}
+    login_as = ["login", server.host, "--password-stdin", "-u"]
+    asked_as(*login_as, "alice", stdin=b"p")
+    assert asked_as("resolve", f"{server.host}/x:1") == [basic["alice"]]
+    assert asked_as("resolve", f"{server.host}/x:1") == []
+    asked_as("logout", server.host, env={"DIST_NO_TOKEN_CACHE": no_cache})
+    assert asked_as("resolve", f"{server.host}/x:1") == [""]
+    asked_as(*login_as, "bob", stdin=b"p", env={"DIST_NO_TOKEN_CACHE": no_cache})
+    assert asked_as("resolve", f"{server.host}/x:1") == [basic["bob"]]

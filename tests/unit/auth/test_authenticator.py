@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from dist_tool.auth import credential_helper
 from dist_tool.auth.authenticator import (
     Authenticator,
     TokenRequest,
@@ -25,7 +26,7 @@ from dist_tool.auth.authenticator import (
 )
 from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.scopes import mount_scopes
-from dist_tool.auth.token_cache import TokenCache
+from dist_tool.auth.token_cache import TokenCache, forget_tokens
 from dist_tool.errors import (
     DistError,
     InvalidArgument,
@@ -599,7 +600,7 @@ from dist_tool.settings import AuthSettings
 from dist_tool.auth.authenticator import (Authenticator, TokenSources, TokenResponse)
 from dist_tool.auth.keychain import Keychain
 from dist_tool.names.origin import Origin
-from dist_tool.auth.token_cache import TokenCache
+from dist_tool.auth.token_cache import (TokenCache, forget_tokens)
 
 home, cache, shared = sys.argv[1:]
 scopes = ("repository:a/b:pull",)
@@ -632,7 +633,7 @@ from dist_tool.settings import AuthSettings
 from dist_tool.auth.authenticator import (Authenticator, TokenSources)
 from dist_tool.auth.keychain import Keychain
 from dist_tool.names.origin import Origin
-from dist_tool.auth.token_cache import TokenCache
+from dist_tool.auth.token_cache import (TokenCache, forget_tokens)
 means = TokenSources(Keychain(AuthSettings(), {}), TokenCache(None), lambda request: 1/0)
 auth = Authenticator(Origin.of("https://registry.test"), "registry.test", means)
 assert auth.authorization(("repository:a:pull",)) == ""
@@ -661,3 +662,30 @@ def everything(error: BaseException) -> str:
             shown += traceback.format_exception(current)
             waiting += [current.__cause__, current.__context__]
     return "\n".join(shown)
+
+
+class TestLoginChanges:
+    """Tokens of one user are not sent for the next one."""
+
+    def test_a_login_or_logout_ends_tokens_in_memory_and_on_disk(self, world: World) -> None:
+        running = world.process()
+        running.answer([bearer()], PULL, "")
+        assert running.authorization(PULL) == "Bearer t1"
+        forget_tokens(world.cache_dir)
+        assert running.authorization(PULL) == ""
+        assert world.process().authorization(PULL) == ""
+        assert running.answer([bearer()], PULL, "") == "Bearer t2"
+        assert world.process().authorization(PULL) == "Bearer t2"
+
+    def test_a_token_of_another_user_than_the_helper_names_is_not_sent(self, world: World) -> None:
+        world.helper("alice", "a")
+        world.process().answer([bearer()], PULL, "")
+        program = world.home / "bin/docker-credential-test"
+        program.write_text(program.read_text().replace("alice", "bob"))
+        credential_helper._answers.clear()  # as in a new process
+        later = world.process()
+        push = push_scope("a/b")
+        later.answer([bearer(scope=push)], (push,), "")  # so the helper is asked
+        assert later.authorization(PULL) == ""
+        assert later.answer([bearer()], PULL, "") == "Bearer t3"
+        assert "Ym9i" in world.server.authorizations()[2].removeprefix("Basic ")[:4]

@@ -214,6 +214,7 @@ class TestPrivacy:
             "service",
             "scopes",
             "source",
+            "user",
         }
         assert KEY.identity not in path.read_bytes()
 
@@ -286,7 +287,7 @@ class TestDistrust:
             b"\xff",
             b"[" * 100_000,
             b"x" * 1_000_000,
-            b'{"format": 1, "origin": "https://registry.test"}',
+            b'{"format": 2, "origin": "https://registry.test"}',
         ],
     )
     def test_a_corrupt_file_is_ignored_and_replaced(
@@ -302,7 +303,8 @@ class TestDistrust:
     @pytest.mark.parametrize(
         "change",
         [
-            {"format": 2},
+            {"format": 1},
+            {"user": None},
             {"origin": "https://evil.test"},
             {"value": ""},
             {"value": "to ken"},
@@ -549,3 +551,36 @@ class TestDeadline:
         finally:
             done.set()
             thread.join()
+
+
+class TestEpoch:
+    """A login or logout ends the tokens from before, for every process (C20)."""
+
+    def test_a_new_epoch_removes_tokens_and_hides_those_written_under_the_old_one(
+        self, new: Callable[[], TokenCache], directory: Path
+    ) -> None:
+        cache = new()
+        old = KEY._replace(epoch=cache.epoch())
+        fill(cache, old)
+        tokens.forget_tokens(str(directory))
+        assert files(directory) == []
+        fill(new(), old)  # by a process that began before
+        current = KEY._replace(epoch=new().epoch())
+        assert current != old
+        assert new().load(current) is None
+        fill(new(), current)
+        assert new().load(current) == token()
+
+    def test_without_a_directory_there_is_nothing_to_do(self, directory: Path) -> None:
+        tokens.forget_tokens("")
+        tokens.forget_tokens(str(directory))
+        assert not directory.exists()
+        assert TokenCache(None).epoch() == b""
+
+    def test_a_directory_of_somebody_else_is_left_alone(self, tmp_path: Path, directory: Path) -> None:
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "token-1").touch()
+        directory.parent.mkdir()
+        directory.symlink_to(tmp_path / "other")
+        tokens.forget_tokens(str(directory))
+        assert [path.name for path in (tmp_path / "other").iterdir()] == ["token-1"]
