@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from dist_tool.redaction import hide
+
 
 def printable(text: str, limit: int = 1000) -> str:
-    """`text` as one line that is safe on a terminal: control characters escaped, length bounded.
+    """`text` as one line that is safe to show: secrets hidden, control characters escaped, length bounded.
 
     Names, messages and annotations come from publishers and servers; a raw escape sequence in
-    one of them could rewrite what the user believes to have read.
+    one of them could rewrite what the user believes to have read. Secrets go first: the half of
+    one that a limit leaves would not be found any more.
     """
+    text = hide(text)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 

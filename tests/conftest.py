@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dist_tool import redaction
+
 pytest_plugins = ["support.registry_fixture"]
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -76,6 +78,13 @@ def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("DIST_IMPORT", "none")  # the machine's own containerd and containers files
     return home
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests() -> Iterator[None]:
+    """What one test has registered as a secret may be a common word to the next."""
+    yield
+    redaction.forget_all()
 
 
 @pytest.fixture(autouse=True, scope="session")

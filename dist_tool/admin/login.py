@@ -42,6 +42,7 @@ def login(
     """
     if not credentials.basic:
         raise InvalidArgument("user name or password is empty")
+    credentials.remembered()
     endpoint = _endpoint_of(host, settings)
     place = CredentialLocation.choose(endpoint.auth, settings.environ, file)
     verified = _verify(host, credentials, endpoint, settings, report)

@@ -20,6 +20,7 @@ from dist_tool.auth.token_server import Exchange, TokenParameters, TokenRequest,
 from dist_tool.errors import DistError, PermissionDenied, PolicyRefused, Unauthenticated, printable
 from dist_tool.names.origin import Origin
 from dist_tool.names.reference import HUB
+from dist_tool.redaction import remember
 from dist_tool.run import Notice, Report, unheard
 
 __all__ = ["Authenticator", "Exchange", "TokenRequest", "TokenResponse", "pull_scope", "push_scope"]
@@ -257,6 +258,7 @@ class Authenticator:
             if len(self._grants) >= _MOST_GRANTS:
                 self._grants.clear()  # the cache has what is still good
             self._grants[frozenset(scopes)] = grant
+        remember((grant.token.value,))
         return grant.header
 
     def _key(self, scopes: Collection[str]) -> TokenKey:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dist_tool.errors import InvalidArgument, printable
 from dist_tool.names.reference import HUB, canonical_host
+from dist_tool.redaction import remember
 
 HUB_KEY = "https://index.docker.io/v1/"
 _HUB_NAMES = (HUB, "index.docker.io", "registry-1.docker.io")
@@ -58,6 +59,11 @@ class Credentials(NamedTuple):
             for text in (self.password, self.identity_token, self.registry_token, self.basic.removeprefix("Basic "))
             if text
         )
+
+    def remembered(self) -> Credentials:
+        """These credentials, registered as secrets that no message may show."""
+        remember(self.secrets())
+        return self
 
 
 def is_text(value: str) -> bool:

@@ -66,7 +66,7 @@ class Keychain:
             found = self._from_source(source, host, path)
             if found is not None:
                 self._report(Notice("debug", f"credentials for {host}: {found.kind} from {found.source}"))
-                return found
+                return found.remembered()
         return None
 
     def refused(self, host: str) -> None:

@@ -77,6 +77,8 @@ def exchange_token(demand: TokenParameters, exchange: Exchange, now: Callable[[]
     server says no, ResourceExhausted or ServerError where it cannot answer now, ProtocolError
     for what is no answer. No message repeats a secret, even if the server's does.
     """
+    if demand.credentials is not None:
+        demand.credentials.remembered()
     response = TokenResponse(0, {}, b"")
     for request in _requests(demand):
         try:

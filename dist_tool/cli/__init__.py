@@ -14,7 +14,7 @@ import click
 
 from dist_tool import __version__
 from dist_tool.cli._alarm import TimeIsOver, set_alarm
-from dist_tool.cli._errors import write_error
+from dist_tool.cli._errors import write_error, write_trace
 from dist_tool.cli._output import ReaderClosed, TextOutput, close_stdout, remove_unfinished
 from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError, InvalidArgument, LocalFailure
 
@@ -218,9 +218,7 @@ def _run(args: list[str]) -> int:
         return _fail(args, DeadlineExceeded(TIME_IS_OVER), debug="--debug" in args)
     except Exception as error:
         if "--debug" in args:
-            import traceback
-
-            traceback.print_exc()
+            write_trace(error)
         return _fail(args, _bug(error), debug=False)
 
 
@@ -246,9 +244,7 @@ def _as_usage_error(error: click.ClickException) -> DistError:
 def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
     set_alarm(None)  # the error is known: it is not to be replaced
     if debug:
-        import traceback
-
-        traceback.print_exception(error)
+        write_trace(error)
     write_error(error, as_json="--error-format=json" in args or "--error-format json" in " ".join(args))
     return error.exit_code
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 
 from dist_tool.errors import DistError, printable
+from dist_tool.redaction import hide
+
+# Their exceptions hold URLs with everything in them, and headers.
+_UNQUOTED = ("requests", "urllib3", "http", "ssl", "socket", "_ssl", "_socket")
 
 
 def write_error(error: DistError, *, as_json: bool) -> None:
@@ -14,6 +18,39 @@ def write_error(error: DistError, *, as_json: bool) -> None:
         sys.stderr.flush()
     except OSError:
         pass
+
+
+def write_trace(error: BaseException) -> None:
+    """Write where an error was raised, and what it was caused by: our own texts, of libraries the types only."""
+    lines: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        lines[:0] = _traced(current, "\nwhich led to:\n" if lines else "")
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    try:
+        sys.stderr.write("".join(lines))
+        sys.stderr.flush()
+    except OSError:
+        pass
+
+
+def _traced(error: BaseException, end: str) -> list[str]:
+    from traceback import format_tb
+
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__.partition(".")[0] in _UNQUOTED:
+        text = "(its text may hold secrets, and is not shown)"
+    else:
+        text = printable(str(error))
+    return [
+        "Traceback (most recent call last):\n",
+        *map(hide, format_tb(error.__traceback__)),
+        f"{name}: {text}\n",
+        end,
+    ]
 
 
 def _as_json(error: DistError) -> str:
@@ -27,9 +64,11 @@ def _as_json(error: DistError) -> str:
         "hint": printable(error.hint),
         "locator": error.locator,
         "object": error.object_id,
-        "host": error.host,
+        "host": hide(error.host),
         "status": error.status,
-        "registry_errors": [entry._asdict() for entry in error.registry_errors],
+        "registry_errors": [
+            {name: printable(text) for name, text in entry._asdict().items()} for entry in error.registry_errors
+        ],
         "attempts": [printable(text) for text in error.attempts],
     }
     return json.dumps(facts, ensure_ascii=True)

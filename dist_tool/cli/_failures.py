@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._errors import write_error
+from dist_tool.cli._errors import write_error, write_trace
 
 if TYPE_CHECKING:
     from dist_tool.errors import DistError
@@ -34,9 +34,7 @@ class Failures:
         """Report a failure at once, on a line of its own."""
         params = click.get_current_context().params
         if params.get("debug"):
-            import traceback
-
-            traceback.print_exception(error)
+            write_trace(error)
         write_error(error, as_json=params.get("error_format") == "json")
         self._by_code.setdefault(error.exit_code, error)
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from dist_tool.errors import ProtocolError, printable
 
+LONG_SEGMENT = 20  # characters: in the path of a redirect's target such a part may be a signature
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # A name in ASCII or an address, nothing that two readers could read differently.
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?|[0-9a-f:.]+")
@@ -45,15 +46,30 @@ class Origin(NamedTuple):
         return str(self).partition("://")[2]
 
 
-def redact(url: str) -> str:
-    """A URL that may be shown: no userinfo, and query values (signatures, tokens) hidden."""
+def redact(url: str, *, moved: bool = False) -> str:
+    """A URL that may be shown: no userinfo, and values of its query and path parameters hidden.
+
+    In one that a redirect named (`moved`), long parts of the path are cut short: they may be signatures.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
         return "(unreadable URL)"
     host = parts.netloc.rpartition("@")[2]
-    query = "&".join(f"{pair.partition('=')[0]}=…" if "=" in pair else "…" for pair in parts.query.split("&") if pair)
-    return printable(f"{parts.scheme}://{host}{parts.path}" + (f"?{query}" if query else ""))
+    query = "&".join(_without_value(pair) for pair in parts.query.split("&") if pair)
+    path = "/".join(map(_without_parameters, parts.path.split("/")))
+    if moved:
+        path = "/".join(part if len(part) < LONG_SEGMENT else f"{part[:6]}…" for part in path.split("/"))
+    return printable(f"{parts.scheme}://{host}{path}" + (f"?{query}" if query else ""))
+
+
+def _without_value(pair: str) -> str:
+    return f"{pair.partition('=')[0]}=…" if "=" in pair else "…"
+
+
+def _without_parameters(segment: str) -> str:
+    name, *parameters = segment.split(";")
+    return ";".join([name, *(_without_value(pair) for pair in parameters if pair)])
 
 
 def host_class(host: str) -> str:

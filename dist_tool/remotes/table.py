@@ -19,6 +19,7 @@ from dist_tool.errors import DistError, InvalidArgument, NotFound, PolicyRefused
 from dist_tool.names.prefix import with_other_port
 from dist_tool.names.reference import Locator
 from dist_tool.programs import absolute_directories, find_program
+from dist_tool.redaction import allow
 from dist_tool.run import Report, unheard
 from dist_tool.settings import Context, Endpoint, Policy, Route, Settings
 
@@ -56,6 +57,7 @@ def open_remote(locator: Locator, settings: Settings, report: Report = unheard) 
     with mirrors, through all of them in order. Raises PolicyRefused for a blocked name,
     Unsupported for an unknown kind, NotFound and InvalidArgument for a path that is no layout.
     """
+    allow(str(locator))
     if locator.kind == "path":
         return _open_endpoint(_local(locator, settings), Route(), Endpoint(), settings, report)
     settings.policy.check_name(locator)

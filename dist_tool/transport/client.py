@@ -123,7 +123,7 @@ class Client:
         return failure_of(reply, error_body(reply))
 
     def _show_warnings(self, reply: Reply) -> None:
-        for text in warning_texts(reply.quotable(reply.headers.get("Warning", ""))):
+        for text in warning_texts(reply.headers.get("Warning", "")):
             if text not in self._warned:
                 self._warned.add(text)
                 self._context.report(Notice("warning", f"{reply.origin.netloc} says: {text}"))
@@ -202,15 +202,14 @@ def _for_realm(context: Context) -> Context:
 
 
 def error_body(reply: Reply) -> bytes:
-    """What a failed answer says, bounded, and without secrets that it repeats; closes it."""
+    """What a failed answer says, bounded; closes it. Secrets that it repeats are hidden when it is shown."""
     if reply.request.method == "HEAD":
         reply.close()
         return b""
     try:
-        body = reply.read(_SMALL_BODY)
+        return reply.read(_SMALL_BODY)
     except DistError:
         return b""  # the status says enough
-    return reply.quotable(body.decode("latin-1")).encode("latin-1")
 
 
 def failure_of(reply: Reply, body: bytes) -> DistError:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from dist_tool.errors import DistError
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import essence
+from dist_tool.redaction import hide
 from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
@@ -99,8 +100,8 @@ def decoded(reply: Reply, body: Body, digest: Digest | None = None, limit: int |
 
 
 def content_type(reply: Reply) -> str:
-    """The media type that the server declares, "" for none."""
-    return essence(reply.headers.get("Content-Type", ""))
+    """The media type that the server declares, "" for none; secrets that it repeats are hidden."""
+    return essence(hide(reply.headers.get("Content-Type", "")))
 
 
 def validator(reply: Reply) -> str:

@@ -1,42 +1,53 @@
-"""What servers say, as far as it may be quoted: some repeat what they were sent, secrets included."""
+"""Which parts of a request are secrets: servers repeat what they were sent."""
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from dist_tool.names.origin import LONG_SEGMENT
+from dist_tool.redaction import remember
 
 # Headers of a request that hold nothing of anybody's, and what registries' queries ask.
 _OPEN = frozenset(
     {
         *("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "if-range", "range"),
         *("user-agent", "x-amz-content-sha256", "x-amz-date"),
-        *("artifacttype", "last", "n", "ns"),
+        *("artifacttype", "client_id", "last", "n", "ns", "scope", "service"),
     }
 )
+_HEX = re.compile(r"(?:sha[0-9]+[:-])?[0-9a-f]+")
 _SHORTEST = 8  # characters: what is configured and shorter is no secret, and may be a part of any word
-_HIDDEN = "***"
 
 
-def quotable(text: str, sent: Mapping[str, str], urls: Iterable[str] = ()) -> str:
-    """`text`, of an answer to a request with the headers `sent`, without their secrets and those of `urls`.
+def remember_request(headers: Mapping[str, str], own: Mapping[str, str], urls: Iterable[str]) -> None:
+    """Register the secrets of a request: of its `headers`, of `own` (configured) ones, and of URLs.
 
-    Of a URL these are its password, and the values of its query, which may be signatures. JSON may
-    have a slash escaped, which tokens are full of.
+    Of a URL these are its password, and the values of its query and of its path's parameters, which
+    may be signatures. Servers repeat all of them.
     """
-    secrets = {*_of_headers(sent), *(secret for url in urls for secret in _of_url(url))} - {""}
-    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
-        text = text.replace(secret, _HIDDEN).replace(secret.replace("/", "\\/"), _HIDDEN)
-    return text
-
-
-def _of_headers(headers: Mapping[str, str]) -> Iterator[str]:
+    remember(secret for name, value in own.items() for secret in _of_pair(name, value))
     for name, value in headers.items():
-        if name.lower() == "authorization":
-            yield from _of_authorization(value)
-        else:
-            yield from _of_pair(name, value)
+        if name.lower() == "authorization":  # signatures are of one request only
+            remember(_of_authorization(value), lasting=value.lower().startswith(("basic ", "bearer ")))
+        elif name not in own:
+            remember(_of_pair(name, value), lasting=False)
+    for url in urls:
+        remember(_of_url(url), lasting=False)
+
+
+def remember_proxy(url: str) -> None:
+    """Register the login of a proxy."""
+    remember(_of_userinfo(urlsplit(url)))
+
+
+def remember_path(path: str) -> None:
+    """Register the parts of a redirect's path that `redact` cuts short; digests are no secret."""
+    segments = (segment for segment in path.split("/") if len(segment) >= LONG_SEGMENT)
+    remember((segment for segment in segments if not _HEX.fullmatch(segment)), lasting=False)
 
 
 def _of_pair(name: str, value: str) -> Iterator[str]:
@@ -51,15 +62,24 @@ def _of_authorization(value: str) -> Iterator[str]:
     yield credentials.partition("Signature=")[2]
     if scheme.lower() == "basic":
         with suppress(ValueError):  # a header of the configuration may hold anything
-            yield b64decode(credentials).decode("latin-1").partition(":")[2]
+            yield b64decode(credentials).decode("utf-8", "surrogateescape").partition(":")[2]
 
 
 def _of_url(url: str) -> Iterator[str]:
     parts = urlsplit(url)
-    for pair in parts.query.split("&"):
+    for pair in (*parts.query.split("&"), *_parameters(parts.path)):
         name, _, value = pair.partition("=")
         yield from _of_pair(name, value)
         yield from _of_pair(name, unquote(value))
+    yield from _of_userinfo(parts)
+
+
+def _parameters(path: str) -> Iterator[str]:
+    for segment in path.split("/"):
+        yield from segment.split(";")[1:]
+
+
+def _of_userinfo(parts: SplitResult) -> Iterator[str]:
     if parts.password:
         user, password = unquote(parts.username or ""), unquote(parts.password)
         yield password

@@ -6,7 +6,7 @@ The only place that touches requests' Session. Nothing is retried here, no statu
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +25,7 @@ from dist_tool.stream.retry import stall_left
 from dist_tool.transport.deadlines import ConnectionLimits, PacedResponse, pool_classes
 from dist_tool.transport.failures import from_exception
 from dist_tool.transport.proxies import proxies_for
-from dist_tool.transport.redaction import quotable
+from dist_tool.transport.redaction import remember_path, remember_proxy, remember_request
 from dist_tool.transport.tls import tls_context
 
 if TYPE_CHECKING:
@@ -40,32 +40,34 @@ _TRAVELLING = frozenset({"accept", "accept-encoding", "range", "if-range", "user
 
 
 class Request(NamedTuple):
-    """A request as its caller means it; `headers` go to the first origin only, save the harmless."""
+    """A request as its caller means it; `headers` go to the first origin only, save the harmless.
+
+    `moved`: a redirect named the URL, which may then hold a signature anywhere.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = {}
     form: Mapping[str, str] | None = None
+    moved: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {redact(self.url, moved=self.moved)}"
 
 
 class Reply:
     """Status and headers of an answer whose body has not been read yet."""
 
-    def __init__(self, response: requests.Response, origin: Origin, request: Request, proxies: Iterable[str]) -> None:
+    def __init__(self, response: requests.Response, origin: Origin, request: Request) -> None:
         self._response = response
-        self._proxies = proxies
         self.origin = origin
         self.request = request
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         self.url = request.url
 
-    def quotable(self, text: str) -> str:
-        """`text`, which this answer says, without secrets of the request that it repeats."""
-        return quotable(text, self._response.request.headers, (self.url, *self._proxies))
-
     def __str__(self) -> str:
-        return f"{self.request.method} {redact(self.url)}"
+        return str(self.request)
 
     def read(self, limit: int) -> bytes:
         """The body up to `limit` bytes, and one more where there is more; closes.
@@ -230,9 +232,14 @@ class Session:
         headers = {"User-Agent": f"dist/{__version__}", "Accept-Encoding": "identity", **request.headers}
         if at_home:
             headers |= self._endpoint.header
-        self._report(Notice("debug", f"> {request.method} {redact(request.url)}"))
+        remember_request(headers, self._endpoint.header if at_home else {}, (request.url,))
+        if request.moved:
+            remember_path(urlsplit(request.url).path)
+        self._report(Notice("debug", f"> {request}"))
         try:
             proxies = proxies_for(origin, self._endpoint.proxy, self._environ)
+            for proxy in proxies.values():
+                remember_proxy(proxy)
             prepared = requests.Request(request.method, request.url, headers=headers, data=request.form).prepare()
             response = session.send(
                 prepared,
@@ -243,8 +250,8 @@ class Session:
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
             raise from_exception(error, origin.netloc) from error
-        self._report(Notice("debug", f"< {response.status_code} {redact(request.url)}"))
-        return Reply(response, origin, request, proxies.values())
+        self._report(Notice("debug", f"< {response.status_code} {redact(request.url, moved=request.moved)}"))
+        return Reply(response, origin, request)
 
     def follow(self, request: Request, *, foreign: bool = False) -> Reply:
         """Send, and follow redirects (behaviours B21, B22). GET and HEAD only.
@@ -268,7 +275,7 @@ class Session:
             if Origin.of(url) != reply.origin:
                 headers = {name: value for name, value in headers.items() if name.lower() in _TRAVELLING}
             if left:
-                reply = self.send(Request(reply.request.method, url, headers), foreign=foreign)
+                reply = self.send(Request(reply.request.method, url, headers, moved=True), foreign=foreign)
         raise ProtocolError(f"{self.home.netloc}: more than {most} redirects")
 
     def _target(self, reply: Reply) -> str:

@@ -60,7 +60,7 @@ class RegistryRemote:
             return self._get_tag(tag, accept)
         reply.close()
         digest, size = _header_digest(reply), content_length(reply.headers)
-        media_type = mediatypes.essence(reply.headers.get("Content-Type", ""))
+        media_type = content_type(reply)
         if digest is None or size is None or not media_type:
             return self._get_tag(tag, accept)
         _refuse_schema1(media_type)
@@ -76,7 +76,7 @@ class RegistryRemote:
             except NotFound as error:
                 failure = failure or error
                 continue
-            media_type = mediatypes.essence(reply.headers.get("Content-Type", "")) or desc.media_type
+            media_type = content_type(reply) or desc.media_type
             return replace(desc, size=content_length(reply.headers), media_type=media_type)
         raise self._nowhere(failure)
 

@@ -633,7 +633,7 @@ from dist_tool.settings import AuthSettings
 from dist_tool.auth.authenticator import (Authenticator, TokenSources)
 from dist_tool.auth.keychain import Keychain
 from dist_tool.names.origin import Origin
-from dist_tool.auth.token_cache import (TokenCache, forget_tokens)
+from dist_tool.auth.token_cache import TokenCache
 means = TokenSources(Keychain(AuthSettings(), {}), TokenCache(None), lambda request: 1/0)
 auth = Authenticator(Origin.of("https://registry.test"), "registry.test", means)
 assert auth.authorization(("repository:a:pull",)) == ""

@@ -1,4 +1,4 @@
-"""What servers say is quoted without the secrets that they were sent."""
+"""Which parts of a request are registered as secrets, and hidden in what is shown afterwards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from base64 import b64encode
 
 import pytest
 
-from dist_tool.transport.redaction import quotable
+from dist_tool.names.origin import redact
+from dist_tool.redaction import hide
+from dist_tool.transport.redaction import remember_path, remember_proxy, remember_request
 
 BASIC = b64encode(b"me:pass:word").decode()
 SIGNATURE = "AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host, Signature=abc123"
@@ -27,27 +29,44 @@ SIGNATURE = "AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host, Signature=a
         ("User-Agent", "dist/1.2.3.4", "dist/1.2.3.4 is old", "dist/1.2.3.4 is old"),
     ],
 )
-def test_secrets_of_a_request_are_hidden_and_nothing_else(name: str, value: str, said: str, shown: str) -> None:
-    assert quotable(said, {"Host": "registry.test:5000", name: value}) == shown
+@pytest.mark.parametrize("configured", [False, True])
+def test_secrets_of_headers_are_hidden_and_nothing_else(
+    configured: bool, name: str, value: str, said: str, shown: str
+) -> None:
+    headers = {"Host": "registry.test:5000", name: value}
+    remember_request(headers, {name: value} if configured and name != "Authorization" else {}, ())
+    assert hide(said) == shown
 
 
 def test_a_secret_within_another_does_not_leave_the_rest_of_it() -> None:
-    sent = {"Authorization": "Bearer token-of", "x-tenant": "token-of-the-tenant"}
-    assert quotable("token-of-the-tenant, token-of", sent) == "***, ***"
+    remember_request({"Authorization": "Bearer token-of", "x-tenant": "token-of-the-tenant"}, {}, ())
+    assert hide("token-of-the-tenant, token-of") == "***, ***"
 
 
 @pytest.mark.parametrize(
     ("url", "said", "shown"),
     [
         ("https://cdn.test/b?ns=docker.io&X-Sig=a%2Fbcdefgh", "a/bcdefgh a%2Fbcdefgh docker.io", "*** *** docker.io"),
-        ("https://cdn.test/blob?signed-by-this", "no blob?signed-by-this", "no blob?signed-by-this"),
-        (
-            "http://me:pass%3Aword@proxy.test:1",
-            f"{BASIC} is me, pass:word, at proxy.test",
-            "*** is me, ***, at proxy.test",
-        ),
-        ("https://cdn.test/blob", "no blob", "no blob"),
+        ("https://cdn.test/b;sig=abcdefgh/c", "no abcdefgh", "no ***"),
+        ("https://auth.test/token?service=registry.test&scope=abcdefgh", "registry.test abcdefgh", None),
+        ("https://cdn.test/blob?signed-by-this", "no blob?signed-by-this", None),
+        ("https://cdn.test/blob", "no blob", None),
     ],
 )
-def test_secrets_of_urls_are_hidden_and_nothing_else(url: str, said: str, shown: str) -> None:
-    assert quotable(said, {}, (url,)) == shown
+def test_secrets_of_urls_are_hidden_and_nothing_else(url: str, said: str, shown: str | None) -> None:
+    remember_request({}, {}, (url,))
+    assert hide(said) == (shown or said)
+
+
+def test_the_login_of_a_proxy_is_hidden() -> None:
+    remember_proxy("http://me:pass%3Aword@proxy.test:1")
+    assert hide(f"{BASIC} is me, pass:word, at proxy.test") == "*** is me, ***, at proxy.test"
+
+
+def test_long_parts_of_a_redirects_path_are_cut_short_and_hidden() -> None:
+    signed, digest = "eyJhbGciOiJIUzI1NiJ9.x", "ab" * 32
+    url = f"https://cdn.test/v/{signed}/{digest};sig=abcdefgh?k=v"
+    assert redact(url, moved=True) == "https://cdn.test/v/eyJhbG…/ababab…?k=…"
+    assert redact(url) == f"https://cdn.test/v/{signed}/{digest};sig=…?k=…"
+    remember_path(f"/v/{signed}/{digest}")
+    assert hide(f"{signed} {digest}") == f"*** {digest}"

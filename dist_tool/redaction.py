@@ -1,0 +1,137 @@
+"""Secrets that this process has used, and texts without them.
+
+Servers repeat what they were sent: in error bodies, headers, addresses, names. Everything that
+is shown goes through `hide`, by way of `errors.printable`, after it was decoded and before it is
+shortened. Secrets are registered when they are read or sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from threading import Lock
+
+HIDDEN = "***"
+_SHORTEST = 4  # characters: what is shorter is a part of too many words
+_MOST = 1024  # of each sort; the oldest go first
+_ROUNDS = 3  # of decoding: a server may escape what was escaped already
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([^\sA-Za-z0-9]))")
+_WORD = re.compile(r"\S+")
+_ENCODED = frozenset("\\%&+")
+
+_guard = Lock()
+_lasting: dict[str, None] = {}
+_passing: dict[str, None] = {}
+_asked: dict[str, None] = {}
+
+
+def remember(secrets: Iterable[str], *, lasting: bool = True) -> None:
+    """Register secrets. Those of one request, such as the signature in its URL, are not `lasting`.
+
+    A value of a URL that is a part of what the user asked for is no secret.
+    """
+    for secret in secrets:
+        if len(secret) >= _SHORTEST and (lasting or not any(secret in text for text in tuple(_asked))):
+            _add(_lasting if lasting else _passing, secret)
+
+
+def allow(text: str) -> None:
+    """Register a name that the user asked for: messages repeat it."""
+    _add(_asked, text)
+
+
+def _add(known: dict[str, None], text: str) -> None:
+    with _guard:
+        known.pop(text, None)
+        known[text] = None
+        while len(known) > _MOST:
+            del known[next(iter(known))]
+
+
+def forget_all() -> None:
+    """Forget everything: between the tests of one process."""
+    with _guard:
+        for known in (_lasting, _passing, _asked):
+            known.clear()
+
+
+def hide(text: str) -> str:
+    """`text` without the secrets that are registered, in whatever letter case and common escaping."""
+    if not _lasting and not _passing:
+        return text
+    with _guard:
+        secrets = {*_lasting, *_passing}
+    lowered = text.translate(_LOWER)
+    for form in sorted({form for secret in secrets for form in _forms(secret) if form in lowered}, key=len)[::-1]:
+        while (at := lowered.find(form)) >= 0:
+            text = f"{text[:at]}{HIDDEN}{text[at + len(form) :]}"
+            lowered = f"{lowered[:at]}{HIDDEN}{lowered[at + len(form) :]}"
+    if text.isascii() and not _ENCODED.intersection(text) and "\0" not in text:
+        return text
+    return _without_encoded(text, [_fold(secret) for secret in secrets])
+
+
+def _without_encoded(text: str, secrets: list[str]) -> str:
+    """`text` without words that hold a secret once they are decoded; all of it if a secret spans words."""
+
+    def repeats(part: str) -> bool:
+        for decoded in dict.fromkeys(map(_fold, _decodings(part))):
+            if any(secret in decoded for secret in secrets):
+                return True
+        return False
+
+    if not repeats(text):
+        return text
+    shown = _WORD.sub(lambda word: HIDDEN if repeats(word[0]) else word[0], text)
+    return HIDDEN if repeats(shown) else shown
+
+
+def _decodings(text: str) -> Iterator[str]:
+    """The text after each round of decoding: of URLs, HTML, JSON, and UTF-8 or UTF-16 read as Latin-1."""
+    from html import unescape
+    from urllib.parse import unquote_plus
+
+    text = text.replace("\0", "")
+    for _ in range(_ROUNDS):
+        plain = _ESCAPE.sub(_unescaped, text)
+        for decoded in (text, plain, unescape(plain), unquote_plus(plain), unquote_plus(unescape(plain))):
+            yield decoded
+            yield _as_utf8(decoded)
+        following = unquote_plus(unescape(plain))
+        if following == text:
+            return
+        text = following
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = match[1] or match[2]
+    return chr(int(code, 16)) if code else match[3]
+
+
+def _as_utf8(text: str) -> str:
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _fold(text: str) -> str:
+    return text.translate(_LOWER)
+
+
+@lru_cache(maxsize=4 * _MOST)
+def _forms(secret: str) -> frozenset[str]:
+    """How a secret may be spelled within a text, in lower case."""
+    from json import dumps
+    from urllib.parse import quote, quote_plus
+
+    data = secret.encode("utf-8", "surrogateescape")
+    forms = {secret, data.decode("latin-1")}
+    for text in tuple(forms):
+        escaped = dumps(text)[1:-1]
+        forms |= {escaped, escaped.replace("/", "\\/"), dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
+        forms.add(text.encode("unicode_escape", "replace").decode())
+    forms |= {quote(data), quote(data, safe=""), quote_plus(data)}
+    return frozenset(map(_fold, forms))
