@@ -57,12 +57,15 @@ def forget_all() -> None:
             known.clear()
 
 
-def hide(text: str) -> str:
-    """`text` without the secrets that are registered, in whatever letter case and common escaping."""
+def hide(text: str, *, least: int = _SHORTEST) -> str:
+    """`text` without the secrets that are registered, in whatever letter case and common escaping.
+
+    `least` is the number of characters from which a secret counts.
+    """
     if not _lasting and not _passing:
         return text
     with _guard:
-        secrets = {*_lasting, *_passing}
+        secrets = {secret for secret in (*_lasting, *_passing) if len(secret) >= least}
     lowered = text.translate(_LOWER)
     for form in sorted({form for secret in secrets for form in _forms(secret) if form in lowered}, key=len)[::-1]:
         while (at := lowered.find(form)) >= 0:

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from dist_tool.errors import ProtocolError, printable
 
-LONG_SEGMENT = 20  # characters: in the path of a redirect's target such a part may be a signature
+_LONG_SEGMENT = 20  # characters
+_HEX = re.compile(r"(?:sha[0-9]+[:-])?[0-9a-f]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # A name in ASCII or an address, nothing that two readers could read differently.
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?|[0-9a-f:.]+")
@@ -49,7 +50,7 @@ class Origin(NamedTuple):
 def redact(url: str, *, moved: bool = False) -> str:
     """A URL that may be shown: no userinfo, and values of its query and path parameters hidden.
 
-    In one that a redirect named (`moved`), long parts of the path are cut short: they may be signatures.
+    In one that a redirect named (`moved`), parts of the path that may be signatures are hidden, too.
     """
     try:
         parts = urlsplit(url)
@@ -59,8 +60,13 @@ def redact(url: str, *, moved: bool = False) -> str:
     query = "&".join(_without_value(pair) for pair in parts.query.split("&") if pair)
     path = "/".join(map(_without_parameters, parts.path.split("/")))
     if moved:
-        path = "/".join(part if len(part) < LONG_SEGMENT else f"{part[:6]}…" for part in path.split("/"))
+        path = "/".join("…" if may_be_signature(part) else part for part in path.split("/"))
     return printable(f"{parts.scheme}://{host}{path}" + (f"?{query}" if query else ""))
+
+
+def may_be_signature(part: str) -> bool:
+    """Whether a part of the path of a redirect's target may be a secret: long, and no digest."""
+    return len(part) >= _LONG_SEGMENT and not _HEX.fullmatch(part)
 
 
 def _without_value(pair: str) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dist_tool.errors import DistError
 from dist_tool.oci.digest import Digest
-from dist_tool.oci.mediatypes import essence
+from dist_tool.oci.mediatypes import essence, kind
 from dist_tool.redaction import hide
 from dist_tool.settings import Context
 from dist_tool.stream.body import Body
@@ -18,6 +18,7 @@ from dist_tool.transport.failures import should_retry_with_get
 from dist_tool.transport.ranges import extent
 from dist_tool.transport.session import Reply
 
+_LEAST_SECRET = 8  # characters
 Ask = Callable[[Mapping[str, str], Container[int]], Reply]
 AskFor = Callable[[str, str, Mapping[str, str], Container[int]], Reply]
 
@@ -100,8 +101,17 @@ def decoded(reply: Reply, body: Body, digest: Digest | None = None, limit: int |
 
 
 def content_type(reply: Reply) -> str:
-    """The media type that the server declares, "" for none; secrets that it repeats are hidden."""
-    return essence(hide(reply.headers.get("Content-Type", "")))
+    """The media type that the server declares, "" for none; see `without_secrets`."""
+    return without_secrets(essence(reply.headers.get("Content-Type", "")))
+
+
+def without_secrets(media_type: str) -> str:
+    """A media type from a server, which may reach standard output, without secrets that it repeats.
+
+    The types that mean something here stay as they are, and so do short words: "docker" may be
+    somebody's password.
+    """
+    return media_type if kind(media_type) != "other" else hide(media_type, least=_LEAST_SECRET)
 
 
 def validator(reply: Reply) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from dist_tool.names.origin import LONG_SEGMENT
+from dist_tool.names.origin import may_be_signature
 from dist_tool.redaction import remember
 
 # Headers of a request that hold nothing of anybody's, and what registries' queries ask.
@@ -19,7 +18,6 @@ _OPEN = frozenset(
         *("artifacttype", "client_id", "last", "n", "ns", "scope", "service"),
     }
 )
-_HEX = re.compile(r"(?:sha[0-9]+[:-])?[0-9a-f]+")
 _SHORTEST = 8  # characters: what is configured and shorter is no secret, and may be a part of any word
 
 
@@ -40,14 +38,14 @@ def remember_request(headers: Mapping[str, str], own: Mapping[str, str], urls: I
 
 
 def remember_proxy(url: str) -> None:
-    """Register the login of a proxy."""
-    remember(_of_userinfo(urlsplit(url)))
+    """Register the login of a proxy. A URL that cannot be read is an error of whoever connects."""
+    with suppress(ValueError):
+        remember(_of_userinfo(urlsplit(url)))
 
 
 def remember_path(path: str) -> None:
-    """Register the parts of a redirect's path that `redact` cuts short; digests are no secret."""
-    segments = (segment for segment in path.split("/") if len(segment) >= LONG_SEGMENT)
-    remember((segment for segment in segments if not _HEX.fullmatch(segment)), lasting=False)
+    """Register the parts of a redirect's path that may be signatures."""
+    remember(filter(may_be_signature, path.split("/")), lasting=False)
 
 
 def _of_pair(name: str, value: str) -> Iterator[str]:

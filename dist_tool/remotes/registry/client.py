@@ -18,7 +18,7 @@ from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
 from dist_tool.transport.client import HttpBody
-from dist_tool.transport.download import DownloadRequest, content_type, head_or_get, open_object
+from dist_tool.transport.download import DownloadRequest, content_type, head_or_get, open_object, without_secrets
 from dist_tool.transport.failures import should_retry_with_get
 from dist_tool.transport.ranges import Extent, content_length
 from dist_tool.transport.session import Reply
@@ -202,4 +202,4 @@ def _document_type(reply: Reply, data: bytes) -> str:
         raise ProtocolError(f"{reply.origin.netloc} answered with something that is no manifest ({reply})")
     if declared in ("", "application/json", "text/plain", mediatypes.OCTET_STREAM):
         declared = ""
-    return document_type(value, declared) or declared or mediatypes.OCTET_STREAM
+    return without_secrets(document_type(value, declared)) or declared or mediatypes.OCTET_STREAM
