@@ -19,7 +19,11 @@ def printable(text: str, limit: int = 1000) -> str:
     one of them could rewrite what the user believes to have read. Secrets go first: the half of
     one that a limit leaves would not be found any more.
     """
-    text = hide(text)
+    return one_line(hide(text), limit)
+
+
+def one_line(text: str, limit: int = 1000) -> str:
+    """`printable` for a text that is shown by way of it again: secrets are left."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 

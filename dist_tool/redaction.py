@@ -8,8 +8,7 @@ shortened. Secrets are registered when they are read or sent.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 
 HIDDEN = "***"
@@ -22,6 +21,8 @@ _WORD = re.compile(r"\S+")
 _ENCODED = frozenset("\\%&+")
 
 _guard = Lock()
+_indexed: set[str] = set()
+_by_prefix: dict[str, list[str]] = {}
 _lasting: dict[str, None] = {}
 _passing: dict[str, None] = {}
 _asked: dict[str, None] = {}
@@ -53,7 +54,7 @@ def _add(known: dict[str, None], text: str) -> None:
 def forget_all() -> None:
     """Forget everything: between the tests of one process."""
     with _guard:
-        for known in (_lasting, _passing, _asked):
+        for known in (_lasting, _passing, _asked, _indexed, _by_prefix):
             known.clear()
 
 
@@ -62,33 +63,54 @@ def hide(text: str, *, least: int = _SHORTEST) -> str:
 
     `least` is the number of characters from which a secret counts.
     """
-    if not _lasting and not _passing:
+    if not text or not (_lasting or _passing):
         return text
-    with _guard:
-        secrets = {secret for secret in (*_lasting, *_passing) if len(secret) >= least}
-    lowered = text.translate(_LOWER)
-    for form in sorted({form for secret in secrets for form in _forms(secret) if form in lowered}, key=len)[::-1]:
-        while (at := lowered.find(form)) >= 0:
+    index = _index()
+    found = _found(_fold(text), index, least)
+    for form in sorted(found, key=len, reverse=True):  # one may be a part of another
+        folded = _fold(text)
+        while (at := folded.find(form)) >= 0:
             text = f"{text[:at]}{HIDDEN}{text[at + len(form) :]}"
-            lowered = f"{lowered[:at]}{HIDDEN}{lowered[at + len(form) :]}"
+            folded = f"{folded[:at]}{HIDDEN}{folded[at + len(form) :]}"
     if text.isascii() and not _ENCODED.intersection(text) and "\0" not in text:
         return text
-    return _without_encoded(text, [_fold(secret) for secret in secrets])
-
-
-def _without_encoded(text: str, secrets: list[str]) -> str:
-    """`text` without words that hold a secret once they are decoded; all of it if a secret spans words."""
 
     def repeats(part: str) -> bool:
-        for decoded in dict.fromkeys(map(_fold, _decodings(part))):
-            if any(secret in decoded for secret in secrets):
-                return True
-        return False
+        return any(_found(decoded, index, least) for decoded in dict.fromkeys(map(_fold, _decodings(part))))
 
     if not repeats(text):
         return text
     shown = _WORD.sub(lambda word: HIDDEN if repeats(word[0]) else word[0], text)
-    return HIDDEN if repeats(shown) else shown
+    return HIDDEN if repeats(shown) else shown  # all of it if a secret spans words
+
+
+def _index() -> Mapping[str, list[str]]:
+    """Every form of every secret by its first characters, so that a search takes one pass over a text.
+
+    Secrets that went stay in it for a while: to hide one of them does no harm.
+    """
+    with _guard:
+        new = [secret for known in (_lasting, _passing) for secret in known if secret not in _indexed]
+        if len(_indexed) + len(new) > 3 * _MOST:
+            _indexed.clear()
+            _by_prefix.clear()
+            new = [*_lasting, *_passing]
+        for secret in new:
+            _indexed.add(secret)
+            for form in _forms(secret):
+                forms = _by_prefix.setdefault(form[:_SHORTEST], [])
+                if form not in forms:
+                    forms.append(form)
+        return _by_prefix
+
+
+def _found(folded: str, index: Mapping[str, list[str]], least: int) -> set[str]:
+    return {
+        form
+        for at in range(len(folded) - _SHORTEST + 1)
+        for form in index.get(folded[at : at + _SHORTEST], ())
+        if len(form) >= least and folded.startswith(form, at)
+    }
 
 
 def _decodings(text: str) -> Iterator[str]:
@@ -124,7 +146,6 @@ def _fold(text: str) -> str:
     return text.translate(_LOWER)
 
 
-@lru_cache(maxsize=4 * _MOST)
 def _forms(secret: str) -> frozenset[str]:
     """How a secret may be spelled within a text, in lower case."""
     from json import dumps

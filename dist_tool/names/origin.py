@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from dist_tool.errors import ProtocolError, printable
+from dist_tool.errors import ProtocolError, one_line, printable
 
 _LONG_SEGMENT = 20  # characters
 _HEX = re.compile(r"(?:sha[0-9]+[:-])?[0-9a-f]+")
@@ -31,10 +31,10 @@ class Origin(NamedTuple):
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise ProtocolError(f"{redact(url)[:200]!r} is not a URL") from error
+            raise ProtocolError(f"{printable(redact(url), 200)!r} is not a URL") from error
         host = (parts.hostname or "").lower()
         if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host):
-            raise ProtocolError(f"{redact(url)[:200]!r} is not an http(s) URL")
+            raise ProtocolError(f"{printable(redact(url), 200)!r} is not an http(s) URL")
         return cls(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme])
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ def redact(url: str, *, moved: bool = False) -> str:
     path = "/".join(map(_without_parameters, parts.path.split("/")))
     if moved:
         path = "/".join("…" if may_be_signature(part) else part for part in path.split("/"))
-    return printable(f"{parts.scheme}://{host}{path}" + (f"?{query}" if query else ""))
+    return one_line(f"{parts.scheme}://{host}{path}" + (f"?{query}" if query else ""))
 
 
 def may_be_signature(part: str) -> bool:
