@@ -38,7 +38,7 @@ def remember_request(headers: Mapping[str, str], own: Mapping[str, str], urls: I
 
 
 def remember_proxy(url: str) -> None:
-    """Register the login of a proxy. A URL that cannot be read is an error of whoever connects."""
+    """Register the login of a proxy. A URL that cannot be parsed is reported when it is used."""
     with suppress(ValueError):
         remember(_of_userinfo(urlsplit(url)))
 

@@ -150,7 +150,7 @@ def test_the_deadline_holds_while_another_thread_runs_the_helper(tmp_path: Path)
     assert ask(QUESTION, environ) == ME
 
 
-def test_a_helper_that_does_not_read_is_heard(tmp_path: Path) -> None:
+def test_the_answer_of_a_helper_that_does_not_read_its_input_counts(tmp_path: Path) -> None:
     long = QUESTION._replace(server="x" * 200_000)
     assert ask(long, install(tmp_path, f"exec <&-; {ANSWER}")) == ME
 
