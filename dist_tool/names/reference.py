@@ -112,6 +112,17 @@ class Hints(NamedTuple):
         """The media type that the hints suggest, "" for none: it only steers the request."""
         return self.media_types[0] if self.media_types else _KIND_TYPES.get(self.kind, "")
 
+    def stated_type(self) -> str:
+        """The media type of a `mediatype:` hint, "" for none.
+
+        For remotes that do not choose an endpoint by type: `type:manifest` also means an index.
+        """
+        return self.media_types[0] if self.media_types else ""
+
+    def platform(self) -> str:
+        """The value of a `platform:` hint, "" for none."""
+        return next((content for name, content in self.other if name == "platform"), "")
+
 
 _KIND_TYPES = {
     "manifest": OCI_MANIFEST,

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
+from dist_tool.run import Notice, Report, unheard
 from dist_tool.store import files, locks
 from dist_tool.stream.body import Body
 
@@ -53,11 +54,20 @@ def info_time(found: os.stat_result) -> float:
     return max(found.st_atime_ns, found.st_mtime_ns) / 1e9
 
 
+_Identity = tuple[Digest, int, int, int]  # digest, device, inode, mtime of one file
+
+
+def _identity(digest: Digest, found: os.stat_result) -> _Identity:
+    return digest, found.st_dev, found.st_ino, found.st_mtime_ns
+
+
 class Blobs:
     """The blobs of the store at `root`. Reading takes no lock and no right to write."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, report: Report = unheard) -> None:
         self._root = root
+        self._report = report
+        self._damaged: set[_Identity] = set()
 
     def path(self, digest: Digest) -> str:
         """Where the blob is or would be. Only parsed digests make paths (behaviours A11, R7)."""
@@ -70,14 +80,28 @@ class Blobs:
     def stat(self, digest: Digest) -> os.stat_result | None:
         """The status of a blob's file, None where there is none. Links are no blobs."""
         with files.failing(f"cannot look up {digest}"):
-            return files.regular(self.path(digest))
+            return self._found(digest)
 
-    def open(self, desc: Descriptor, offset: int = 0) -> OpenBlob:
-        """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure."""
+    def _found(self, digest: Digest) -> os.stat_result | None:
+        found = files.regular(self.path(digest))
+        return None if found is None or _identity(digest, found) in self._damaged else found
+
+    def distrust(self, digest: Digest) -> None:
+        """Treat the present file of a blob, found damaged, as absent until another replaces it."""
+        with files.failing(f"cannot look up {digest}"):
+            found = files.regular(self.path(digest))
+        if found is not None:
+            self._damaged.add(_identity(digest, found))
+
+    def open(self, desc: Descriptor, offset: int = 0, *, is_use: bool = True) -> OpenBlob:
+        """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure.
+
+        Without `is_use` the time of the last use stays, as far as the system and the owner permit.
+        """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with files.failing(f"cannot open {desc.digest} in the store"):
             try:
-                fd = os.open(self.path(desc.digest), flags)
+                fd = (os.open if is_use else files.open_without_atime)(self.path(desc.digest), flags)
             except (FileNotFoundError, NotADirectoryError):
                 raise missing(desc.digest) from None
             file = io.FileIO(fd)
@@ -94,7 +118,15 @@ class Blobs:
     def digests(self) -> Iterator[Digest]:
         """The names of blobs, in no order. What is no digest is passed over."""
         for algorithm in files.names(os.path.join(self._root, "blobs")):
-            for encoded in files.names(os.path.join(self._root, "blobs", algorithm)):
+            directory = os.path.join(self._root, "blobs", algorithm)
+            try:
+                names = files.names(directory)
+            except LocalFailure as error:
+                if not isinstance(error.__cause__, PermissionError):
+                    raise
+                self._report(Notice("warning", f"{directory} belongs to another user and is passed over"))
+                continue
+            for encoded in names:
                 with suppress(InvalidArgument):
                     yield Digest.parse(f"{algorithm}:{encoded}")
 
@@ -124,12 +156,22 @@ class Blobs:
 
         The caller has the store's lock. Raises OSError.
         """
-        found = files.regular(self.path(digest))
+        found = self._found(digest)
         if found is None or (size is not None and found.st_size != size):
             return False
-        with suppress(PermissionError):  # another user's blob: its age is then its only protection
+        try:
             os.utime(self.path(digest), ns=(time.time_ns(), found.st_mtime_ns))
+        except PermissionError:  # another user's blob: reading it counts as a use at least once a day (relatime)
+            with suppress(OSError):
+                self._read_a_byte(digest)
         return True
+
+    def _read_a_byte(self, digest: Digest) -> None:
+        fd = os.open(self.path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.read(fd, 1)
+        finally:
+            os.close(fd)
 
     def _harden(self, digest: Digest) -> None:
         """Whoever is told that a blob is here may rely on it: sync one that is young.
@@ -149,10 +191,11 @@ class Blobs:
             os.close(fd)
         files.sync_directory(os.path.dirname(path))
 
-    def admit(self, data: str, digest: Digest, size: int) -> bool:
-        """Rename verified, synced `data` to its blob; False where that is here already.
+    def admit(self, data: str, digest: Digest, size: int) -> os.stat_result | None:
+        """Rename verified, synced `data` to its blob; returns the file of that size that it replaced, if any.
 
-        Raises OSError.
+        A blob that is here already is replaced all the same: it may be damaged, which only reading
+        all of it would show. Its labels stay. Raises OSError.
         """
         target = self.path(digest)
         room = os.path.dirname(target)
@@ -160,19 +203,14 @@ class Blobs:
         if digest.algorithm != "sha256":  # whose directory is as old as the store
             files.sync_directory(os.path.dirname(room))
         with self.locked(exclusive=False):
-            is_here = self.freshen(digest, size)
-            if not is_here:
-                os.rename(data, target)
-        if is_here:
-            self._harden(digest)
-        else:
-            files.sync_directory(room)
-        return not is_here
+            here = self._found(digest)
+            os.rename(data, target)
+        files.sync_directory(room)
+        return here if here is not None and here.st_size == size else None
 
     def remove(self, digest: Digest) -> None:
-        """Remove a blob. Raises NotFound, OSError."""
-        with self.locked(exclusive=True):
-            try:
-                os.unlink(self.path(digest))
-            except (FileNotFoundError, NotADirectoryError):
-                raise missing(digest) from None
+        """Remove a blob. The caller has the store's lock, exclusive. Raises NotFound, OSError."""
+        try:
+            os.unlink(self.path(digest))
+        except (FileNotFoundError, NotADirectoryError):
+            raise missing(digest) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 
@@ -27,7 +27,7 @@ from dist_tool.store import files, layout, locks
 from dist_tool.store.blobs import Blobs, OpenBlob, info_time, missing
 from dist_tool.store.index import Index
 from dist_tool.store.ingest import IngestDirectory, check_ref
-from dist_tool.store.labels import Labels
+from dist_tool.store.labels import Labels, check
 from dist_tool.store.writer import DiskWriter
 from dist_tool.stream.verify import VerifiedReader, Verifier
 
@@ -45,9 +45,9 @@ class DiskStore:
         if not root or "\0" in root:
             raise InvalidArgument("the path of the store is empty")
         self.root = os.path.abspath(root)
-        self.blobs = Blobs(self.root)
+        self.blobs = Blobs(self.root, report)
         self.index = Index(os.path.join(self.root, "index.json"))
-        self._report = report
+        self.report = report
         self._prepared = False
 
     @cached_property
@@ -70,21 +70,24 @@ class DiskStore:
         found = self.blobs.stat(digest)
         return found.st_size if found else None
 
-    def open(self, desc: Descriptor, offset: int = 0) -> OpenBlob:
-        """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure."""
-        return self.blobs.open(desc, offset)
+    def open(self, desc: Descriptor, offset: int = 0, *, is_use: bool = True) -> OpenBlob:
+        """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure.
 
-    def open_verified(self, desc: Descriptor) -> VerifiedReader:
+        Without `is_use` gc does not spare the blob for this.
+        """
+        return self.blobs.open(desc, offset, is_use=is_use)
+
+    def open_verified(self, desc: Descriptor, *, is_use: bool = True) -> VerifiedReader:
         """The whole blob as a file that never ends cleanly unless size and digest match.
 
         Raises NotFound, Unsupported for a digest that cannot be computed.
         """
         verifier = Verifier(desc.digest, desc.size, source="the store")
-        return VerifiedReader(self.open(desc), verifier)
+        return VerifiedReader(self.open(desc, is_use=is_use), verifier)
 
-    def read(self, desc: Descriptor, limit: int) -> bytes:
+    def read(self, desc: Descriptor, limit: int, *, is_use: bool = True) -> bytes:
         """The whole blob, verified. Raises NotFound, DataLoss, LimitExceeded over `limit` bytes."""
-        with self.open_verified(desc) as reader:
+        with self.open_verified(desc, is_use=is_use) as reader:
             content = reader.read(limit + 1) if limit >= 0 else b""
             parts = [content]
             while content and sum(map(len, parts)) <= limit:
@@ -106,7 +109,7 @@ class DiskStore:
         try:
             return self.labels.of(digest)
         except LocalFailure as error:
-            self._report(Notice("warning", str(error)))
+            self.report(Notice("warning", str(error)))
             return {}
 
     def walk(self) -> Iterator[Info]:
@@ -114,7 +117,7 @@ class DiskStore:
         try:
             labels = self.labels.everything()
         except LocalFailure as error:
-            self._report(Notice("warning", str(error)))
+            self.report(Notice("warning", str(error)))
             labels = {}
         for digest in self.blobs.digests():
             found = self.blobs.stat(digest)
@@ -127,7 +130,7 @@ class DiskStore:
         """The descriptor of a digest or of a name in `index.json`. Raises NotFound."""
         digest = _as_digest(object_id)
         if digest is None:
-            return self.index.find(object_id)
+            return self.index.find(object_id, hints.platform())
         size = self.size(digest)
         if size is None:
             raise missing(digest)
@@ -136,7 +139,7 @@ class DiskStore:
                 return entry
         from dist_tool.store.sniff import sniff  # reads the blob: only where nobody said
 
-        media_type = hints.media_type() or sniff(self, digest)
+        media_type = hints.stated_type() or sniff(self, digest)
         return Descriptor(digest, size, media_type)
 
     def find(self, object_id: str) -> Descriptor:
@@ -224,9 +227,32 @@ class DiskStore:
     def delete(self, digest: Digest) -> None:
         """Remove a blob and its labels. Raises NotFound."""
         self._must_exist(missing(digest))
-        with files.failing(f"cannot remove {digest}"):
-            self.blobs.remove(digest)
-        self.labels.forget([digest])
+        with files.failing(f"cannot remove {digest}"), self.locked():
+            # Labels first: a kill in between must not leave some for content that is added again later.
+            labels = self._labels_of(digest)
+            self.forget_labels([digest])
+            try:
+                self.blobs.remove(digest)
+            except OSError:
+                if labels:
+                    self.labels.set(digest, labels)
+                raise
+
+    def forget_labels(self, digests: Iterable[Digest]) -> None:
+        """Remove the labels of blobs that are removed; a warning if that fails. The caller has the store's lock."""
+        try:
+            self.labels.forget(digests)
+        except LocalFailure as error:
+            self.report(Notice("warning", f"{error}; labels of removed blobs stay"))
+
+    def check_labels(self, labels: Mapping[str, str]) -> None:
+        """See that labels can be set, before the blob is added. Raises InvalidArgument, LocalFailure."""
+        check(labels)
+        self.labels.check_writable()
+
+    def distrust(self, digest: Digest) -> None:
+        """Treat a blob that was found damaged as absent, here only, until another writer has replaced it."""
+        self.blobs.distrust(digest)
 
     def label(self, digest: Digest, labels: Mapping[str, str], *, replace: bool = False) -> Info:
         """Set labels, an empty value removing one; `replace` drops all others (behaviours F13).
@@ -253,10 +279,16 @@ class DiskStore:
     def statuses(self) -> Iterator[Status]:
         """Every write in flight or abandoned. Those that end meanwhile are passed over."""
         for directory in self.ingests():
-            with files.failing("cannot read an ingest"):
-                status = directory.status()
-                if status is not None:
-                    yield status._replace(active=locks.is_held(directory.path))
+            try:
+                with files.failing("cannot read an ingest"):
+                    status = directory.status()
+            except LocalFailure as error:
+                if not isinstance(error.__cause__, PermissionError):
+                    raise
+                self.report(Notice("warning", f"{directory.path} belongs to another user and is passed over"))
+                continue
+            if status is not None:
+                yield status._replace(active=locks.is_held(directory.path))
 
     def status(self, ref: str) -> Status:
         """The state of one write. Raises NotFound."""

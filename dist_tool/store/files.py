@@ -18,7 +18,7 @@ from typing import cast
 from dist_tool.errors import LocalFailure
 
 _HINTS = {
-    errno.ENOSPC: "free some space and run again: what was written so far is kept",
+    errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "the quota is used up: free some space and run again",
     errno.EFBIG: "the file size limit (ulimit -f) or that of the file system is reached",
     errno.EROFS: "the file system is read-only",
@@ -31,17 +31,22 @@ _HINTS = {
 }
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SYNC_FILE_RANGE_WRITE = 2
 
 
 @contextmanager
-def failing(what: str) -> Iterator[None]:
-    """Turn an OSError inside into a LocalFailure that says what was tried and what to do."""
+def failing(what: str, *, when_full: str = "") -> Iterator[None]:
+    """Turn an OSError inside into a LocalFailure that says what was tried and what to do.
+
+    `when_full` is the hint for a disk or a quota that is used up.
+    """
     try:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise LocalFailure(f"{what}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
+        hint = when_full if error.errno in _FULL else ""
+        raise LocalFailure(f"{what}: {reason}", hint=hint or _HINTS.get(error.errno or 0, "")) from error
 
 
 def write_all(fd: int, view: memoryview) -> None:
@@ -91,13 +96,64 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def make_directory(path: str, mode: int = 0o777) -> None:
-    """Create a directory, durably; one that is there is fine."""
+def make_directory(path: str) -> None:
+    """Create a directory, durably, with the mode that the umask gives; one that is there is fine."""
+    if make_plain_directory(path):
+        sync_directory(os.path.dirname(path))
+
+
+def make_plain_directory(path: str) -> bool:
+    """Create a directory that need not survive a power cut; False if it is there."""
     try:
-        os.mkdir(path, mode)
+        os.mkdir(path)
     except FileExistsError:
-        return
-    sync_directory(os.path.dirname(path))
+        return False
+    if os.geteuid() == 0:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not os.listdir(fd):  # else the other user has put another directory in its place
+                _keep_owner(fd, path)
+        finally:
+            os.close(fd)
+    return True
+
+
+def create(path: str, flags: int = os.O_RDWR) -> int:
+    """Open a file, creating it with the permissions that the umask gives. Links are not followed."""
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    if os.geteuid() != 0:
+        return os.open(path, flags, 0o666)
+    try:
+        fd = os.open(path, flags | os.O_EXCL, 0o666)
+    except FileExistsError:
+        if flags & os.O_EXCL:
+            raise
+        return os.open(path, flags, 0o666)
+    try:
+        _keep_owner(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_without_atime(path: str, flags: int) -> int:
+    """Open a file so that reading it does not count as a use. Only its owner and root may do that on Linux."""
+    try:
+        return os.open(path, flags | getattr(os, "O_NOATIME", 0))
+    except PermissionError:
+        return os.open(path, flags)
+
+
+def _keep_owner(fd: int, path: str) -> None:
+    """Give what root has just created in another user's directory to that user.
+
+    Otherwise one `sudo dist` makes the store unusable for its owner.
+    """
+    parent = os.stat(os.path.dirname(path))
+    if parent.st_uid != 0:
+        with suppress(OSError):  # a file system without owners, a container without the right
+            os.fchown(fd, parent.st_uid, parent.st_gid)
 
 
 def make_directories(path: str) -> None:
@@ -148,7 +204,11 @@ def write_small(path: str, data: bytes, *, durable: bool = False) -> None:
     makes it survive a power cut: content first, then the name.
     """
     beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        fd = create(beside, os.O_WRONLY | os.O_TRUNC)
+    except PermissionError:  # left by a killed process of another user
+        os.unlink(beside)
+        fd = create(beside, os.O_WRONLY | os.O_TRUNC)
     try:
         write_all(fd, memoryview(data))
         if durable:

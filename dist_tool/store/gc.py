@@ -10,21 +10,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.errors import DistError
+from dist_tool.errors import DistError, InvalidArgument
 from dist_tool.oci.digest import Digest
+from dist_tool.run import Notice
 from dist_tool.store import files, locks
 from dist_tool.store.blobs import info_time
 from dist_tool.store.graph import mark
 from dist_tool.store.ingest import IngestDirectory
 
+_FOREIGN = "it belongs to another user"
+
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
 
-GRACE_S = 24 * 3600.0
+# Twice what relatime, the usual way to mount, needs to note a use (24 h): what was read within the last day stays.
+GRACE_S = 48 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +74,49 @@ def collect(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
 
 
 def _collect(store: DiskStore, policy: GcPolicy, removed: list[Removed]) -> None:
-    marked = mark(store, policy.keep)
-    try:
-        removed.extend(_sweep_blobs(store, policy, marked))
-    finally:
-        if not policy.dry_run:
-            store.labels.forget(Digest.parse(each.name) for each in removed)
+    garbage = _garbage(store, policy, mark(store, policy.keep))
+    if policy.dry_run:
+        removed.extend(garbage)
+    else:
+        # Labels first, as in `DiskStore.delete`; and those that a kill or another tool has left behind.
+        store.forget_labels([*(Digest.parse(blob.name) for blob in garbage), *_labelled_and_absent(store)])
+        removed.extend(_sweep_blobs(store, garbage))
     removed.extend(_sweep_ingests(store, policy))
 
 
-def _sweep_blobs(store: DiskStore, policy: GcPolicy, marked: set[Digest]) -> Iterator[Removed]:
+def _garbage(store: DiskStore, policy: GcPolicy, marked: set[Digest]) -> list[Removed]:
+    """Blobs that nothing needs and that nobody used within the grace."""
     now = time.time()
-    for digest in list(store.blobs.digests()):
-        found = files.regular(store.path(digest))
-        if found is None or digest in marked:
+    found = []
+    removable: dict[str, bool] = {}
+    for digest in store.blobs.digests():
+        path = store.path(digest)
+        status = files.regular(path)
+        if status is None or digest in marked or now - info_time(status) < policy.grace_s:
             continue
-        if now - info_time(found) < policy.grace_s:
-            continue
-        if not policy.dry_run:
-            os.unlink(store.path(digest))
-        yield Removed("blob", str(digest), found.st_size)
+        directory = os.path.dirname(path)
+        if directory not in removable:
+            removable[directory] = os.access(directory, os.W_OK)
+            if not removable[directory]:
+                store.report(Notice("warning", f"{directory} is passed over: {_FOREIGN}"))
+        if removable[directory]:
+            found.append(Removed("blob", str(digest), status.st_size))
+    return found
+
+
+def _sweep_blobs(store: DiskStore, garbage: list[Removed]) -> Iterator[Removed]:
+    for each in garbage:
+        os.unlink(store.path(Digest.parse(each.name)))
+        yield each
+
+
+def _labelled_and_absent(store: DiskStore) -> Iterator[Digest]:
+    """What has labels and is not in the store: they would come back with the content."""
+    for text in store.labels.everything():
+        with suppress(InvalidArgument, PermissionError):
+            digest = Digest.parse(text)
+            if files.regular(store.path(digest)) is None:
+                yield digest
 
 
 def _sweep_ingests(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
@@ -101,6 +128,9 @@ def _sweep_ingests(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
                 continue
             lock = locks.try_ingest(directory.path, create=False)
         except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            store.report(Notice("warning", f"{directory.path} is passed over: {_FOREIGN} ({error.strerror})"))
             continue
         if lock is None:
             continue

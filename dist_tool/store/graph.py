@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dist_tool.errors import BadManifest, DistError, InvalidArgument, LimitExceeded, NotFound
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.oci.manifest import CHILDREN_LIMIT, DEPTH_LIMIT, MANIFEST_LIMIT, parse_json
+from dist_tool.oci.manifest import CHILDREN_LIMIT, MANIFEST_LIMIT, parse_json
 from dist_tool.oci.mediatypes import CONFIG_TYPES, is_layer
 from dist_tool.store.blobs import missing
 from dist_tool.store.ingest import parse_time
@@ -20,21 +20,23 @@ if TYPE_CHECKING:
 
 
 def mark(store: DiskStore, keep: Iterable[Digest] = ()) -> set[Digest]:
-    """Every digest that `index.json`, labels or `keep` need, directly or through manifests."""
+    """Every digest that `index.json`, labels or `keep` need, directly or through manifests.
+
+    At any depth: each blob is followed once, so that neither cycles nor long chains of subjects
+    matter, and a limit would only stop gc for good.
+    """
     labels = store.labels.everything()
-    pending = [(entry, 0) for entry in store.index.entries()]
-    pending += [(Descriptor(digest, media_type=""), 0) for digest in (*keep, *_labelled_roots(labels))]
+    pending = store.index.entries()
+    pending += [Descriptor(digest, media_type="") for digest in (*keep, *_labelled_roots(labels))]
     marked: set[Digest] = set()
     followed: set[Digest] = set()
     while pending:
-        desc, depth = pending.pop()
+        desc = pending.pop()
         marked.add(desc.digest)
         if desc.digest in followed or not _may_link(desc):
             continue
         followed.add(desc.digest)
-        if depth > DEPTH_LIMIT:
-            raise LimitExceeded(f"{desc.digest} is nested deeper than the limit of {DEPTH_LIMIT}")
-        pending += [(child, depth + 1) for child in _links_of(store, desc, labels.get(str(desc.digest), {}))]
+        pending += _links_of(store, desc, labels.get(str(desc.digest), {}))
     return marked
 
 
@@ -80,7 +82,7 @@ def links(store: DiskStore, digest: Digest) -> list[Descriptor]:
         raise missing(digest)
     if size > MANIFEST_LIMIT or not _is_document(store, digest):
         return []
-    content = store.read(Descriptor(digest), MANIFEST_LIMIT)
+    content = store.read(Descriptor(digest), MANIFEST_LIMIT, is_use=False)
     try:
         value = parse_json(content)
     except BadManifest:
@@ -89,7 +91,7 @@ def links(store: DiskStore, digest: Digest) -> list[Descriptor]:
 
 
 def _is_document(store: DiskStore, digest: Digest) -> bool:
-    with store.open(Descriptor(digest)) as blob:
+    with store.open(Descriptor(digest), is_use=False) as blob:
         first = memoryview(bytearray(64))
         return bytes(first[: blob.readinto(first)]).lstrip()[:1] == b"{"
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from dist_tool.errors import BadManifest, InvalidArgument, InvalidContent, NotFound
 from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.entries import REF_NAME, for_platform
 from dist_tool.oci.manifest import parse_json
 from dist_tool.oci.mediatypes import OCI_INDEX
 from dist_tool.store import files
 
-REF_NAME = "org.opencontainers.image.ref.name"
+_WHEN_FULL = "free some space first: `dist content rm DIGEST` and `dist content gc` need none"
 _LIMIT = 64 << 20  # bytes: the user's own file, so only sanity bounds it
 _LONGEST_NAME = 4096
 
@@ -38,19 +39,31 @@ class Index:
         """Every reference name, once, in the file's order."""
         return iter(dict.fromkeys(name for entry in self.entries() if (name := entry.annotations.get(REF_NAME))))
 
-    def find(self, ref_name: str) -> Descriptor:
-        """What a name means. Raises NotFound; InvalidContent where it means two things."""
+    def find(self, ref_name: str, platform: str = "") -> Descriptor:
+        """What a name means, for one platform if it has several entries.
+
+        Raises NotFound; InvalidContent if it means two things and no platform tells which.
+        """
         found = [entry for entry in self.entries() if entry.annotations.get(REF_NAME) == ref_name]
         if not found:
             raise NotFound(f"{ref_name!r} is not in the store")
+        if platform:
+            return for_platform(found, platform)
         if len({entry.digest for entry in found}) > 1:
-            raise InvalidContent(f"{ref_name!r} has {len(found)} entries in index.json", hint="name one by digest")
+            listed = ", ".join(f"{entry.digest} ({entry.platform or 'no platform'})" for entry in found[:20])
+            raise InvalidContent(
+                f"{ref_name!r} has {len(found)} entries in index.json", hint=f"name one by digest: {listed}"
+            )
         return found[0]
+
+    def check(self, ref_name: str) -> None:
+        """See that a name can be recorded, before its blob is added. Raises as `put` would."""
+        _check_name(ref_name)
+        _manifests(self._load())
 
     def put(self, ref_name: str, desc: Descriptor, size: int) -> None:
         """Make a name mean `desc`, whose blob has `size` bytes, in place of all it meant (F16)."""
-        if not 0 < len(ref_name) <= _LONGEST_NAME or not ref_name.isprintable():
-            raise InvalidArgument(f"{ref_name[:80]!r} cannot be a reference name")
+        _check_name(ref_name)
         value = self._load()
         annotations = {**desc.annotations, REF_NAME: ref_name}
         entry = Descriptor(
@@ -78,7 +91,17 @@ class Index:
         return value
 
     def _save(self, value: dict[str, Any]) -> None:
-        files.write_small(self.path, json.dumps(value, ensure_ascii=False).encode(), durable=True)
+        try:
+            text = json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # another tool's entry holds half of a surrogate pair: escaped, it can stay
+            text = json.dumps(value).encode()
+        with files.failing("cannot update index.json", when_full=_WHEN_FULL):
+            files.write_small(self.path, text, durable=True)
+
+
+def _check_name(ref_name: str) -> None:
+    if not 0 < len(ref_name) <= _LONGEST_NAME or not ref_name.isprintable():
+        raise InvalidArgument(f"{ref_name[:80]!r} cannot be a reference name")
 
 
 def _empty() -> dict[str, Any]:

@@ -115,8 +115,7 @@ class IngestDirectory:
         for name in ("ref", "data"):
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.path, name))
-        fd = os.open(self.data, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        os.close(fd)
+        os.close(files.create(self.data, os.O_WRONLY | os.O_EXCL))
         now = format_time(time.time_ns())
         self._write("startedat", now)
         self._write("updatedat", now)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dist_tool.errors import InvalidArgument, LocalFailure
 from dist_tool.oci.digest import Digest
+from dist_tool.store import files
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -23,19 +24,25 @@ GC_EXPIRE = "containerd.io/gc.expire"
 GC_REF = "containerd.io/gc.ref.content"
 LONGEST = 4096
 _BUSY_S = 60.0
+_OWNER = "check who owns the file and its permissions"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS labels (digest TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,"
     " PRIMARY KEY (digest, key)) WITHOUT ROWID"
 )
+_HAS = "SELECT 1 FROM labels WHERE digest = ? LIMIT 1"
 _PUT = "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)"
 
 
 def check(labels: Mapping[str, str]) -> None:
-    """Raise InvalidArgument for an empty key or a label over 4096 bytes (behaviours F12)."""
+    """Raise InvalidArgument for an empty key, for text that is not UTF-8, and for a label over 4096 bytes (F12)."""
     for key, value in labels.items():
         if not key:
             raise InvalidArgument("a label's key is empty", hint="expected KEY=VALUE")
-        if len(key.encode()) + len(value.encode()) > LONGEST:
+        try:
+            size = len(key.encode()) + len(value.encode())
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"label {key[:40]!r} is not valid UTF-8") from error
+        if size > LONGEST:
             raise InvalidArgument(f"label {key[:40]!r}: key and value are over {LONGEST} bytes together")
 
 
@@ -74,28 +81,48 @@ class Labels:
                     db.execute(_PUT, (str(digest), key, value))
 
     def forget(self, digests: Iterable[Digest]) -> None:
-        """Remove all labels of blobs that are no more."""
+        """Remove all labels of these blobs. The database is written only if it has some."""
         gone = [(str(digest),) for digest in digests]
-        if gone and os.path.lexists(self.path):
+        with self._reading() as db:
+            labelled = [row for row in gone if db and db.execute(_HAS, row).fetchone()]
+        if labelled:
             with self._writing() as db:
-                db.executemany("DELETE FROM labels WHERE digest = ?", gone)
+                db.executemany("DELETE FROM labels WHERE digest = ?", labelled)
+
+    def check_writable(self) -> None:
+        """Raise LocalFailure if a database of another user makes every write fail."""
+        if os.path.lexists(self.path) and not os.access(self.path, os.W_OK):
+            raise LocalFailure(f"the labels in {self.path} cannot be changed", hint=_OWNER)
 
     def _rows(self, query: str, *values: str) -> list[tuple[str, ...]]:
-        """What a query finds. Opened for writing where that may be: a kill may have left a journal to roll back."""
+        with self._reading() as db:
+            return db.execute(query, values).fetchall() if db else []
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection | None]:
+        """The database, None if it has no labels. Opened for writing if possible: a kill may have left a journal."""
         if not os.path.lexists(self.path):
-            return []
+            yield None
+            return
         with self._open("rw" if os.access(self.path, os.W_OK) else "ro") as db:
             # A kill between creating the file and the first label leaves a database without tables.
             has_table = db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'labels'").fetchone()
-            return db.execute(query, values).fetchall() if has_table else []
+            yield db if has_table else None
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._open("rwc") as db:
+        self._create()
+        with self._open("rw") as db:
             db.execute("BEGIN IMMEDIATE")
             db.execute(_SCHEMA)
             yield db
             db.execute("COMMIT")
+
+    def _create(self) -> None:
+        """Create the file with the permissions that the umask gives: SQLite itself asks for 0644."""
+        if not os.path.lexists(self.path):
+            with files.failing(f"cannot create {self.path}"):
+                os.close(files.create(self.path))
 
     @contextmanager
     def _open(self, mode: str) -> Iterator[Connection]:
@@ -104,13 +131,16 @@ class Labels:
 
         db = None
         try:
-            db = sqlite3.connect(
-                f"file:{quote(self.path)}?mode={mode}", timeout=_BUSY_S, isolation_level=None, uri=True
-            )
+            name = quote(os.fsencode(self.path))  # a path need not be UTF-8
+            db = sqlite3.connect(f"file:{name}?mode={mode}", timeout=_BUSY_S, isolation_level=None, uri=True)
             db.execute("PRAGMA trusted_schema = OFF")  # a layout from elsewhere may bring a database of its own
+            # EXTRA also syncs the directory after the journal was unlinked. Without that a power cut brings the
+            # journal back, and the next process rolls an acknowledged change back with it.
+            db.execute("PRAGMA synchronous = EXTRA")
             yield db
         except sqlite3.Error as error:
-            raise LocalFailure(f"the labels in {self.path} cannot be used: {error}") from error
+            hint = "" if os.access(self.path, os.R_OK | os.W_OK) else _OWNER
+            raise LocalFailure(f"the labels in {self.path} cannot be used: {error}", hint=hint) from error
         finally:
             if db is not None:
                 db.close()

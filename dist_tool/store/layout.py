@@ -27,9 +27,10 @@ def prepare(root: str, index: Index) -> None:
             _check_version(root, layout)
         if layout is None or not os.path.lexists(index.path):
             _create(root, index)
+        _create_blobs(root)
         ingest = os.path.join(root, "ingest")
         if not os.path.isdir(ingest):
-            files.make_directory(ingest, 0o700)
+            files.make_directory(ingest)
 
 
 def _create(root: str, index: Index) -> None:
@@ -46,10 +47,16 @@ def _create(root: str, index: Index) -> None:
             files.write_small(layout, json.dumps(_LAYOUT).encode(), durable=True)
         if os.path.lexists(index.path):
             return
-        for parent, name in ((root, "blobs"), (os.path.join(root, "blobs"), "sha256")):
-            files.make_directory(os.path.join(parent, name))
-            files.sync_directory(parent)  # whoever created it may not have come to that
+        _create_blobs(root, sync=True)  # a process that created them may have been killed before it synced
         index.create()
+
+
+def _create_blobs(root: str, *, sync: bool = False) -> None:
+    """`blobs/sha256`. Layouts that were in git or in an archive may lack it: neither keeps empty directories."""
+    for parent, name in ((root, "blobs"), (os.path.join(root, "blobs"), "sha256")):
+        if sync or not os.path.isdir(os.path.join(parent, name)):
+            files.make_directory(os.path.join(parent, name))
+            files.sync_directory(parent)
 
 
 def _refuse_containerd(root: str) -> None:
@@ -63,7 +70,7 @@ def _refuse_containerd(root: str) -> None:
 
 def _refuse_strangers(root: str) -> None:
     """A containerd root that was moved away also ends here: it has blobs, and no `oci-layout`."""
-    allowed = {locks.LOCK_NAME, "oci-layout", ".oci-layout.new"}
+    allowed = {locks.LOCK_NAME, "oci-layout", ".oci-layout.new", "lost+found"}  # the last as on a fresh ext4
     strange = next((name for name in os.listdir(root) if name not in allowed), None)
     if strange is not None and not os.path.lexists(os.path.join(root, "oci-layout")):
         raise InvalidArgument(

@@ -16,6 +16,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dist_tool.store import files
+
 LOCK_NAME = "lock"
 _TRIES = 1000  # each time somebody removed the directory between two calls of ours
 
@@ -23,7 +25,13 @@ _TRIES = 1000  # each time somebody removed the directory between two calls of o
 @contextmanager
 def held(path: str, *, exclusive: bool) -> Iterator[None]:
     """Hold the lock of file `path`, waiting for it. Raises OSError."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        fd = files.create(path)
+    except PermissionError as error:  # another user's file: reading is enough for a lock on a local file system
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            raise error from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
@@ -41,9 +49,9 @@ def try_ingest(directory: str, *, create: bool) -> int | None:
     path = os.path.join(directory, LOCK_NAME)
     for left in reversed(range(_TRIES)):
         if create:
-            _make(directory)
+            files.make_plain_directory(directory)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = files.create(path)
         except FileNotFoundError:
             if create and left:
                 continue
@@ -60,13 +68,6 @@ def try_ingest(directory: str, *, create: bool) -> int | None:
             raise
         os.close(fd)
     return None
-
-
-def _make(directory: str) -> None:
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        return
 
 
 def _is_named(fd: int, path: str) -> bool:

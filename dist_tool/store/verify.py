@@ -30,6 +30,11 @@ def verify(store: DiskStore, digests: Iterable[Digest]) -> Iterator[Verdict]:
         yield _verdict(store, digest, buffer)
 
 
+def is_sound(store: DiskStore, digest: Digest) -> bool:
+    """Hash a blob again: False if it is damaged. Raises NotFound."""
+    return all(verdict.state != "corrupt" for verdict in verify(store, [digest]))
+
+
 def verify_all(store: DiskStore) -> Iterator[Verdict]:
     """Hash every blob again; those that are removed meanwhile are passed over."""
     buffer = memoryview(bytearray(CHUNK))
@@ -43,7 +48,7 @@ def verify_all(store: DiskStore) -> Iterator[Verdict]:
 def _verdict(store: DiskStore, digest: Digest, buffer: memoryview) -> Verdict:
     size = 0
     try:
-        with store.open_verified(Descriptor(digest)) as reader:
+        with store.open_verified(Descriptor(digest), is_use=False) as reader:
             while got := reader.readinto(buffer):
                 size += got
     except DataLoss as error:

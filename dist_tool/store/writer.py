@@ -87,7 +87,8 @@ class DiskWriter:
         try:
             return os.open(self._directory.data, flags)
         except PermissionError:  # made read-only by hand or by another tool; it is ours to write
-            os.chmod(self._directory.data, 0o600)
+            mode = os.stat(self._directory.data, follow_symlinks=False).st_mode
+            os.chmod(self._directory.data, (mode & 0o777) | 0o600)
             return os.open(self._directory.data, flags)
 
     def _rehash(self) -> None:
@@ -242,8 +243,10 @@ class DiskWriter:
 
         Raises SizeMismatch where there is less than expected: that may have been a cut, so what
         is there stays for the next opening. Raises SizeMismatch or DigestMismatch for all other
-        disagreement, AlreadyExists (its `object_id` is the digest) where the content is there:
-        then nothing of the write remains. Raises LocalFailure where the disk fails.
+        disagreement, AlreadyExists (its `object_id` is the digest) if the content was there: it was
+        replaced, as it may have been damaged, and nothing of the write remains. Raises
+        InvalidArgument and LocalFailure for labels that cannot be set, before anything is
+        committed; LocalFailure if the disk fails.
         """
         if self.closed:
             raise ValueError("commit of a closed writer")
@@ -251,12 +254,14 @@ class DiskWriter:
             raise LocalFailure("an earlier write failed", hint="open the ingest again to go on")
         wanted = desc or self._desc
         try:
+            if labels:
+                self._store.check_labels(labels)
             self._finish_hash()
             digest = self._verified(wanted)
             self._sync()
             self._publish(digest)
             if labels:
-                self._store.labels.set(digest, labels)
+                self._store.label(digest, labels, replace=True)
         finally:
             self.abandon()
         return Descriptor(digest, self._offset, wanted.media_type) if wanted else Descriptor(digest, self._offset)
@@ -304,12 +309,13 @@ class DiskWriter:
 
     def _publish(self, digest: Digest) -> None:
         with files.failing(f"cannot add {digest} to the store"):
-            is_new = self._store.blobs.admit(self._directory.data, digest, self._offset)
-        if is_new:
-            with suppress(OSError):  # protection from accidents only; umask decides who may read
-                os.fchmod(self._data, os.fstat(self._data).st_mode & 0o444)
+            replaced = self._store.blobs.admit(self._directory.data, digest, self._offset)
+        with suppress(OSError):  # protection from accidents only; umask decides who may read
+            # A blob that others could read stays readable for them.
+            mode = os.fstat(self._data).st_mode | (replaced.st_mode if replaced else 0)
+            os.fchmod(self._data, mode & 0o444)
         self._discard()
-        if not is_new:
+        if replaced:
             raise AlreadyExists("the content is in the store already").with_facts(object_id=str(digest))
 
     def _discard(self) -> None:

@@ -113,7 +113,7 @@ def test_blobs_are_read_only_and_as_readable_as_umask_allows(store, tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE(os.stat(store.path(desc.digest)).st_mode) == 0o440
-    assert stat.S_IMODE((tmp_path / "store" / "ingest").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "store" / "ingest").stat().st_mode) == 0o750
 
 
 def test_reading_creates_nothing(store, tmp_path):
@@ -577,19 +577,6 @@ def test_gc_removes_nothing_where_a_needed_manifest_is_damaged(store):
     with pytest.raises(DigestMismatch, match=str(manifest.digest)):
         list(collect(store, EVERYTHING))
     assert have(store) == {manifest.digest, config.digest, layer.digest, loose.digest}
-
-
-def test_gc_survives_a_deep_and_a_self_referring_index(store):
-    desc = put_image(store)[0]
-    for _ in range(7):
-        desc = put_index(store, desc)
-    store.tag("deep", desc)
-    assert list(collect(store, EVERYTHING)) == []
-    for _ in range(3):
-        desc = put_index(store, desc)
-    store.tag("deep", desc)
-    with pytest.raises(LimitExceeded, match="nested"):
-        list(collect(store, EVERYTHING))
 
 
 def test_gc_follows_types_it_does_not_know(store):

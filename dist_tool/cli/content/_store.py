@@ -88,6 +88,7 @@ def words(arguments: Sequence[str]) -> Iterator[str]:
 def labels_of(pairs: Iterable[str]) -> dict[str, str]:
     """KEY=VALUE arguments. Raises InvalidArgument."""
     from dist_tool.errors import InvalidArgument
+    from dist_tool.store.labels import check
 
     labels = {}
     for pair in pairs:
@@ -95,12 +96,27 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
         if not separator or not key:
             raise InvalidArgument(f"{pair!r} is not a label", hint="expected KEY=VALUE, or KEY= to remove it")
         labels[key] = value
+    check(labels)
     return labels
+
+
+def media_type_of(text: str | None) -> str:
+    """The value of --media-type, "" for none. Raises InvalidArgument."""
+    from dist_tool.cli._options import value_of
+    from dist_tool.errors import InvalidArgument
+    from dist_tool.names.reference import parse_hints
+
+    if text is None:
+        return ""
+    media_type = value_of("--media-type", lambda given: parse_hints([f"mediatype:{given}"]).stated_type(), text)
+    if media_type and "*" in media_type:
+        raise InvalidArgument(f"--media-type: {media_type!r} is a pattern")
+    return media_type or ""
 
 
 def names_of(store: DiskStore) -> dict[Digest, list[str]]:
     """The reference names that each digest has in index.json."""
-    from dist_tool.store.index import REF_NAME
+    from dist_tool.oci.entries import REF_NAME
 
     found: dict[Digest, list[str]] = {}
     for entry in store.index.entries():

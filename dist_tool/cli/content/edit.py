@@ -33,6 +33,8 @@ def command(store: DiskStore, object_id: str, validate: bool, name: str | None) 
     from dist_tool.errors import DistError
 
     try:
+        if name is not None:
+            store.index.check(name)
         desc = store.find(object_id)
         before = store.read(desc, _LIMIT)
         media_type = _type_of(store, desc)
@@ -48,7 +50,7 @@ def command(store: DiskStore, object_id: str, validate: bool, name: str | None) 
 def _type_of(store: DiskStore, desc: Descriptor) -> str:
     from dist_tool.store.sniff import media_types
 
-    return media_types(store, [desc.digest], tellers=store.blobs.digests())[desc.digest]
+    return media_types(store, [desc.digest])[desc.digest]
 
 
 def _edited(before: bytes, media_type: str, *, validate: bool) -> bytes:

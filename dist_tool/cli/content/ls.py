@@ -44,7 +44,7 @@ def command(
     failures = Failures()
     named = names_of(store)
     chosen = _Conditions.parse(**rest).chosen(_infos(store, objects, failures), named)
-    told = _types(store, chosen) if types or not quiet else {}
+    told = _types(store, chosen, all_of_store=not objects) if types or not quiet else {}
     if types:
         chosen = [info for info in chosen if _is_of(told[info.digest], types)]
     _print(chosen, told, named, quiet=quiet, as_json=as_json)
@@ -101,11 +101,12 @@ class _Conditions:
         )
 
 
-def _types(store: DiskStore, infos: list[Info]) -> dict[Digest, str]:
-    """Only of what is listed, but told by everything: a layer's type stands in its manifest."""
+def _types(store: DiskStore, infos: list[Info], *, all_of_store: bool) -> dict[Digest, str]:
+    """The types of what is listed. A layer's stands in its manifest, which conditions may have left out."""
     from dist_tool.store.sniff import media_types
 
-    return media_types(store, [info.digest for info in infos], tellers=store.blobs.digests())
+    digests = [info.digest for info in infos]
+    return media_types(store, dict.fromkeys([*digests, *store.blobs.digests()]) if all_of_store else digests)
 
 
 def _check_types(wanted: tuple[str, ...]) -> None:
