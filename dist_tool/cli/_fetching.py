@@ -38,8 +38,10 @@ class Fetching(NamedTuple):
             return identify(self.remote, object_id, hints)
         from dist_tool.transfer.cache import find, keep
 
-        desc = find(self.remote, self.store, object_id, hints)
         name = self._name(object_id)
+        if name:
+            self.store.index.check(name)  # before anything is fetched for it
+        desc = find(self.remote, self.store, object_id, hints)
         if name:
             desc = keep(self.remote, self.store, desc, hints, self.options)
             self.store.tag(name, desc)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.api import Remote
-from dist_tool.errors import AlreadyExists, DataLoss, DistError, SizeMismatch
+from dist_tool.errors import AlreadyExists, DataLoss, DistError, LocalFailure, NotFound, SizeMismatch
 from dist_tool.names.reference import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = FetchOptions()
 _NO_HINTS = Hints()
+TRIES = 5  # how often a blob may be removed between its fetch and its use
 
 
 class Known(NamedTuple):
@@ -43,7 +44,6 @@ def fetch_kept(
     Nothing is written to `sink` before the whole is verified. A stored blob that has rotted is
     fetched anew. Raises as `fetch.fetch_to`, and LocalFailure.
     """
-    kept = keep(remote, store, *wanted, options)
     written = 0
 
     def counted(data: memoryview) -> None:
@@ -51,15 +51,38 @@ def fetch_kept(
         sink(data)
         written += len(data)
 
-    try:
-        deliver(store, kept, counted, options)
-    except DataLoss as error:
-        if written:
-            raise
-        options.report(Notice("warning", f"the stored {kept.digest} is damaged ({error.what}); fetching it anew"))
-        store.delete(kept.digest)
-        deliver(store, keep(remote, store, *wanted, options), sink, options)
-    return kept
+    for _ in range(TRIES):
+        kept = keep(remote, store, *wanted, options)
+        try:
+            deliver(store, kept, counted, options)
+        except DataLoss as error:
+            if written:
+                raise
+            kept = heal(remote, store, wanted, error, options)
+            deliver(store, kept, sink, options)
+        except NotFound:  # removed since `keep`, as by a gc without grace
+            continue
+        return kept
+    raise removed(wanted.desc)
+
+
+def heal(
+    remote: Remote, store: DiskStore, wanted: Known, error: DataLoss, options: FetchOptions = _DEFAULTS
+) -> Descriptor:
+    """Fetch a stored blob that turned out to be damaged again, and replace it. Its names and labels stay.
+
+    A size that may have been that of the damaged file is not demanded.
+    """
+    desc = wanted.desc
+    options.report(Notice("warning", f"the stored {desc.digest} is damaged ({error.what}); fetching it anew"))
+    size = None if desc.size == store.size(desc.digest) else desc.size
+    store.distrust(desc.digest)
+    return keep(remote, store, replace(desc, size=size), wanted.hints, options)
+
+
+def removed(desc: Descriptor) -> LocalFailure:
+    """The error for a blob that is removed from the store as often as it is fetched."""
+    return LocalFailure(f"{desc.digest} was removed from the store", hint="is `dist content gc --grace 0` running?")
 
 
 def find(remote: Remote, store: DiskStore, object_id: str, hints: Hints) -> Descriptor:
@@ -67,9 +90,14 @@ def find(remote: Remote, store: DiskStore, object_id: str, hints: Hints) -> Desc
 
     Raises SizeMismatch where the store knows another size than was expected.
     """
+    from dist_tool.store.verify import is_sound
+
     desc = identify(remote, object_id, hints)
     size = store.size(desc.digest)
     if size is not None and desc.size not in (None, size):
+        if not is_sound(store, desc.digest):  # its size says nothing; `keep` replaces it
+            store.distrust(desc.digest)
+            return desc
         raise SizeMismatch(f"{object_id} has {size} bytes, {desc.size} were expected")
     return desc if size is None else replace(desc, size=size)
 

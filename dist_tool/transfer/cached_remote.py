@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING
 
 from dist_tool.api import Remote
-from dist_tool.errors import DataLoss, InvalidArgument
+from dist_tool.errors import DataLoss, InvalidArgument, NotFound
 from dist_tool.names.reference import Hints, parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.oci.mediatypes import OCTET_STREAM
-from dist_tool.run import Notice
+from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
 from dist_tool.stream.body import CHUNK, Body
-from dist_tool.transfer.cache import find, keep
+from dist_tool.transfer.cache import TRIES, Known, find, heal, keep, removed
 from dist_tool.transfer.fetch import FetchOptions
 
 if TYPE_CHECKING:
@@ -41,29 +40,44 @@ class KeptRemote:
         size = self._store.size(digest) if digest is not None else None
         if digest is None or size is None or hints.size not in (None, size):
             return find(self._remote, self._store, object_id, hints)
-        return Descriptor(digest, size, hints.media_type() or OCTET_STREAM)
+        # Not the size of the file: it may be damaged, and whoever reads would then demand that size.
+        return Descriptor(digest, hints.size, self._media_type(digest, hints))
+
+    def _media_type(self, digest: Digest, hints: Hints) -> str:
+        """The type of a stored blob. `type:manifest` may mean an index: the stored document is looked at."""
+        from dist_tool.store.sniff import sniff
+
+        if not hints.media_types and is_manifest_like(hints.media_type()):
+            found = sniff(self._store, digest)
+            if is_manifest_like(found):
+                return found
+        return hints.media_type() or OCTET_STREAM
 
     def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
         """The bytes, once all of them are in the store. Raises as `keep.keep`."""
-        stored = self._store.size(desc.digest) is not None
-        kept = keep(self._remote, self._store, desc, options=self._options)
-        if stored and not offset and desc.digest not in self._verified:
-            kept = self._sound(kept)
-        self._verified.add(desc.digest)
-        return self._store.open(kept, offset)
+        for _ in range(TRIES):
+            stored = self._store.size(desc.digest) is not None
+            kept = keep(self._remote, self._store, desc, options=self._options)
+            try:
+                unread = stored and not offset and desc.digest not in self._verified
+                damage = self._damage(kept) if unread else None
+                self._verified.add(desc.digest)
+                if damage is None:
+                    return self._store.open(kept, offset)
+            except NotFound:  # removed since `keep`, as by a gc without grace
+                continue
+            return self._store.open(heal(self._remote, self._store, Known(desc), damage, self._options))
+        raise removed(desc)
 
-    def _sound(self, desc: Descriptor) -> Descriptor:
-        """What was there before is read once more, before anything is made of it."""
+    def _damage(self, desc: Descriptor) -> DataLoss | None:
+        """What is wrong with a blob that was there before: read once more, before anything is made of it."""
         try:
             with self._store.open_verified(desc) as reader:
                 while reader.read(CHUNK):
                     pass
         except DataLoss as error:
-            text = f"the stored {desc.digest} is damaged ({error.what}); fetching it anew"
-            self._options.report(Notice("warning", text))
-            self._store.delete(desc.digest)
-            return keep(self._remote, self._store, desc, options=self._options)
-        return desc
+            return error
+        return None
 
 
 def _digest_of(object_id: str) -> Digest | None:

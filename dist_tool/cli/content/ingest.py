@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from dist_tool.cli._options import show_notice
-from dist_tool.cli.content._store import labels_of, new_store_options
+from dist_tool.cli.content._store import labels_of, media_type_of, new_store_options
 
 if TYPE_CHECKING:
     from dist_tool.oci.descriptor import Descriptor
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _PIPE = 1 << 20
+_EMPTY = "see why the command before the pipe wrote nothing; for an empty blob add --expected-size 0"
 
 
 class _IngestRequest(NamedTuple):
@@ -28,6 +29,7 @@ class _IngestRequest(NamedTuple):
     reads: bool
     commits: bool
     appends: bool
+    named: bool
 
 
 @click.command("ingest", epilog="Example: curl -sL $URL | dist content ingest --expected-digest sha256:6e3c…")
@@ -66,6 +68,7 @@ def command(
     if ref is None and digest is None:
         raise InvalidArgument("no REF is given", hint="give one, or --expected-digest")
     parsed_labels = labels_of(labels)
+    recorded_type = media_type_of(media_type)
     wanted = _IngestRequest(
         ref if ref is not None else ref_for(digest) if digest else "",
         digest,
@@ -73,28 +76,40 @@ def command(
         reads=append or not commit,
         commits=commit or not append,
         appends=append or commit,
+        named=name is not None,
     )
     try:
+        _check_record(store, parsed_labels, name)
         found = _ingest(store, wanted)
         if found is None:
             return
         if parsed_labels:
             store.label(found, parsed_labels)
         if name is not None:
-            _name(store, name, found, media_type)
+            _name(store, name, found, recorded_type)
     except DistError as error:
         error.with_facts(object_id=wanted.ref)
         raise
     print_line(str(found))
 
 
+def _check_record(store: DiskStore, labels: dict[str, str], name: str | None) -> None:
+    """Find what cannot be recorded before the blob is there."""
+    if labels:
+        store.check_labels(labels)
+    if name is not None:
+        store.index.check(name)
+
+
 def _ingest(store: DiskStore, wanted: _IngestRequest) -> Digest | None:
     """The digest once it is in the store, None where nothing was to be committed yet."""
-    from dist_tool.errors import AlreadyExists
+    from dist_tool.errors import AlreadyExists, SizeMismatch
     from dist_tool.oci.descriptor import Descriptor
     from dist_tool.oci.digest import Digest
 
     desc = Descriptor(wanted.digest, wanted.size) if wanted.digest else None
+    if desc is not None:
+        _distrust_damaged(store, desc.digest)
     if not wanted.reads and (desc is None or store.size(desc.digest) is None):
         store.status(wanted.ref)  # NotFound: an empty blob is not what was meant
     try:
@@ -107,9 +122,21 @@ def _ingest(store: DiskStore, wanted: _IngestRequest) -> Digest | None:
                 _read(writer)
             if not wanted.commits:
                 return None
+            if wanted.named and not writer.offset and desc is None and wanted.size is None:
+                raise SizeMismatch("nothing was written, so nothing is named", hint=_EMPTY)
             return writer.commit(desc or _sized(writer, wanted.size)).digest
     except AlreadyExists as found:
         return Digest.parse(found.object_id)
+
+
+def _distrust_damaged(store: DiskStore, digest: Digest) -> None:
+    """Have a damaged blob replaced instead of taken for the content that is expected."""
+    from dist_tool.run import Notice
+    from dist_tool.store.verify import is_sound
+
+    if store.size(digest) is not None and not is_sound(store, digest):
+        show_notice(Notice("warning", f"the stored {digest} is damaged; replacing it"))
+        store.distrust(digest)
 
 
 def _writer(store: DiskStore, wanted: _IngestRequest, desc: Descriptor | None) -> DiskWriter:
@@ -143,7 +170,7 @@ def _read(writer: DiskWriter) -> None:
         writer.fill(source, direct=True)
 
 
-def _name(store: DiskStore, name: str, digest: Digest, media_type: str | None) -> None:
+def _name(store: DiskStore, name: str, digest: Digest, media_type: str) -> None:
     from dist_tool.oci.descriptor import Descriptor
     from dist_tool.store.sniff import sniff
 

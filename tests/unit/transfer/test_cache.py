@@ -10,7 +10,15 @@ from support import places
 from support.content import blob, random_bytes
 from support.places import Source as Place
 
-from dist_tool.errors import DigestMismatch, LimitExceeded, NotFound, SizeMismatch, Truncated, UnexpectedSize
+from dist_tool.errors import (
+    DigestMismatch,
+    LimitExceeded,
+    LocalFailure,
+    NotFound,
+    SizeMismatch,
+    Truncated,
+    UnexpectedSize,
+)
 from dist_tool.names.reference import Hints, parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.run import Event, Notice
@@ -256,3 +264,77 @@ def test_a_size_hint_that_is_too_large_for_right_content_costs_one_download(stor
         kept(store, source, other, hints=Hints(size=5 << 20))
     assert kept(store, source, other) == CONTENT.data
     assert (source.asked, other.asked) == ([0], [])
+
+
+# Damage, and removal by others
+
+
+def damage(store: DiskStore, data: bytes) -> None:
+    path = Path(store.path(CONTENT.digest))
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+FLIPPED = b"x" + CONTENT.data[1:]
+SHORT = CONTENT.data[:100]
+
+
+@pytest.mark.parametrize("data", [FLIPPED, SHORT, b""], ids=["flipped", "short", "empty"])
+@pytest.mark.parametrize("object_id", [str(CONTENT.digest), "latest"])
+def test_damaged_blob_is_replaced_and_keeps_labels_and_names(store: DiskStore, data: bytes, object_id: str) -> None:
+    taken(Source(), store)
+    store.label(CONTENT.digest, {"containerd.io/gc.root": "y"})
+    store.tag("name", CONTENT.descriptor)
+    damage(store, data)
+    out = bytearray()
+    remote = Source()
+    fetch_kept(remote, store, Known(find(remote, store, object_id, NO_HINTS)), out.extend, ONCE)
+    assert bytes(out) == CONTENT.data
+    assert store.read(Descriptor(CONTENT.digest), 1 << 30) == CONTENT.data
+    assert store.info(CONTENT.digest).labels == {"containerd.io/gc.root": "y"}
+    assert list(store.tags()) == ["name"]
+    assert remote.offsets == [0]
+
+
+def test_damaged_blob_stays_if_it_cannot_be_fetched_again(store: DiskStore) -> None:
+    """It is evidence, and `dist content verify` reports it; another process must not see it vanish."""
+
+    class Absent(Source):
+        def open(self, desc: Descriptor, offset: int = 0) -> Body:
+            raise NotFound("not here")
+
+    taken(Source(), store)
+    damage(store, FLIPPED)
+    with pytest.raises(NotFound):
+        taken(Absent(), store)
+    assert Path(store.path(CONTENT.digest)).read_bytes() == FLIPPED
+
+
+def test_blob_that_is_removed_before_it_is_read_is_fetched_again(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `dist content gc --grace 0`."""
+    removals = iter([True, True])
+    real = DiskStore.open
+
+    def remove_first(self: DiskStore, desc: Descriptor, offset: int = 0, **how: bool) -> object:
+        if next(removals, False):
+            self.delete(desc.digest)
+        return real(self, desc, offset, **how)
+
+    monkeypatch.setattr(DiskStore, "open", remove_first)
+    remote = Source()
+    assert taken(remote, store) == CONTENT.data
+    assert remote.offsets == [0, 0, 0]
+
+
+def test_blob_that_is_always_removed_is_a_local_failure(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = DiskStore.open
+
+    def remove(self: DiskStore, desc: Descriptor, offset: int = 0, **how: bool) -> object:
+        self.delete(desc.digest)
+        return real(self, desc, offset, **how)
+
+    monkeypatch.setattr(DiskStore, "open", remove)
+    with pytest.raises(LocalFailure, match=r"was removed from the store: .*--grace 0"):
+        taken(Source(), store)

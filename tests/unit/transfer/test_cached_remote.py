@@ -10,6 +10,7 @@ from support.layers import Heard
 
 from dist_tool.errors import NotFound
 from dist_tool.names.reference import Hints
+from dist_tool.oci.descriptor import Descriptor
 from dist_tool.settings import Settings
 from dist_tool.store import open_store
 from dist_tool.store.disk import DiskStore
@@ -61,3 +62,43 @@ def test_what_is_nowhere_is_not_found(layout: Path, store: DiskStore) -> None:
     write_blob(layout, BLOB).unlink()
     with pytest.raises(NotFound):
         read(layout, store)
+    assert store.size(BLOB.digest) is None
+
+
+@pytest.mark.parametrize("data", [flip(BLOB.data, 99), BLOB.data[:100], b""], ids=["flipped", "short", "empty"])
+def test_damaged_blob_is_replaced_and_keeps_its_labels(layout: Path, store: DiskStore, data: bytes) -> None:
+    read(layout, store)
+    store.label(BLOB.digest, {"k": "v"})
+    path = Path(store.path(BLOB.digest))
+    path.chmod(0o600)
+    path.write_bytes(data)
+    assert read(layout, store) == BLOB.data
+    assert path.read_bytes() == BLOB.data
+    assert store.info(BLOB.digest).labels == {"k": "v"}
+
+
+def test_blob_that_is_removed_before_it_is_read_is_fetched_again(
+    layout: Path, store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removals = iter([True])
+    real = DiskStore.open
+
+    def remove_first(self: DiskStore, desc: Descriptor, offset: int = 0, **how: bool) -> object:
+        if next(removals, False):
+            self.delete(desc.digest)
+        return real(self, desc, offset, **how)
+
+    monkeypatch.setattr(DiskStore, "open", remove_first)
+    assert read(layout, store) == BLOB.data
+
+
+def test_remote_that_has_no_replacement_for_a_damaged_blob_is_not_asked_again(layout: Path, store: DiskStore) -> None:
+    read(layout, store)
+    path = Path(store.path(BLOB.digest))
+    path.chmod(0o600)
+    path.write_bytes(flip(BLOB.data, 99))
+    write_blob(layout, BLOB).unlink()
+    heard = Heard()
+    with pytest.raises(NotFound):
+        read(layout, store, heard)
+    assert len(heard.texts) == 1
