@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dist_tool.api import Remote
 from dist_tool.errors import BadManifest, Unsupported
-from dist_tool.images.select import read, read_manifest, resolve_platform
+from dist_tool.images.select import hints_of, read, read_manifest, resolve_platform
 from dist_tool.names.reference import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
@@ -33,7 +33,7 @@ def open_image(remote: Remote, object_id: str, platform: Platform, options: Fetc
     type.
     """
     chosen = resolve_platform(remote, object_id, platform, options)
-    desc, manifest = read_manifest(remote, str(chosen.digest), options)
+    desc, manifest = read_manifest(remote, str(chosen.digest), options, hints_of(chosen))
     if manifest.config is None or manifest.config.media_type not in CONFIG_TYPES:
         kind = manifest.artifact_type or (manifest.config.media_type if manifest.config else manifest.media_type)
         raise Unsupported(f"{desc.digest} is not an image: its type is {kind}")

@@ -15,9 +15,11 @@ from dist_tool.oci.manifest import (
     parse_manifest,
     select,
 )
-from dist_tool.oci.mediatypes import CONFIG_TYPES, INDEX_TYPES
+from dist_tool.oci.mediatypes import CONFIG_TYPES, INDEX_TYPES, is_manifest_like
 from dist_tool.oci.platform import Platform
 from dist_tool.transfer.fetch import FetchOptions, fetch_to
+
+_MANIFEST = Hints(kind="manifest")
 
 
 def resolve_platform(
@@ -31,20 +33,28 @@ def resolve_platform(
     Follows nested indexes. Where an entry or a single image does not say its platform, its
     config does. Raises NotFound, listing what there is.
     """
+    hints = _MANIFEST._replace(other=(("platform", str(wanted)),))  # a layout may hold several under one name
     for _ in range(DEPTH_LIMIT):
-        desc, manifest = read_manifest(remote, object_id, options)
+        desc, manifest = read_manifest(remote, object_id, options, hints)
         if not manifest.is_index:
             return _checked(remote, desc, manifest, wanted, options)
         desc = _entry(remote, manifest, wanted, options)
         if desc.media_type not in INDEX_TYPES:
             return desc
-        object_id = str(desc.digest)
+        object_id, hints = str(desc.digest), hints_of(desc)
     raise LimitExceeded(f"indexes nested more than {DEPTH_LIMIT} deep")
 
 
-def read_manifest(remote: Remote, object_id: str, options: FetchOptions) -> tuple[Descriptor, Manifest]:
+def hints_of(entry: Descriptor) -> Hints:
+    """The hints with which to ask for what an index names: its type, if that is one of a manifest or an index."""
+    return _MANIFEST._replace(media_types=(entry.media_type,) if is_manifest_like(entry.media_type) else ())
+
+
+def read_manifest(
+    remote: Remote, object_id: str, options: FetchOptions, hints: Hints = _MANIFEST
+) -> tuple[Descriptor, Manifest]:
     """Fetch and read a manifest or index. Raises as `fetch_to` and `parse_manifest`."""
-    desc, data = read(remote, object_id, options, Hints(kind="manifest"))
+    desc, data = read(remote, object_id, options, hints)
     known = desc.media_type if desc.media_type.endswith("+json") else ""
     return desc, parse_manifest(data, known)
 
@@ -66,7 +76,7 @@ def _entry(remote: Remote, manifest: Manifest, wanted: Platform, options: FetchO
                 continue
             if entry.media_type in INDEX_TYPES:
                 return entry
-            _, child = read_manifest(remote, str(entry.digest), options)
+            _, child = read_manifest(remote, str(entry.digest), options, hints_of(entry))
             if _fits(remote, child, wanted, options):
                 return entry
         raise

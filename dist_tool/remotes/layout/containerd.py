@@ -37,7 +37,7 @@ class ContainerdRemote:
         digest.hasher()
         body = self._blobs.open(digest, 0)
         body.close()
-        return Descriptor(digest, body.total, hints.media_type() or OCTET_STREAM)
+        return Descriptor(digest, body.total, hints.stated_type() or OCTET_STREAM)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The bytes of a blob from `offset`. A write under way is no blob: containerd renames at the end."""

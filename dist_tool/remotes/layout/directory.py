@@ -6,27 +6,36 @@ import os
 import stat
 from io import FileIO
 
-from dist_tool.errors import InvalidArgument, LocalFailure, NotFound, UnsafePath
+from dist_tool.errors import DigestMismatch, InvalidArgument, LocalFailure, NotFound, UnsafePath
 from dist_tool.names.reference import Locator
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.remotes.layout.reader import LayoutReader, repository_of
 from dist_tool.settings import Context
-from dist_tool.stream.body import Body
+from dist_tool.stream.body import CHUNK, Body
 
 
 class LayoutRemote(LayoutReader):
     """One layout on disk. Nothing is kept open between calls."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
-        super().__init__(LayoutDirectory(context.settings.at_home(locator.rest)), repository_of(context))
+        path = context.settings.at_home(locator.rest)
+        super().__init__(LayoutDirectory(path, follows_links=True), repository_of(context))
 
 
 class LayoutDirectory:
-    """The files of a layout in a directory."""
+    """The files of a layout in a directory.
 
-    def __init__(self, path: str) -> None:
+    With `follows_links`, blobs may be symbolic links, as Bazel's rules_oci and nix make them. A
+    layout may come from anywhere, and a link may lead to any file of the user's. So the file
+    behind a link is hashed before its first byte is given, and an error reveals neither its
+    digest nor its size: nothing is read this way whose digest is not in the layout already.
+    """
+
+    def __init__(self, path: str, *, follows_links: bool = False) -> None:
         self._path = path
+        self._follows_links = follows_links
+        self._verified: set[tuple[Digest, int, int, int, int]] = set()
 
     @property
     def where(self) -> str:
@@ -49,16 +58,38 @@ class LayoutDirectory:
             raise LocalFailure(f"{path}: {error.strerror}") from error
 
     def open(self, digest: Digest, offset: int) -> Body:
-        """A blob. Never through a link: a layout may come from anywhere."""
+        """A blob. Raises NotFound; UnsafePath for a link that is not followed, or not to a regular file."""
         path = os.path.join(self._path, "blobs", digest.algorithm, digest.encoded)
         try:
-            return FileBody(_regular(path, os.O_NOFOLLOW), offset, self._path)
+            try:
+                file = _regular(path, os.O_NOFOLLOW)
+            except OSError:
+                if not os.path.islink(path):
+                    raise
+                file = self._behind_link(path, digest)
+            return FileBody(file, offset, self._path)
         except FileNotFoundError as error:
             raise NotFound(f"no such blob in {self._path}") from error
         except OSError as error:
-            if os.path.islink(path):
-                raise UnsafePath(f"{path} is a symbolic link") from error
             raise LocalFailure(f"{path}: {error.strerror}") from error
+
+    def _behind_link(self, path: str, digest: Digest) -> FileIO:
+        if not self._follows_links:
+            raise UnsafePath(f"{path} is a symbolic link")
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may already do something
+            raise UnsafePath(f"{path} does not lead to a regular file")
+        file = _regular(path)
+        try:
+            found = os.fstat(file.fileno())
+            key = (digest, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            if key not in self._verified:
+                if not _has_digest(file, digest, found.st_size):
+                    raise DigestMismatch(f"{path} is a symbolic link to other content")
+                self._verified.add(key)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def _regular(path: str, flags: int = 0) -> FileIO:
@@ -70,6 +101,17 @@ def _regular(path: str, flags: int = 0) -> FileIO:
     return FileIO(descriptor)
 
 
+def _has_digest(file: FileIO, digest: Digest, size: int) -> bool:
+    """Hash `size` bytes of a file. A file of /proc may have more than it admits: they do not count."""
+    hasher = digest.hasher()
+    view = memoryview(bytearray(min(size, CHUNK)))
+    left = size
+    while left and (got := file.readinto(view[:left])):
+        hasher.update(view[:got])
+        left -= got
+    return bool(hasher.hexdigest() == digest.encoded)
+
+
 class FileBody(Body):
     """An open file as a body. It is closed with it."""
 
@@ -77,10 +119,13 @@ class FileBody(Body):
         total = os.fstat(file.fileno()).st_size
         file.seek(min(offset, total))
         super().__init__(file, offset=min(offset, total), total=total, source=source)
+        self._left = total - self.offset
 
     def readinto(self, view: memoryview) -> int:
-        """Fill a part of `view`; 0 at the end."""
+        """Fill a part of `view`; 0 at the end, which is where it was when the file was opened."""
         try:
-            return self._file.readinto(view)  # type: ignore[union-attr, no-any-return]
+            got: int = self._file.readinto(view[: self._left])  # type: ignore[union-attr]
         except OSError as error:
             raise LocalFailure(f"{self.source}: {error.strerror}") from error
+        self._left -= got
+        return got

@@ -19,10 +19,11 @@ from dist_tool.layers.compression import sniff
 from dist_tool.names.reference import parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest, new_hasher
+from dist_tool.oci.entries import REF_NAME
 from dist_tool.oci.manifest import CHILDREN_LIMIT, MANIFEST_LIMIT, parse_json
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from dist_tool.remotes.layout.members import Member, Members, read_member
-from dist_tool.remotes.layout.reader import IMAGE_NAME, REF_NAME
+from dist_tool.remotes.layout.reader import IMAGE_NAME
 from dist_tool.stream.body import CHUNK, Body
 
 _LIST_LIMIT = 1 << 20  # bytes of manifest.json

@@ -27,11 +27,11 @@ class NestedLayout(LayoutReader):
         """As of any layout; but nobody is asked about a digest whose content is wanted anyway."""
         digest = digest_of(object_id)
         if digest is None:
-            return self._named(object_id)
+            return self._named(object_id, hints)
         digest.hasher()
         if not hints.content:
             return super().resolve(object_id, hints)
-        return Descriptor(digest, hints.size, hints.media_type() or OCTET_STREAM)
+        return Descriptor(digest, hints.size, hints.stated_type() or OCTET_STREAM)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The bytes of a blob, in one request: a wrong version of the layout is found by its digests."""

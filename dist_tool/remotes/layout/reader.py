@@ -10,13 +10,13 @@ from dist_tool.errors import BadManifest, InvalidArgument, LimitExceeded, NotFou
 from dist_tool.names.reference import Hints, digest_in, parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
+from dist_tool.oci.entries import REF_NAME, for_platform, is_one_image
 from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
 from dist_tool.settings import Context
 from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.retry import received
 
-REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"  # the whole reference: what containerd and docker write beside it
 _POSITION = re.compile(r"@([0-9]{1,5})")
 
@@ -49,20 +49,21 @@ class LayoutReader:
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """The descriptor of a digest, or of the entry of index.json with that reference name.
 
-        "" means the only image there is, `@N` the one at that place, counted from 0. Raises
-        NotFound, listing the names that there are.
+        "" means the only image there is, `@N` the one at that place, counted from 0. Of several
+        entries with one name the `platform:` hint chooses. Raises NotFound, listing the names that
+        there are.
         """
         digest = digest_of(object_id)
         if digest is None:
-            return self._named(object_id)
+            return self._named(object_id, hints)
         digest.hasher()
         self._check_version()
         body = self._tree.open(digest, 0)
         body.close()
         media_type = next((entry.media_type for entry in self.entries() if entry.digest == digest), "")
-        return Descriptor(digest, body.total, media_type or hints.media_type() or OCTET_STREAM)
+        return Descriptor(digest, body.total, media_type or hints.stated_type() or OCTET_STREAM)
 
-    def _named(self, name: str) -> Descriptor:
+    def _named(self, name: str, hints: Hints) -> Descriptor:
         where = self._tree.where
         entries = self.entries()
         found = self._matching(entries, name) if name else list(entries)
@@ -71,9 +72,9 @@ class LayoutReader:
             raise NotFound(f"no image is named {name!r} in {where}", hint=f"there are: {names or 'none with a name'}")
         if not found:
             raise NotFound(f"{where} holds no image")
-        if not name and len({entry.digest for entry in found}) > 1:
+        if not name and len({entry.digest for entry in found}) > 1 and not is_one_image(found):
             raise InvalidArgument(f"{where} holds {len(found)} images", hint="add :NAME or @DIGEST to say which")
-        return found[-1]
+        return for_platform(found, hints.platform())
 
     def _matching(self, entries: tuple[Descriptor, ...], name: str) -> list[Descriptor]:
         """The entries of a name: as it is written, as a whole reference, as this repository's tag; or by position."""

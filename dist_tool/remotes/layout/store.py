@@ -22,7 +22,7 @@ class StoreRemote(LayoutReader):
         """As of any layout, the media type of a blob that no entry names being found from its bytes."""
         digest = digest_of(object_id)
         if digest is None:
-            return self._named(object_id)
+            return self._named(object_id, hints)
         digest.hasher()
         return self._store.resolve(str(digest), hints)
 

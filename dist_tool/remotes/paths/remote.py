@@ -48,7 +48,7 @@ class PathRemote:
             raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
         digest.hasher()
         size = hints.size if hints.content else self._size(self._template.blob_path(digest))
-        return Descriptor(digest, size, hints.media_type() or OCTET_STREAM)
+        return Descriptor(digest, size, hints.stated_type() or OCTET_STREAM)
 
     def _size(self, path: str) -> int | None:
         return content_length(head_or_get(self._door.ask, path, _HEADERS).headers)

@@ -14,6 +14,7 @@ from support.content import REF_NAME, Blob, blob, image, index, to_json, write_b
 from dist_tool.api import Listable, Referring, Remote
 from dist_tool.errors import (
     BadManifest,
+    DigestMismatch,
     DistError,
     InvalidArgument,
     LimitExceeded,
@@ -93,6 +94,55 @@ def test_of_two_images_with_one_name_the_later_counts(path: Path) -> None:
     named = [{**i.manifest.descriptor.to_json(), "annotations": {REF_NAME: "v1"}} for i in (IMAGE, OTHER)]
     rewrite_index(path, named)
     assert remote(path).resolve("v1", Hints()).digest == OTHER.manifest.digest
+
+
+def _for_platforms(path: Path, *names: str) -> None:
+    """Two entries, for two platforms, each with its name."""
+    rewrite_index(
+        path,
+        [
+            {
+                **each.manifest.descriptor.to_json(),
+                "platform": {"os": "linux", "architecture": architecture},
+                **({"annotations": {REF_NAME: name}} if name else {}),
+            }
+            for each, architecture, name in zip((IMAGE, OTHER), ("amd64", "arm64"), names, strict=True)
+        ],
+    )
+
+
+def _on(platform: str) -> Hints:
+    return Hints(other=(("platform", platform),))
+
+
+@pytest.mark.parametrize(("entry_name", "asked"), [("v1", "v1"), ("v1", ""), ("", "")])
+def test_of_two_images_with_one_name_the_platform_chooses(path: Path, entry_name: str, asked: str) -> None:
+    _for_platforms(path, entry_name, entry_name)
+    assert remote(path).resolve(asked, _on("linux/amd64")).digest == IMAGE.manifest.digest
+    assert remote(path).resolve(asked, _on("linux/arm64")).digest == OTHER.manifest.digest
+    with pytest.raises(NotFound, match=r"no manifest for platform linux/s390x: available: "):
+        remote(path).resolve(asked, _on("linux/s390x"))
+    with pytest.raises(InvalidArgument, match=r"2 images with this name, for linux/amd64, linux/arm64: .*--platform"):
+        remote(path).resolve(asked, Hints())
+
+
+def test_two_images_with_different_names_are_not_one_for_two_platforms(path: Path) -> None:
+    _for_platforms(path, "v1", "v2")
+    with pytest.raises(InvalidArgument, match="holds 2 images"):
+        remote(path).resolve("", _on("linux/amd64"))
+
+
+def test_platform_does_not_matter_where_entries_do_not_differ_in_it(path: Path) -> None:
+    named = [{**i.manifest.descriptor.to_json(), "annotations": {REF_NAME: "v1"}} for i in (IMAGE, OTHER)]
+    rewrite_index(path, named)
+    assert remote(path).resolve("v1", _on("linux/s390x")).digest == OTHER.manifest.digest
+
+
+def test_kind_is_no_media_type(path: Path) -> None:
+    """`type:manifest` also means an index, which a layout need not name in its index.json."""
+    nested = index(IMAGE)
+    write_blob(path, nested.manifest)
+    assert remote(path).resolve(str(nested.manifest.digest), Hints(kind="manifest")).media_type == OCTET_STREAM
 
 
 def test_without_a_name_the_only_image_is_meant(tmp_path: Path) -> None:
@@ -238,13 +288,80 @@ def _blob_file(path: Path, content: Blob) -> Path:
     return path / "blobs" / content.digest.algorithm / content.digest.encoded
 
 
-def test_a_blob_that_is_a_link_is_not_followed(path: Path, secret: Path) -> None:
+def test_blobs_that_are_links_are_read(path: Path, tmp_path: Path) -> None:
+    """Bazel's rules_oci and nix make layouts of links into their caches."""
+    for each in IMAGE.blobs():
+        cached = tmp_path / f"cached-{each.digest.encoded}"
+        _blob_file(path, each).rename(cached)
+        _blob_file(path, each).symlink_to(cached)
+    opened = remote(path)
+    for each in IMAGE.blobs():
+        desc = opened.resolve(str(each.digest), Hints())
+        assert (desc.size, read(opened, desc)) == (len(each.data), each.data)
+        assert read(opened, desc, 5) == each.data[5:]
+
+
+def test_link_to_other_content_gives_no_byte_and_reveals_nothing_about_it(path: Path, secret: Path) -> None:
+    wanted = blob("wanted", 10)
+    _blob_file(path, wanted).symlink_to(secret)
+    for action in (
+        lambda: remote(path).open(wanted.descriptor),
+        lambda: remote(path).resolve(str(wanted.digest), Hints()),
+    ):
+        with pytest.raises(DigestMismatch) as caught:
+            action()
+        text = str(caught.value)
+        assert Blob(secret.read_bytes()).digest.encoded not in text
+        assert str(secret.stat().st_size) not in text.replace(str(path), "").replace(wanted.digest.encoded, "")
+
+
+def test_link_is_verified_again_after_its_target_has_changed(path: Path, secret: Path) -> None:
     content = Blob(secret.read_bytes())
     _blob_file(path, content).symlink_to(secret)
-    with pytest.raises(UnsafePath, match="is a symbolic link"):
+    opened = remote(path)
+    assert read(opened, content.descriptor) == content.data
+    secret.write_bytes(b"of somebody more")
+    with pytest.raises(DigestMismatch):
+        opened.open(content.descriptor)
+
+
+def test_link_to_nothing_is_a_blob_that_is_absent(path: Path, tmp_path: Path) -> None:
+    content = blob("dangling", 10)
+    _blob_file(path, content).symlink_to(tmp_path / "absent")
+    with pytest.raises(NotFound):
         remote(path).open(content.descriptor)
-    with pytest.raises(UnsafePath):
-        remote(path).resolve(str(content.digest), Hints())
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "/dev/zero", "/dev/tty"])
+def test_link_to_what_is_no_file_is_refused_without_opening_it(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    content, target = blob("special", 10), tmp_path / "target"
+    if kind == "fifo":
+        os.mkfifo(target)
+    elif kind == "directory":
+        target.mkdir()
+    else:
+        target = Path(kind)
+    _blob_file(path, content).symlink_to(target)
+    opened = remote(path)
+    assert list(opened.tags())
+    real = os.open
+
+    def watched(name: Any, flags: int, *args: Any) -> int:
+        assert flags & os.O_NOFOLLOW, "the target was opened"
+        return real(name, flags, *args)
+
+    monkeypatch.setattr(os, "open", watched)
+    with pytest.raises(UnsafePath, match="does not lead to a regular file"):
+        opened.open(content.descriptor)
+
+
+def test_file_behind_a_link_is_read_no_further_than_its_size(path: Path) -> None:
+    """Files of /proc say that they are empty and are not."""
+    empty = Blob(b"")
+    _blob_file(path, empty).symlink_to("/proc/self/environ")
+    assert read(remote(path), empty.descriptor) == b""
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
