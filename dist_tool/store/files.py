@@ -109,12 +109,8 @@ def make_plain_directory(path: str) -> bool:
     except FileExistsError:
         return False
     if os.geteuid() == 0:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if not os.listdir(fd):  # else the other user has put another directory in its place
-                _keep_owner(fd, path)
-        finally:
-            os.close(fd)
+        with suppress(FileNotFoundError):  # gc has removed it again
+            _keep_owner_of_directory(path)
     return True
 
 
@@ -143,6 +139,15 @@ def open_without_atime(path: str, flags: int) -> int:
         return os.open(path, flags | getattr(os, "O_NOATIME", 0))
     except PermissionError:
         return os.open(path, flags)
+
+
+def _keep_owner_of_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not os.listdir(fd):  # else the other user may have put another directory in its place
+            _keep_owner(fd, path)
+    finally:
+        os.close(fd)
 
 
 def _keep_owner(fd: int, path: str) -> None:
