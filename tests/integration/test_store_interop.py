@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from support.content import image as make_image
-from support.content import write_layout
+from support.content import index, write_layout
 from support.processes import require_program, run_dist, run_program
 
 from dist_tool.names.reference import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
+from dist_tool.oci.platform import Platform
 from dist_tool.store import open_store
 from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.ingest import ref_for
@@ -108,6 +109,57 @@ def test_umoci_writes_into_our_store_and_its_gc_spares_what_is_ours(root, tmp_pa
     assert {each.kind for each in collect(store, GcPolicy(grace_s=0))} == {"blob", "ingest"}
     check(store, "v1")
     assert run_program("umoci", "list", "--layout", str(root)).split() == [b"v1", b"v3"]
+
+
+def test_a_layout_of_links_is_read_as_skopeo_and_umoci_read_it(tmp_path):
+    layout, cache = write_layout(tmp_path / "layout", {"v1": IMAGE}), tmp_path / "cache"
+    cache.mkdir()
+    for file in (layout / "blobs" / "sha256").iterdir():
+        file.rename(cache / file.name)
+        file.symlink_to(cache / file.name)
+    skopeo("inspect", f"oci:{layout}:v1")
+    run_program("umoci", "unpack", "--rootless", "--image", f"{layout}:v1", str(tmp_path / "bundle"))
+    assert run_dist(["unpack", f"{layout}:v1", str(tmp_path / "root")]).code == 0
+    for name in ("interop-0", "interop-1"):
+        theirs = (tmp_path / "bundle" / "rootfs" / "etc" / name).read_bytes()
+        assert (tmp_path / "root" / "etc" / name).read_bytes() == theirs
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_nested_indexes_are_read_as_skopeo_reads_them(tmp_path, architecture):
+    images = [make_image(name, platform=Platform("linux", name)) for name in ("amd64", "arm64")]
+    layout = write_layout(tmp_path / "layout", {"v1": index(index(*images))})
+    found = skopeo("--override-os", "linux", "--override-arch", architecture, "inspect", f"oci:{layout}:v1")
+    assert json.loads(found)["Architecture"] == architecture
+    done = run_dist(["resolve", "--platform", f"linux/{architecture}", f"{layout}:v1"])
+    expected = next(image for image in images if image.platform.architecture == architecture)
+    assert done.stdout.decode().strip() == str(expected.manifest.digest)
+
+
+def test_skopeo_does_not_mark_a_blob_as_used_that_it_skips(root, tmp_path):
+    """So no grace of gc protects it: gc and other writers are not for the same time."""
+    store = fill(root)
+    layer = IMAGE.layers[0].digest
+    os.utime(store.path(layer), (1000, 1000))
+    write_layout(tmp_path / "layout", {"x": IMAGE})
+    skopeo("copy", f"oci:{tmp_path / 'layout'}:x", f"oci:{root}:v1")
+    assert os.stat(store.path(layer)).st_atime == 1000
+    check(store, "v1")
+
+
+def test_umoci_gc_knows_no_labels(root):
+    """What the page says of it."""
+    store = fill(root, "v1")
+    with store.writer("labelled") as writer:
+        writer.write(b"kept by a label")
+        desc = writer.commit(labels={"containerd.io/gc.root": "y"})
+    assert [each.name for each in collect(store, GcPolicy(grace_s=0))] == ["unfinished"]
+    run_program("umoci", "gc", "--layout", str(root))
+    assert store.size(desc.digest) is None
+    list(collect(store, GcPolicy(grace_s=0)))
+    with store.writer("labelled") as writer:
+        writer.write(b"kept by a label")
+        assert store.info(writer.commit().digest).labels == {}
 
 
 def written_by_skopeo(path, tmp_path):

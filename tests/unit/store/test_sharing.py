@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3  # noqa: F401  loaded before the forks: another user may not read the place of the interpreter
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from support.disk import Child
 
-from dist_tool.errors import AlreadyExists
+from dist_tool.errors import AlreadyExists, LocalFailure
 from dist_tool.names.reference import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
@@ -36,6 +35,10 @@ def place() -> Iterator[Path]:
         pytest.skip("only root can become other users")
     with tempfile.TemporaryDirectory() as path:
         os.chmod(path, 0o755)
+        # Loads every module that is needed: another user may not be able to read the interpreter's directories.
+        warm = open_store(f"{path}/warm")
+        fill(b"warm", "warm", "sha512")(warm, print)
+        use_all(warm, print)
         yield Path(path)
 
 
@@ -168,6 +171,65 @@ def test_blob_that_cannot_be_read_does_not_end_a_list(place: Path) -> None:
     warning, types = run_as(ALICE, root, look)
     assert "Permission denied" in warning
     assert types == "application/octet-stream"
+
+
+@pytest.fixture
+def with_database_of_root(place: Path) -> Path:
+    """A store of Alice's whose labels root has rewritten: she may read them."""
+    root = place / "store"
+    root.mkdir()
+    os.chown(root, ALICE, ALICE)
+    run_as(ALICE, root, fill(b"by alice", "alice"))
+    os.chown(root / "metadata.db", 0, 0)
+    (root / "metadata.db").chmod(0o644)
+    return root
+
+
+def test_database_of_root_is_no_obstacle_to_removing(with_database_of_root: Path) -> None:
+    def work(store: DiskStore, tell: Callable[[str], None]) -> None:
+        for data in (b"one", b"two"):
+            put(store, data)
+        store.delete(Digest.of(b"one"))
+        list(collect(store, EVERYTHING))
+        tell(str(store.size(Digest.of(b"two"))))
+        store.delete(Digest.of(b"by alice"))  # the one with a label
+
+    missing, warning = run_as(ALICE, with_database_of_root, work)
+    assert missing == "None"
+    assert "labels of removed blobs stay" in warning
+
+
+def test_label_in_a_database_of_root_is_refused_before_anything_is_added(with_database_of_root: Path) -> None:
+    def work(store: DiskStore, tell: Callable[[str], None]) -> None:
+        try:
+            with store.writer("ref") as writer:
+                writer.write(b"new")
+                writer.commit(labels={"k": "v"})
+        except LocalFailure as error:
+            tell(error.hint)
+        tell(str(store.size(Digest.of(b"new"))))
+        try:
+            store.label(Digest.of(b"by alice"), {"k": "v"})
+        except LocalFailure as error:
+            tell(error.hint)
+
+    owner = "check who owns the file and its permissions"
+    assert run_as(ALICE, with_database_of_root, work) == [owner, "None", owner]
+
+
+def test_gc_removes_nothing_if_it_cannot_read_the_labels(with_database_of_root: Path) -> None:
+    (with_database_of_root / "metadata.db").chmod(0o600)
+
+    def work(store: DiskStore, tell: Callable[[str], None]) -> None:
+        put(store, b"loose")
+        try:
+            list(collect(store, EVERYTHING))
+        except LocalFailure as error:
+            tell(error.hint)
+        tell(str(store.size(Digest.of(b"loose"))))
+
+    lines = run_as(ALICE, with_database_of_root, work)
+    assert lines == ["check who owns the file and its permissions", "5"]
 
 
 def test_gc_removes_nothing_if_it_cannot_read_what_is_named(place: Path) -> None:
