@@ -251,6 +251,7 @@ class MergedTree:
             node = self._node(here, name)
             if node is None and create:
                 node = -self._new_folder(here, name)
+                self._mark(here)
                 self._db.run(_PUT, here, name, self._layer, node)
             if node is not None and node < 0:
                 trail.append(-node)

@@ -314,10 +314,17 @@ _WHITED_OUT = [
 ]
 
 
+_CREATED_PARENT = [
+    Layer(False, [Step("directory", b"a")]),
+    Layer(False, [Step("file", b"a/b/c"), Step("whiteout", b"a")]),
+]
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(image=IMAGES)
 @example(Image(False, _REPLACED))
 @example(Image(False, _WHITED_OUT))
+@example(Image(False, _CREATED_PARENT))
 def test_unpack_export_and_cat_agree(image: Image) -> None:
     compare(image, 10)
 
