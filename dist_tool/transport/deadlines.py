@@ -10,7 +10,8 @@ import http.client
 import io
 import socket
 import time
-from typing import Any, NamedTuple, cast
+from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -19,9 +20,21 @@ from dist_tool.errors import TIME_IS_OVER
 from dist_tool.settings import Timeouts
 from dist_tool.stream.retry import stall_left, stall_limit
 from dist_tool.transport.connecting import TimedConnection
+from dist_tool.transport.framing import MalformedResponse, framing_of, parse_chunk_line, parse_fields, parse_status_line
+
+if TYPE_CHECKING:
+    from urllib3.connection import HTTPConnection
+
+    _Connection = HTTPConnection
+    _ConnectionPool = HTTPConnectionPool
+else:  # mixed into the classes for http and for https
+    _Connection = _ConnectionPool = object
 
 _BUFFER = 64 << 10
+_LONGEST_HEAD = 256 << 10  # bytes of status line and header fields, those of interim answers included
+_LONGEST_CHUNK_LINE = 4096
 _MOST_TRAILERS = 64 << 10  # bytes of all together
+_MOST_OVERHEAD = 16 << 10  # bytes of chunk lines beyond 16 a chunk and twice its size; Go has the same limit
 
 
 class TooSlow(TimeoutError):
@@ -50,6 +63,17 @@ class _Pace(io.RawIOBase):
         self._headers_due: float | None = time.monotonic() + limits.timeouts.headers_s
         self._waited = 0.0
         self._received = 0
+        self._stopped = False
+
+    def leftovers(self, reader: io.BufferedReader) -> bool:
+        """True when bytes have arrived beyond what was read through `reader`. Ends all reading."""
+        self._stopped = True
+        decrypted = getattr(self._sock, "pending", None)
+        return bool(reader.peek(1)) or bool(decrypted and decrypted())
+
+    def discount(self, count: int) -> None:
+        """Take `count` bytes that are no content out of the measured rate."""
+        self._received -= count
 
     def headers_done(self) -> None:
         """From now on the body's limits hold."""
@@ -58,7 +82,9 @@ class _Pace(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        if self._stopped:
+            return None  # nothing without waiting
         started = time.monotonic()
         allowed, reason = self._allowance(started)
         self._sock.settimeout(max(allowed, 0.001))
@@ -101,9 +127,14 @@ class _Pace(io.RawIOBase):
 
 
 class PacedResponse(http.client.HTTPResponse):
-    """A response whose every read is paced, and which can fill a caller's buffer."""
+    """A response whose every read is paced, which is framed strictly, and which can fill a caller's buffer."""
 
     limits = ConnectionLimits(Timeouts())
+    fp: io.BufferedReader
+    _complete = False
+    _leftovers = False
+    _overhead = 0
+    _head_left = _LONGEST_HEAD
 
     def __init__(self, sock: socket.socket, *args: object, **kwargs: object) -> None:
         super().__init__(sock, *args, **kwargs)  # type: ignore[arg-type]
@@ -111,45 +142,149 @@ class PacedResponse(http.client.HTTPResponse):
         self._pace = _Pace(raw, sock, self.limits)
         self.fp = io.BufferedReader(self._pace, _BUFFER)
 
-    def begin(self) -> None:
-        """Read status and headers."""
-        super().begin()
+    def begin(self, *_: object, **__: object) -> None:
+        """Read status and headers of the final answer; interim ones are skipped (RFC 9110 15.2)."""
+        if cast(Any, self.headers) is not None:
+            return
+        self._head_left = _LONGEST_HEAD
+        while (status := parse_status_line(self._read_start())).status < 200:
+            if status.status == 101:
+                raise MalformedResponse("unexpected status 101 (Switching Protocols)")
+            parse_fields(self._read_lines())
+        fields = parse_fields(self._read_lines())
+        framing = framing_of(self._method, status, fields)  # type: ignore[attr-defined]
+        self.version, self.status, self.reason = status
+        self.code = status.status
+        self.headers = self.msg = http.client.HTTPMessage()
+        for name, value in fields:
+            self.headers[name] = value
+        self.chunked, self.length, persistent = framing
+        self.chunk_left = None
+        self.will_close = not persistent
         self._pace.headers_done()
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """Status of a proxy's answer to CONNECT, which http.client reads by this method."""
+        self._head_left = _LONGEST_HEAD
+        status = parse_status_line(self._read_start())
+        return f"HTTP/1.{status.version - 10}", status.status, status.reason
+
+    def _read_start(self) -> bytes:
+        start = self.fp.peek(1)[:1]
+        if not start:
+            raise RemoteDisconnected("closed the connection without an answer")
+        if start != b"H":  # TLS, or what is left of an earlier answer: it may never have a line end
+            raise BadStatusLine(start.hex())
+        return self._read_line()
+
+    def _read_lines(self) -> list[bytes]:
+        lines = []
+        while (line := self._read_line()) not in (b"\r\n", b"\n"):
+            if not line.endswith(b"\n"):
+                raise IncompleteRead(line)
+            lines.append(line)
+        return lines
+
+    def _read_line(self) -> bytes:
+        line = self.fp.readline(self._head_left + 1)
+        self._head_left -= len(line)
+        if self._head_left < 0:
+            raise MalformedResponse(f"more than {_LONGEST_HEAD} bytes of headers")
+        return line
+
+    @property
     def finished(self) -> bool:
-        """True where nothing is left to read, so that the connection is fit for the next request."""
-        bodiless = self._method == "HEAD" or (self.length == 0 and not self.chunked)  # type: ignore[attr-defined]
-        if bodiless and not self.isclosed():
-            self._close_conn()  # type: ignore[attr-defined]
-        return self.isclosed()
+        """True when the declared body has been read to its end."""
+        if self.length == 0 and not self.chunked and not self.isclosed():
+            self._finish()
+        return self._complete
+
+    @property
+    def reusable(self) -> bool:
+        """True when the connection may carry the next request: nothing is left to read, nothing follows."""
+        return self.finished and not self._leftovers and not self.will_close
+
+    def _finish(self) -> None:
+        self._complete = True
+        self._leftovers = self._leftovers or self._pace.leftovers(self.fp)
+        self._close_conn()  # type: ignore[attr-defined]
+
+    def _get_chunk_left(self) -> int | None:
+        """Bytes left of this chunk, or of the next one; None after the last. Raises what a bad chunk is."""
+        if self.chunk_left == 0 and (end := self.fp.read(2)) != b"\r\n":
+            raise MalformedResponse("no line end after a chunk") if len(end) == 2 else IncompleteRead(b"")
+        if not self.chunk_left:
+            self.chunk_left = self._read_next_chunk_size() or None
+            if self.chunk_left is None:
+                self._read_and_discard_trailer()
+                self._finish()
+        return self.chunk_left
+
+    def _read_next_chunk_size(self) -> int:
+        line = self.fp.readline(_LONGEST_CHUNK_LINE + 1)
+        if not line.endswith(b"\n") and len(line) <= _LONGEST_CHUNK_LINE:
+            raise IncompleteRead(b"")
+        size = parse_chunk_line(line)
+        self._pace.discount(len(line) + 2)
+        self._overhead = max(0, self._overhead + len(line) + 2 - 16 - 2 * size)
+        if self._overhead > _MOST_OVERHEAD:
+            raise MalformedResponse("the chunks hold too little content")
+        return size
 
     def _read_and_discard_trailer(self) -> None:
-        """Read past what follows the last chunk. http.client's own has a limit for a line, none for their number."""
+        """Read past what follows the last chunk. An end without a blank line costs the connection only."""
         left = _MOST_TRAILERS
-        while (line := self.fp.readline(left + 1)) not in (b"\r\n", b"\n", b""):
+        while (line := self.fp.readline(left + 1)) not in (b"\r\n", b"\n"):
             left -= len(line)
             if left < 0:
-                raise http.client.LineTooLong("trailers")
+                raise MalformedResponse(f"more than {_MOST_TRAILERS} bytes of trailers")
+            if not line:
+                self._leftovers = True
+                return
+            parse_fields([line])
 
     def receive(self, view: memoryview) -> int:
         """Fill a part of `view` with one read; 0 at the end, also at a premature one."""
         if self.isclosed():
             return 0
+        left = self._get_chunk_left() if self.chunked else self.length
+        if self.chunked and left is None:
+            return 0
+        got = self.fp.readinto1(view if left is None else view[:left])
         if self.chunked:
-            data = self.read1(len(view))
-            view[: len(data)] = data
-            return len(data)
-        if self.length is not None:
-            view = view[: self.length]
-        got = self.fp.readinto1(view)
-        if self.length is not None:
-            self.length -= got
-        if not got or self.length == 0:
+            if not got:
+                raise IncompleteRead(b"")
+            self.chunk_left = cast(int, left) - got
+            return got
+        if left is not None:
+            self.length = left - got
+        if self.length == 0:
+            self._finish()
+        elif not got:
             self._close_conn()  # type: ignore[attr-defined]
         return got
 
 
-class _SecureConnection(TimedConnection, HTTPSConnection):
+class _CountingConnection(_Connection):
+    """A connection that counts the answers it has given since it was made."""
+
+    answers = 0
+
+    def connect(self) -> None:
+        self.answers = 0
+        super().connect()
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()
+        self.answers += 1
+        return response
+
+
+class _PlainConnection(_CountingConnection, TimedConnection):
+    pass
+
+
+class _SecureConnection(_CountingConnection, TimedConnection, HTTPSConnection):
     """A connection whose TLS context decides about verification, once and without a word.
 
     urllib3 would write a warning to standard error for each request that the user's own
@@ -161,7 +296,38 @@ class _SecureConnection(TimedConnection, HTTPSConnection):
         self.is_verified = True
 
 
-class _SecurePool(HTTPSConnectionPool):
+class _ExactPool(_ConnectionPool):
+    """A pool that sends the request target unchanged, and tries again when a kept connection gives no HTTP.
+
+    Bytes on a kept connection that are no answer are those of an earlier request, which its
+    server sent too late: one try on a fresh connection is safe and likely to succeed.
+    """
+
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        kwargs["target"] = url
+        return super().urlopen(method, url, *args, **kwargs)
+
+    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        target = kwargs.pop("target", url)
+        kept = conn.answers > 0 and not conn.is_closed
+        try:
+            return super()._make_request(conn, method, target, *args, **kwargs)
+        except RemoteDisconnected:
+            raise
+        except (BadStatusLine, MalformedResponse):
+            if not kept or method not in ("GET", "HEAD"):
+                raise
+        conn.close()
+        if self.proxy is not None and self.scheme == "https":
+            self._prepare_proxy(conn)
+        return super()._make_request(conn, method, target, *args, **kwargs)
+
+
+class _PlainPool(_ExactPool, HTTPConnectionPool):
+    pass
+
+
+class _SecurePool(_ExactPool, HTTPSConnectionPool):
     def _validate_conn(self, conn: Any) -> None:
         """Connect, and no more: an unverified connection is the user's decision, not a Python warning."""
         if conn.is_closed:
@@ -171,9 +337,9 @@ class _SecurePool(HTTPSConnectionPool):
 def pool_classes(limits: ConnectionLimits) -> dict[str, type[HTTPConnectionPool]]:
     """urllib3's pool classes for http and https, with paced responses."""
     response = type("PacedResponse", (PacedResponse,), {"limits": limits})
-    plain = type("PacedConnection", (TimedConnection,), {"response_class": response})
+    plain = type("PacedConnection", (_PlainConnection,), {"response_class": response})
     secure = type("PacedConnection", (_SecureConnection,), {"response_class": response})
     return {
-        "http": type("PacedPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "http": type("PacedPool", (_PlainPool,), {"ConnectionCls": plain}),
         "https": type("PacedPool", (_SecurePool,), {"ConnectionCls": secure}),
     }

@@ -36,6 +36,7 @@ from dist_tool.errors import (
 )
 from dist_tool.stream.retry import PASSING_STATUSES, parse_retry_after
 from dist_tool.transport.deadlines import TooSlow
+from dist_tool.transport.framing import MalformedResponse
 
 _ERROR_BODY_LIMIT = 64 << 10
 _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # in the words of http.client, which has no others
@@ -157,6 +158,7 @@ _BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
     (socket.gaierror, lambda _, host: Unreachable(f"{host}: the name does not resolve")),
     (http.client.RemoteDisconnected, lambda _, host: Truncated(f"{host}: closed the connection without an answer")),
     (http.client.IncompleteRead, lambda _, host: Truncated(f"{host}: the connection was cut")),
+    (MalformedResponse, lambda e, host: ProtocolError(f"{host}: malformed HTTP response: {printable(str(e), 200)}")),
     (http.client.HTTPException, lambda e, host: NotHttp(f"{host}: not HTTP: {type(e).__name__}")),
     (ConnectionRefusedError, lambda _, host: Unavailable(f"{host}: connection refused")),
     ((ConnectionResetError, BrokenPipeError), lambda _, host: Truncated(f"{host}: the connection was reset")),

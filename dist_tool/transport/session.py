@@ -91,7 +91,7 @@ class Reply:
         try:
             if isinstance(original, PacedResponse):
                 got = original.receive(view)
-                if original.finished():
+                if original.reusable:
                     raw.release_conn()
                 return got
             data = raw.read(len(view), decode_content=False)
@@ -109,19 +109,12 @@ class Reply:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection, for the next request where nothing is left unread. Idempotent."""
+        """Let go of the connection, for the next request if it is fit for one. Idempotent."""
         raw = self._response.raw
         original = getattr(raw, "_original_response", None)
-        if isinstance(original, PacedResponse) and original.finished() and not self._may_go_on():
+        if isinstance(original, PacedResponse) and original.reusable:
             raw.release_conn()
         self._response.close()
-
-    def _may_go_on(self) -> bool:
-        """Whether a body may follow where none may be: some proxies answer a HEAD that they refuse with a page.
-
-        A challenge, and that something is not there, are too common to pay for with a connection.
-        """
-        return self.request.method == "HEAD" and self.status >= 400 and self.status not in (401, 404)
 
 
 class _Session(requests.Session):

@@ -292,6 +292,18 @@ def chunks(*pieces: bytes) -> Step:
     return step
 
 
+def raw(*pieces: bytes) -> Step:
+    """An answer as raw as it is given, each piece in a segment of its own; the connection stays open."""
+
+    def step(exchange: Exchange) -> None:
+        for number, piece in enumerate(pieces):
+            if number:
+                exchange.wait(0.005)
+            exchange.body(piece)
+
+    return step
+
+
 def endless_body(
     code: int = 200, headers: Sequence[tuple[str, str]] = (), *, piece: bytes = b"[" * 65536, most: int = 64 << 20
 ) -> Step:

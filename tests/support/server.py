@@ -97,6 +97,22 @@ class Exchange:
                 pass
         self.open = False
 
+    def relay(self, address: tuple[str, int]) -> None:
+        """Carry bytes between the client and `address` until both have closed, as a tunnel of a proxy."""
+
+        def carry(source: socket.socket, target: socket.socket) -> None:
+            with suppress(OSError):
+                while data := source.recv(65536):
+                    target.sendall(data)
+                target.shutdown(socket.SHUT_WR)
+
+        with socket.create_connection(address) as upstream:
+            back = threading.Thread(target=carry, args=(upstream, self._connection), daemon=True)
+            back.start()
+            carry(self._connection, upstream)
+            back.join(_JOIN_S)
+        self.open = False
+
     def wait(self, seconds: float) -> bool:
         """Wait; False where the server is being closed."""
         return not self.server.closing.wait(seconds)

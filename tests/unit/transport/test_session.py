@@ -16,7 +16,7 @@ from support import faults
 from support.processes import Authority
 from support.server import FaultServer, OpenServer, closed_port
 
-from dist_tool.errors import DeadlineExceeded, DistError, PolicyRefused, ProtocolError, Unavailable
+from dist_tool.errors import DeadlineExceeded, DistError, NotHttp, PolicyRefused, ProtocolError, Unavailable
 from dist_tool.names.origin import Origin
 from dist_tool.run import Notice
 from dist_tool.settings import Context, Endpoint, Redirects, Settings, Timeouts, Tls
@@ -268,7 +268,6 @@ def test_one_connection_serves_request_after_request(server: FaultServer) -> Non
     server.always("GET", "/chunked", faults.content(data).but(framing="chunked"))
     server.always("HEAD", "/chunked", faults.content(data).but(framing="chunked"))
     server.always("GET", "/empty", faults.content(b""))
-    server.always("GET", "/none", faults.status(204))
     server.always("GET", "/moved", faults.redirect("/a").but(body=b"moved"))
     server.always("GET", "/missing", faults.registry_error(404, "BLOB_UNKNOWN"))
     one = _home(server)
@@ -278,7 +277,6 @@ def test_one_connection_serves_request_after_request(server: FaultServer) -> Non
         ("HEAD", "/chunked"),
         ("GET", "/chunked"),
         ("GET", "/empty"),
-        ("GET", "/none"),
         ("GET", "/missing"),
         ("GET", "/moved"),
         ("GET", "/a"),
@@ -288,6 +286,121 @@ def test_one_connection_serves_request_after_request(server: FaultServer) -> Non
         assert body == (data if method == "GET" and path in ("/a", "/chunked", "/moved") else body)
     one.close()
     assert server.connections == 1
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", [100, 102, 103, 110, 199])
+def test_interim_answers_are_skipped(server: FaultServer, method: str, status: int) -> None:
+    interim = b"HTTP/1.1 %d Wait\r\nLink: </style>; rel=preload\r\nContent-Length: 9\r\n\r\n" % status
+    body = b"" if method == "HEAD" else b"true"
+    server.always(method, "/a", faults.raw(interim, interim * 2 + OK + body))
+    one = _home(server)
+    for _ in range(3):
+        reply = one.send(Request(method, server.url("/a")))
+        assert (reply.status, reply.headers.get("Link"), reply.read(9)) == (200, None, body)
+    one.close()
+    assert server.connections == 1
+
+
+def test_interim_answers_end_with_the_time_for_headers(server: FaultServer) -> None:
+    def endless(exchange: faults.Exchange) -> None:
+        while exchange.wait(0.02):
+            exchange.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+
+    server.script("GET", "/a", endless)
+    one = _home(server, timeout=Timeouts(headers_s=0.1, idle_s=5))
+    with pytest.raises(Unavailable, match=r"no response within 0\.1 s"):
+        one.send(Request("GET", server.url("/a")))
+    one.close()
+
+
+def test_a_change_of_protocol_is_an_error(server: FaultServer) -> None:
+    server.script("GET", "/a", faults.raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"))
+    one = _home(server)
+    with pytest.raises(ProtocolError, match="unexpected status 101"):
+        one.send(Request("GET", server.url("/a")))
+    one.close()
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_a_connection_ends_with_a_status_that_is_often_followed_by_a_stray_body(
+    server: FaultServer, status: int
+) -> None:
+    stray = b"HTTP/1.1 %d Nothing\r\nContent-Length: 0\r\n\r\n" % status
+    server.script("GET", "/a", faults.raw(stray, OK + b"evil"))
+    server.script("GET", "/b", faults.raw(OK + b"good"))
+    one = _home(server)
+    one.send(Request("GET", server.url("/a"))).close()
+    assert one.send(Request("GET", server.url("/b"))).read(9) == b"good"
+    one.close()
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"true" + OK + b"evil",
+        OK + b"true\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n<html>",
+        OK + b"trueH",
+    ],
+)
+def test_a_connection_with_bytes_beyond_the_body_is_not_kept(server: FaultServer, answer: bytes) -> None:
+    server.script("GET", "/a", faults.raw(answer))
+    server.script("GET", "/b", faults.raw(OK + b"good"))
+    one = _home(server)
+    one.send(Request("GET", server.url("/a"))).read(9)
+    assert one.send(Request("GET", server.url("/b"))).read(9) == b"good"
+    one.close()
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "late", [b"<html>moved</html>", b"HTTP", b"HTTP/1.1 103 Early Hints\r\n", b"\x15\x03\x01\0\x02"]
+)
+def test_late_bytes_of_an_earlier_answer_cost_one_more_try(server: FaultServer, late: bytes) -> None:
+    """They come after the next request was sent, when the connection looked idle."""
+    server.script("GET", "/a", faults.raw(OK + b"true"))
+    server.script("GET", "/b", faults.raw(late + OK + b"evil"), faults.raw(OK + b"good"))
+    one = _home(server)
+    one.send(Request("GET", server.url("/a"))).read(9)
+    assert one.send(Request("GET", server.url("/b"))).read(9) == b"good"
+    one.close()
+    assert [request.connection for request in server.log] == [1, 1, 2]
+
+
+def test_late_bytes_on_a_fresh_connection_are_an_error_and_a_form_is_sent_once(server: FaultServer) -> None:
+    server.script("GET", "/a", faults.not_http)
+    server.script("GET", "/b", faults.raw(OK + b"true"))
+    server.script("POST", "/c", faults.not_http)
+    one = _home(server)
+    with pytest.raises(NotHttp):
+        one.send(Request("GET", server.url("/a")))
+    one.send(Request("GET", server.url("/b"))).read(9)
+    with pytest.raises(NotHttp):
+        one.send(Request("POST", server.url("/c"), form={"a": "b"}))
+    one.close()
+    assert len(server.log) == 3
+
+
+def test_late_bytes_behind_a_proxy_cost_one_more_tunnel(servers: OpenServer, authority: Authority) -> None:
+    def tunnel(exchange: faults.Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        exchange.relay(("127.0.0.1", target.port))
+
+    target, proxy = servers(tls=authority.server_context()), servers()
+    proxy.always("CONNECT", f"registry.test:{target.port}", tunnel)
+    target.script("GET", "/a", faults.raw(OK + b"true"))
+    target.script("GET", "/b", faults.raw(b"<late>" + OK + b"evil"), faults.raw(OK + b"good"))
+    home = f"https://registry.test:{target.port}"
+    one = session(home, proxy=proxy.url(), tls=Tls(ca=(authority.ca,)))
+    assert [one.send(Request("GET", f"{home}/{name}")).read(9) for name in "ab"] == [b"true", b"good"]
+    one.close()
+    assert len(proxy.log) == 2
 
 
 def test_a_body_that_nobody_reads_costs_its_connection_and_nothing_more(server: FaultServer) -> None:
