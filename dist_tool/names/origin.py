@@ -1,18 +1,31 @@
-"""Origins, and which hosts are where: what credentials and redirects are decided by."""
+"""Origins, exact URLs, and classes of hosts: the basis of decisions on credentials and redirects."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, urljoin, urlsplit
 
 from dist_tool.errors import ProtocolError, one_line, printable
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
 
 _LONG_SEGMENT = 20  # characters
 _HEX = re.compile(r"(?:sha[0-9]+[:-])?[0-9a-f]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# A name in ASCII or an address, nothing that two readers could read differently.
-_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?|[0-9a-f:.]+")
+# A name in ASCII or an address, visible ASCII after it: nothing that two parsers could read differently.
+_URL = re.compile(
+    r"(https?)://(?:\[([0-9a-f:.]+)\]|([a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?))(?::([0-9]{0,5}))?"
+    r"((?:[/?][!-\"$-~]*)?)(?:#[!-~]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_UNSENT = re.compile(r"[^\0-\x1f!-\x7f]+")  # blanks and everything outside ASCII
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
+_USERINFO = re.compile(r"(?<=//)[^/?#\\]*@")
+# Metadata services of clouds outside of 169.254.0.0/16 and fe80::/10: Alibaba, Azure, Amazon, Google, Oracle.
+_METADATA = frozenset({"100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe"})
+_NAT64 = 0x64_FF9B << 96 >> 32  # 64:ff9b::/96
 # What inet_aton reads as an address and a reader may not: 127.1, 0x7f.1, 2130706433.
 _NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]+|[0-9]+)(?:\.(?:0[xX][0-9a-fA-F]+|[0-9]+)){0,3}\.?")
 
@@ -27,15 +40,7 @@ class Origin(NamedTuple):
     @classmethod
     def of(cls, url: str) -> Origin:
         """The origin of an absolute http(s) URL. Raises ProtocolError for anything else."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ProtocolError(f"{printable(redact(url), 200)!r} is not a URL") from error
-        host = (parts.hostname or "").lower()
-        if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(host):
-            raise ProtocolError(f"{printable(redact(url), 200)!r} is not an http(s) URL")
-        return cls(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme])
+        return split_url(url)[0]
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -45,6 +50,48 @@ class Origin(NamedTuple):
     def netloc(self) -> str:
         """Host and, where it is not the scheme's own, port."""
         return str(self).partition("://")[2]
+
+
+def split_url(url: str) -> tuple[Origin, str]:
+    """Origin and request target of an absolute http(s) URL.
+
+    Joined, they are the URL to send: the host that was checked is the host that is asked. The
+    target is the URL's own text; blanks and text outside ASCII are percent-encoded. Raises
+    ProtocolError for anything else, such as userinfo, control characters or a backslash in the host.
+    """
+    match = _URL.fullmatch(_encoded(url, "utf-8"))
+    if match is None:
+        raise ProtocolError(f"{printable(redact(url), 200)!r} is not an http(s) URL")
+    scheme, address, name, port, target = match.groups()
+    scheme, number = scheme.lower(), int(port) if port else _DEFAULT_PORTS[scheme.lower()]
+    if not 0 < number < 65536:
+        raise ProtocolError(f"{printable(redact(url), 200)!r} has no valid port")
+    origin = Origin(scheme, (address or name).lower(), number)
+    return origin, target if target.startswith("/") else f"/{target}"
+
+
+def resolve_location(base: str, location: str) -> str:
+    """The URL that a Location or Link of the answer to `base` names, without its fragment.
+
+    It is sent as it came: what a server has signed must not be rewritten. Only what cannot be
+    sent is percent-encoded, byte by byte. Userinfo is dropped, dot segments of a relative
+    reference are resolved. Raises ProtocolError where the two cannot be joined.
+    """
+    text = _encoded(location.strip(), "latin-1").partition("#")[0]
+    if text.startswith("//"):
+        text = f"{urlsplit(base).scheme}:{text}"
+    if _SCHEME.match(text):
+        return _USERINFO.sub("", text, count=1)
+    if text.startswith("/") and "/." not in text:
+        return f"{split_url(base)[0]}{text}"
+    try:
+        return urljoin(base, text)
+    except ValueError as error:
+        raise ProtocolError(f"{redact(base)}: an unusable redirect") from error
+
+
+def _encoded(text: str, charset: str) -> str:
+    return _UNSENT.sub(lambda match: quote(match[0].encode(charset, "backslashreplace"), safe=""), text)
 
 
 def redact(url: str, *, moved: bool = False) -> str:
@@ -81,6 +128,8 @@ def _without_parameters(segment: str) -> str:
 def host_class(host: str) -> str:
     """`loopback`, `link-local`, `private` or `public`, by the host's text alone.
 
+    Metadata services of clouds count as link-local, carrier-grade NAT (100.64.0.0/10) as private.
+
     Names other than localhost count as public: nothing is looked up, and a name that resolves
     to loopback is not found out (docs/security.md, "Not promised").
     """
@@ -93,13 +142,22 @@ def host_class(host: str) -> str:
         address = ip_address(_plain_ipv4(name) or name.partition("%")[0])
     except ValueError:
         return "public"
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
+    if isinstance(address, IPv6Address):
+        address = _embedded(address) or address
     if address.is_loopback or address.is_unspecified:
         return "loopback"
-    if address.is_link_local:
+    if address.is_link_local or str(address) in _METADATA:
         return "link-local"
-    return "private" if address.is_private else "public"
+    return "public" if address.is_global else "private"
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that is reached through an IPv6 one: mapped, 6to4 or NAT64."""
+    from ipaddress import IPv4Address
+
+    if int(address) >> 32 == _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _SMALL_BODY = 64 << 10  # bytes of an error or a token answer
 _MOST_CHALLENGES = 3
+# What may stand in a URL, without the backslash that some parsers take for a slash.
+_VISIBLE = re.compile(r"[!-\[\]-~]+")
 
 
 class Client:
@@ -139,6 +142,8 @@ class Client:
         by a redirect gets none either, the registry itself included. Raises PolicyRefused where
         the registry could not have redirected there.
         """
+        if not _VISIBLE.fullmatch(url):
+            raise ProtocolError(f"{redact(url)[:200]!r}, the URL of a layer, is not an http(s) URL")
         origin = Origin.of(url)
         if origin == self.home:
             raise PolicyRefused(f"{redact(url)}: a foreign URL names the registry itself")

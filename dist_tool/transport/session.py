@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -18,7 +17,7 @@ from requests.adapters import HTTPAdapter
 
 from dist_tool import __version__
 from dist_tool.errors import DistError, PolicyRefused, ProtocolError
-from dist_tool.names.origin import Origin, host_class, redact
+from dist_tool.names.origin import Origin, host_class, redact, resolve_location, split_url
 from dist_tool.run import Notice, Report
 from dist_tool.settings import Context, Endpoint, Policy, Tls
 from dist_tool.stream.retry import stall_left
@@ -167,6 +166,12 @@ class _Adapter(HTTPAdapter):
             pool |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
         return host, pool
 
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        """The target exactly as in the URL, which is whole and safe: see `split_url`."""
+        whole = request.url or ""
+        origin, target = split_url(whole)
+        return target if super().request_url(request, proxies).startswith("/") else f"{origin}{target}"
+
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Nothing: the context decides."""
 
@@ -219,7 +224,7 @@ class Session:
         What is `foreign` has nothing of ours, not even where it leads home. Raises as
         `from_exception` maps, DeadlineExceeded where no time is left.
         """
-        origin = Origin.of(request.url)
+        origin, target = split_url(request.url)
         at_home = origin == self.home and not foreign
         session = self._session_for(at_home)
         headers = {"User-Agent": f"dist/{__version__}", "Accept-Encoding": "identity", **request.headers}
@@ -233,7 +238,8 @@ class Session:
             proxies = proxies_for(origin, self._endpoint.proxy, self._environ)
             for proxy in proxies.values():
                 remember_proxy(proxy)
-            prepared = requests.Request(request.method, request.url, headers=headers, data=request.form).prepare()
+            prepared = requests.Request(request.method, f"{origin}/", headers=headers, data=request.form).prepare()
+            prepared.url = f"{origin}{target}"  # not as requests would rewrite it
             response = session.send(
                 prepared,
                 stream=True,
@@ -272,12 +278,7 @@ class Session:
         raise ProtocolError(f"{self.home.netloc}: more than {most} redirects")
 
     def _target(self, reply: Reply) -> str:
-        try:
-            parts = urlsplit(urljoin(reply.url, reply.headers["Location"].strip()))
-        except ValueError as error:
-            raise ProtocolError(f"{reply.origin.netloc}: an unusable redirect") from error
-        # Userinfo in a Location is somebody's attempt at credentials; fragments are the client's.
-        url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+        url = resolve_location(reply.url, reply.headers["Location"])
         check_redirect(reply.origin, Origin.of(url), self._endpoint, self._policy)
         return url
 

@@ -114,6 +114,28 @@ class TestWhereCredentialsGo:
             remote.open(desc)
         assert internal.connections == 0
 
+    @pytest.mark.parametrize(
+        "form",
+        [
+            "http://{host}\\@cdn.test/x",
+            "http://cdn.test@{host}/x",
+            "http://{host}\\.cdn.test/",
+            "http://{host} @cdn.test",
+        ],
+    )
+    def test_url_of_a_layer_that_two_parsers_read_differently_is_not_fetched(
+        self, servers: OpenServer, form: str
+    ) -> None:
+        """The host that is checked must be the one that is connected to."""
+        registry, internal = servers(), servers()
+        for place in ("blobs", "manifests"):
+            registry.script("GET", f"/v2/{REPOSITORY}/{place}/{BLOB.digest}", faults.status(404))
+        desc = Descriptor(BLOB.digest, len(BLOB.data), urls=(form.format(host=internal.host),))
+        settings = Settings(remotes=(RemoteSettings(prefix=f"registry.test:{registry.port}", plain_http=True),))
+        with open_remote(_place(registry, "registry.test"), settings) as remote, pytest.raises(errors.ProtocolError):
+            remote.open(desc)
+        assert internal.connections == 0
+
     def test_cve_2018_18074_a_password_does_not_go_from_https_to_http_of_the_same_host(
         self, servers: OpenServer, authority: Authority, tmp_path: Path
     ) -> None:

@@ -66,6 +66,41 @@ def test_b21_locations_may_be_relative(kind: Kind, server: FaultServer, location
     assert server.log[1].target == target
 
 
+EXACT = ["/b%2fc/%7E~/[|]/%2e%2e/x//y?sig=a%2fb+c&d=e^f", "//b", "/?x=1"]
+
+
+@pytest.mark.parametrize("target", EXACT)
+def test_b21_a_redirect_is_sent_as_it_came(kind: Kind, servers: OpenServer, target: str) -> None:
+    """A signature covers the raw text."""
+    registry, cdn = servers(), servers()
+    registry.script("GET", PATH, redirect(cdn.url(target)))
+    cdn.script("GET", target, content(BLOB.data))
+    assert _fetch(kind, registry).data == BLOB.data
+
+
+@pytest.mark.parametrize("target", EXACT)
+def test_b21_a_proxy_gets_a_redirect_as_it_came(kind: Kind, servers: OpenServer, target: str) -> None:
+    proxy = servers()
+    place = kind.at(proxy, "registry.invalid")
+    proxy.script("GET", f"http://registry.invalid{PATH}", redirect(f"http://cdn.invalid{target}"))
+    proxy.script("GET", f"http://cdn.invalid{target}", content(BLOB.data))
+    outcome = fetch(place, BLOB.digest, remote=PUBLIC, settings=with_environment(HTTP_PROXY=proxy.url()))
+    assert outcome.data == BLOB.data
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [("/\xc3\xbc", "/%C3%BC"), ("/\xfc", "/%FC"), ("/a b", "/a%20b")],
+    ids=["UTF-8", "Latin-1", "blank"],
+)
+def test_b21_bytes_that_no_url_may_hold_are_encoded_once(
+    kind: Kind, server: FaultServer, location: str, target: str
+) -> None:
+    server.script("GET", PATH, redirect(location))
+    server.script("GET", target, content(BLOB.data))
+    assert _fetch(kind, server).data == BLOB.data
+
+
 @pytest.mark.parametrize("hops", [1, 10])
 def test_b21_ten_hops_are_followed(kind: Kind, server: FaultServer, hops: int) -> None:
     server.script("GET", PATH, redirect("/hop/1"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from dist_tool.auth.authenticator import pull_scope
 from dist_tool.errors import DistError, LimitExceeded, ProtocolError
-from dist_tool.names.origin import Origin
+from dist_tool.names.origin import resolve_location, split_url
 from dist_tool.names.reference import HUB, HUB_API
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.settings import Context
@@ -72,13 +72,10 @@ class RegistryEndpoint:
         target = _next_link(reply.headers.get("Link", ""))
         if target is None:
             return None
-        try:
-            url = urlsplit(urljoin(reply.request.url, target))
-        except ValueError as error:
-            raise ProtocolError(f"{self.host}: the next page has no usable URL") from error
-        if Origin.of(url.geturl()) != self._site.home or not url.path.startswith(self._root):
+        origin, path = split_url(resolve_location(reply.request.url, target))
+        if origin != self._site.home or not path.startswith(self._root):
             raise ProtocolError(f"{self.host}: the next page is elsewhere")
-        return url.path.removeprefix(self._root) + (f"?{url.query}" if url.query else "")
+        return path.removeprefix(self._root)
 
     def close(self) -> None:
         """Close every connection."""

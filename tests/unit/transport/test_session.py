@@ -155,7 +155,7 @@ def test_what_was_left_behind_does_not_come_back(mocked: responses.RequestsMock)
 
 def test_within_the_origin_everything_is_kept(mocked: responses.RequestsMock) -> None:
     _answer(mocked, f"{HOME}/a", 307, Location="https://registry.test:443/b")
-    _answer(mocked, "https://registry.test:443/b")
+    _answer(mocked, f"{HOME}/b")
     session().follow(Request("GET", f"{HOME}/a", SECRETS)).close()
     assert _sent(mocked)[1]["authorization"] == "Bearer t"
 
@@ -221,7 +221,11 @@ REDIRECTS: list[tuple[str, str, Redirects, str]] = [
     ("http://a.test", "http://[fe80::1]", Redirects(), "a link-local address"),
     ("http://169.254.1.1", "http://127.0.0.1", Redirects(), "a loopback address"),
     ("http://10.0.0.1", "http://127.0.0.1", Redirects(), "a loopback address"),
+    ("http://a.test", "http://100.100.100.200", Redirects(), "a link-local address"),
+    ("http://a.test", "http://[fd00:ec2::254]", Redirects(), "a link-local address"),
     ("https://a.test", "https://10.0.0.1", Redirects(), ""),
+    ("https://a.test", "https://100.64.0.1", Redirects(), ""),
+    ("https://a.test", "https://100.64.0.1", Redirects(to_private=False), "a private address"),
     ("http://127.0.0.1:1", "http://127.0.0.1:2", Redirects(), ""),
     ("http://localhost", "http://[::1]", Redirects(), ""),
     ("https://a.test", "https://127.0.0.1", PRIVATE, ""),
