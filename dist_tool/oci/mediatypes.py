@@ -39,8 +39,13 @@ def is_media_type(text: str) -> bool:
 
 
 def essence(content_type: str) -> str:
-    """The media type of a Content-Type value: parameters dropped, lower case."""
-    return content_type.partition(";")[0].strip().lower()
+    """The media type of a Content-Type value: parameters dropped, lower case; "" for none.
+
+    `application/octet-stream` for text that is no media type (RFC 9110 8.3 allows to guess): blanks
+    in it would move what stands after it in a line.
+    """
+    name = content_type.partition(";")[0].strip().lower()
+    return name if not name or is_media_type(name) else OCTET_STREAM
 
 
 def kind(media_type: str) -> str:

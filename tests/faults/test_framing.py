@@ -13,7 +13,7 @@ from support.kinds import REPOSITORY, Kind
 from support.server import FaultServer
 
 from dist_tool import errors
-from dist_tool.settings import RemoteSettings
+from dist_tool.settings import Endpoint
 
 BLOB = blob("framing", 100)
 PATH = blob_path(REPOSITORY, BLOB.digest)
@@ -105,7 +105,7 @@ def test_extensions_of_chunks_are_no_progress(kind: Kind, server: FaultServer) -
             exchange.body(piece)
 
     server.script("GET", PATH, step)
-    remote = RemoteSettings(timeout=replace(SHORT, floor=2048))
+    remote = Endpoint(timeout=replace(SHORT, floor=2048))
     outcome = fetch(kind.at(server), BLOB.digest, remote=remote, attempts=1)
     assert outcome.code == 6
     assert "slower than" in outcome.said

@@ -131,7 +131,7 @@ class TestWhereCredentialsGo:
         for place in ("blobs", "manifests"):
             registry.script("GET", f"/v2/{REPOSITORY}/{place}/{BLOB.digest}", faults.status(404))
         desc = Descriptor(BLOB.digest, len(BLOB.data), urls=(form.format(host=internal.host),))
-        settings = Settings(remotes=(RemoteSettings(prefix=f"registry.test:{registry.port}", plain_http=True),))
+        settings = Settings(routes=(route(f"registry.test:{registry.port}", plain_http=True),))
         with open_remote(_place(registry, "registry.test"), settings) as remote, pytest.raises(errors.ProtocolError):
             remote.open(desc)
         assert internal.connections == 0

@@ -163,6 +163,16 @@ def test_t7_numbers_that_only_int_reads_are_no_content_length(kind: Kind, server
     assert outcome.code in (0, 5, 6, 7)
 
 
+@pytest.mark.parametrize("declared", ["text/plain 4 x", "text/plain\t4", "a/b, c/d", "nonsense"])
+def test_a_content_type_that_is_no_media_type_is_an_unknown_one(kind: Kind, server: FaultServer, declared: str) -> None:
+    """It is printed beside digest and size, where a blank would begin another word."""
+    server.script("GET", PATH, content(BLOB.data, declared))
+    outcome = _fetch(kind, server)
+    assert outcome.data == BLOB.data
+    assert outcome.desc is not None
+    assert outcome.desc.media_type == "application/octet-stream"
+
+
 def test_t8_a_bundle_in_the_environment_does_not_undo_the_remotes_own(
     kind: Kind, servers: OpenServer, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -53,3 +53,22 @@ def test_the_parameters_of_a_content_type_do_not_count() -> None:
 )
 def test_a_media_type_is_two_restricted_names(text: str, expected: bool) -> None:
     assert is_media_type(text) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "text/plain 4 x",
+        "text/plain\tx",
+        "text/plain, text/html",
+        "text",
+        "text/",
+        "text/\xe4",
+        f"a/{'b' * 128}",
+        "a/b/c",
+        "*/*",
+    ],
+)
+def test_a_content_type_that_is_no_media_type_is_an_unknown_one(text: str) -> None:
+    assert essence(text) == "application/octet-stream"
+    assert essence(f"{text}; charset=utf-8") == "application/octet-stream"
