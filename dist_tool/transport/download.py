@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from dist_tool.transport.ranges import extent
 from dist_tool.transport.session import Reply
 
 _LEAST_SECRET = 8  # characters
+_STRONG_TAG = re.compile(r'"[!#-~]+"')  # a list of several tags has blanks
+
 Ask = Callable[[Mapping[str, str], Container[int]], Reply]
 AskFor = Callable[[str, str, Mapping[str, str], Container[int]], Reply]
 
@@ -60,7 +63,7 @@ def open_object(ask: Ask, wanted: DownloadRequest, offset: int, context: Context
     if offset:
         reply = ask({**wanted.headers, **_range(wanted, offset)}, (200, 206, 416))
         where = extent(reply.status, reply.headers, offset)
-        usable = reply.status == 200 or ("Content-Encoding" not in reply.headers and _still(reply, wanted))
+        usable = reply.status == 200 or ("Content-Encoding" not in reply.headers and _continues(reply, wanted))
         if where is not None and usable:
             return _body(reply, HttpBody(reply, where, content_type(reply)), wanted)
         reply.close()  # an unusable range: read from the beginning, what was there is compared
@@ -81,9 +84,17 @@ def _range(wanted: DownloadRequest, offset: int) -> dict[str, str]:
     return {"Range": f"bytes={offset}-", **({"If-Range": tag} if tag else {})}
 
 
-def _still(reply: Reply, wanted: DownloadRequest) -> bool:
-    """Whether a part belongs to what was read before: servers have ignored If-Range."""
-    return not wanted.validator or validator(reply) in ("", wanted.validator)
+def _continues(reply: Reply, wanted: DownloadRequest) -> bool:
+    """Whether a 206 or 416 is about the version that was read before.
+
+    A digest decides that at the end. Without one the answer must repeat the strong validator
+    (RFC 9110 15.3.7), since servers have ignored If-Range; and it must declare the total, since
+    an end that nothing declares may be a cut.
+    """
+    if wanted.digest is not None:
+        return not wanted.validator or validator(reply) in ("", wanted.validator)
+    declared = not reply.headers.get("Content-Range", "").rstrip().endswith("/*")
+    return declared and wanted.validator != "" and validator(reply) == wanted.validator
 
 
 def _body(reply: Reply, body: Body, wanted: DownloadRequest) -> Body:
@@ -122,7 +133,7 @@ def validator(reply: Reply) -> str:
     for something else (B29).
     """
     tag = reply.headers.get("ETag", "").strip()
-    if len(tag) > 2 and tag[0] == tag[-1] == '"' and tag.isascii() and tag.isprintable():
+    if _STRONG_TAG.fullmatch(tag):
         return f"{reply.origin} {tag}"
     date = reply.headers.get("Last-Modified", "").strip()
     if not tag and _is_strong_date(date, reply.headers.get("Date", "")):

@@ -107,6 +107,58 @@ def test_b28_a_part_under_another_tag_is_not_appended(tree: Kind, server: FaultS
     assert _asked(server)[2] == ("", "")
 
 
+DATED = (("Last-Modified", OLD), ("Date", NOW))
+LATER = formatdate(1_600_000_050, usegmt=True)
+UNREPEATED = {
+    "no tag": ((("ETag", TAG),), ()),
+    "the tag, weak": ((("ETag", TAG),), (("ETag", f"W/{TAG}"),)),
+    "another tag, weak": ((("ETag", TAG),), (("ETag", 'W/"v2"'),)),
+    "another tag without quotes": ((("ETag", TAG),), (("ETag", "v2"),)),
+    "two tags": ((("ETag", TAG),), (("ETag", TAG), ("ETag", '"v2"'))),
+    "a date for the tag": ((("ETag", TAG),), DATED),
+    "no date": (DATED, ()),
+    "another date": (DATED, (("Last-Modified", LATER), ("Date", NOW))),
+    "another date without a clock": (DATED, (("Last-Modified", LATER),)),
+    "a tag for the date": (DATED, (("ETag", TAG),)),
+}
+
+
+@pytest.mark.parametrize("total", [str(SIZE), "*"])
+@pytest.mark.parametrize(("first", "then"), UNREPEATED.values(), ids=UNREPEATED)
+def test_b28_a_part_that_does_not_repeat_the_validator_is_not_appended(
+    tree: Kind, server: FaultServer, first: tuple[tuple[str, str], ...], then: tuple[tuple[str, str], ...], total: str
+) -> None:
+    part = partial(BLOB.data[::-1], AT, f"bytes {AT}-{SIZE - 1}/{total}")
+    whole = content(BLOB.data).but(ranges=False)
+    server.script(
+        "GET",
+        PATH,
+        cut(BLOB.data, AT).but(headers=first),
+        part.but(headers=(*part.headers, *then)),
+        whole.but(headers=first),
+    )
+    outcome = fetch(tree.at(server), "disk.img")
+    assert (outcome.data, outcome.error) == (BLOB.data, None)
+    assert [range_ for range_, _ in _asked(server)] == ["", f"bytes={AT}-", ""]
+
+
+def test_b28_a_part_of_an_unknown_total_is_no_end(tree: Kind, server: FaultServer) -> None:
+    """It may be less than what was asked for, and nothing would notice."""
+    silent = _tagged(cut(BLOB.data, AT, "chunked"))
+    part = _tagged(partial(BLOB.data[:2000], AT, f"bytes {AT}-1999/*"))
+    server.script("GET", PATH, silent, part, _tagged(content(BLOB.data).but(ranges=False)))
+    assert fetch(tree.at(server), "disk.img").data == BLOB.data
+
+
+@pytest.mark.parametrize("tag", ["", '"v2"'], ids=["no tag", "another tag"])
+def test_b28_the_end_of_another_version_is_not_that_of_this_one(tree: Kind, server: FaultServer, tag: str) -> None:
+    """A server that ignores If-Range, and whose new file is as long as what has arrived."""
+    over = faults.unsatisfiable(AT)
+    server.script("GET", PATH, _tagged(cut(BLOB.data, AT, "chunked")), _tagged(over, tag) if tag else over)
+    server.script("GET", PATH, _tagged(content(BLOB.data).but(ranges=False)))
+    assert fetch(tree.at(server), "disk.img").data == BLOB.data
+
+
 def test_b29_a_tag_belongs_to_the_host_that_gave_it(tree: Kind, servers: OpenServer) -> None:
     """Two caches behind one redirect may both call something else "v1"."""
     front, one, other = servers(), servers(), servers()
