@@ -19,26 +19,41 @@ from dist_tool.stream.retry import received
 from dist_tool.stream.verify import Verifier
 
 _IN_MEMORY = 1 << 20
+# What a coding may unfold to when no size bounds it: content compresses 100-fold at most, save for long runs
+# of one byte. Below the floor no ratio counts.
+_MOST_RATIO = 100
+_RATIO_FLOOR = 16 << 20
 _SLACK = 4096  # bytes, beside an eighth: what a coding may add to content that does not compress
 
 
 def spooled(body: Body, coding: str, digest: Digest | None, limit: int | None = None) -> Body:
     """The object behind an encoded body, read whole: it can be neither streamed nor resumed (B33).
 
-    Without a digest the coding is believed, as HTTP has it. Raises what reading raises,
-    LimitExceeded above `limit` bytes, ProtocolError for a body that does not decode,
-    Unsupported for a coding that is not known, LocalFailure where the disk fails.
+    Without a digest the coding is trusted, as HTTP has it. Without a `limit` in bytes a body may
+    unfold 100-fold. Raises what reading raises, LimitExceeded above either limit, ProtocolError
+    for a body that does not decode, Unsupported for a coding that is not known, LocalFailure where
+    the disk fails.
     """
     verifier = Verifier(digest)
     raw = _spool(_pieces(body), verifier.update, None if limit is None else limit + limit // 8 + _SLACK)
     if digest is not None and verifier.matches():
         return _served(raw, body)
     try:
-        return _served(_spool(_decoded(raw, coding), lambda _: None, limit), body)
+        return _served(_spool(_decoded(raw, coding), lambda _: None, _bound(raw) if limit is None else limit), body)
+    except LimitExceeded as error:
+        if limit is None:
+            error.hint = f"it unfolds more than {_MOST_RATIO}-fold; size: or --max-size allows a larger object"
+        raise
     except zlib.error as error:
         raise ProtocolError(f"{body.source}: the body is not {coding}, as its Content-Encoding says") from error
     finally:
         raw.close()
+
+
+def _bound(raw: IO[bytes]) -> int:
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
+    return max(_RATIO_FLOOR, _MOST_RATIO * size)
 
 
 def _served(file: IO[bytes], body: Body) -> Body:

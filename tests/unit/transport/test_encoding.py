@@ -112,6 +112,21 @@ def test_a_small_body_cannot_unfold_beyond_the_limit() -> None:
         spooled(body(bomb), "gzip", Digest.of(b"x"), 1 << 20)
 
 
+def test_a_coding_without_a_size_may_unfold_a_hundredfold_only() -> None:
+    bomb = gzip.compress(bytes(20 << 20))
+    assert len(bomb) < 100_000
+    with pytest.raises(LimitExceeded, match=f"more than the limit of {16 << 20} bytes: .*--max-size") as caught:
+        spooled(body(bomb), "gzip", Digest.of(b"x"))
+    assert caught.value.exit_code == 5
+    assert len(read(spooled(body(bomb), "gzip", None, 20 << 20))) == 20 << 20
+    assert len(read(spooled(body(gzip.compress(bytes(15 << 20))), "gzip", None))) == 15 << 20
+
+
+def test_the_bound_of_a_coding_grows_with_what_was_sent() -> None:
+    large = random_bytes("large", 300_000) + bytes(20 << 20)
+    assert read(spooled(body(gzip.compress(large)), "gzip", None)) == large
+
+
 def test_an_object_longer_than_the_limit_is_not_kept() -> None:
     with pytest.raises(LimitExceeded):
         spooled(body(gzip.compress(OBJECT)), "gzip", None, len(OBJECT) - 1)
