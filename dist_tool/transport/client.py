@@ -32,7 +32,7 @@ from dist_tool.transport.session import Reply, Request, Session
 from dist_tool.transport.warning_header import warning_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
 _SMALL_BODY = 64 << 10  # bytes of an error or a token answer
 _MOST_CHALLENGES = 3
@@ -62,11 +62,20 @@ class Client:
         verified = not context.endpoint.tls.skip_verify
         self._auth = Authenticator(home, account, means, report=context.report, verified=verified)
 
-    def request(self, request: Request, scopes: tuple[str, ...], ok: Container[int], *, once: bool = False) -> Reply:
+    def request(
+        self,
+        request: Request,
+        scopes: tuple[str, ...],
+        ok: Container[int],
+        *,
+        once: bool = False,
+        otherwise: Callable[[DistError], Reply | None] = lambda _: None,
+    ) -> Reply:
         """Send, answering challenges and trying again where that may help, unless it is only to be tried `once`.
 
         Returns an answer whose status is in `ok`, its body unread. Raises the error for any
-        other: see `failures`. `scopes` are what a token must allow.
+        other: see `failures`. `scopes` are what a token must allow. `otherwise` may return an
+        answer that it got in another way when a try has failed.
         """
         retry = replace(self._context.retry, attempts=1) if once else self._context.retry
         with Attempts(retry, self._context.report) as attempts:
@@ -74,6 +83,8 @@ class Client:
                 try:
                     return self._judged(self._authorized(request, scopes), ok)
                 except DistError as error:
+                    if (reply := otherwise(error)) is not None:
+                        return reply
                     attempts.failed(error)
 
     def _authorized(self, request: Request, scopes: tuple[str, ...]) -> Reply:

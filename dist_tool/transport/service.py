@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from threading import Lock
 
-from dist_tool.errors import DistError, NotHttp, NotTls, Unavailable, Unreachable
+from dist_tool.errors import DistError, NotHttp, NotTls, Truncated, Unavailable, Unreachable
 from dist_tool.names.origin import Origin, is_loopback
 from dist_tool.settings import Context
 from dist_tool.transport.client import Client
@@ -52,23 +52,35 @@ class HttpService:
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         """Send a request; see `Client.request`.
 
-        On loopback, where http was only a guess, a server that turns out to want TLS gets it. One
+        On loopback, where http was only a guess, a server that turns out to want TLS gets it: one that
+        answers http by TLS bytes, by an unexplained 400, or by a connection without an answer. One
         that is `insecure` by registries.conf gets http where it cannot be reached by https. What is
         answered once is kept, for all threads.
         """
         request, client = Request(method, path, headers), self._client
+        once = self._insecure and not self._settled
+        probe = _TlsProbe(self._ask_otherwise, client, request, ok, used=not self._guessed or self._settled)
         try:
-            reply = self._send(client, request, ok, once=self._insecure and not self._settled)
+            reply = self._send(client, request, ok, once=once, otherwise=probe)
         except DistError as error:
             settled = self._settled and client is self._client
-            if settled or not self._may_speak_otherwise(client, error):
+            if settled or error is probe.error or not self._may_speak_otherwise(client, error):
                 raise
             return self._ask_otherwise(client, request, ok, error)
         self._settled = True
         return reply
 
-    def _send(self, client: Client, request: Request, ok: Container[int], *, once: bool = False) -> Reply:
-        return client.request(request._replace(url=f"{client.home}{request.url}"), self._scopes, ok, once=once)
+    def _send(
+        self,
+        client: Client,
+        request: Request,
+        ok: Container[int],
+        *,
+        once: bool = False,
+        otherwise: Callable[[DistError], Reply | None] = lambda _: None,
+    ) -> Reply:
+        request = request._replace(url=f"{client.home}{request.url}")
+        return client.request(request, self._scopes, ok, once=once, otherwise=otherwise)
 
     def _may_speak_otherwise(self, client: Client, error: DistError) -> bool:
         if client.home.scheme == "https":
@@ -110,3 +122,40 @@ class HttpService:
         """Close every connection."""
         for client in (*self._left, self._client):
             client.close()
+
+
+class _TlsProbe:
+    """Asks by TLS, once, when the first try by a guessed http ended without an answer.
+
+    Such an end is an ordinary cut more often than a server of TLS. When there is no TLS, http is
+    tried again as usual. `error` is that of a server that was reached by TLS.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Client, Request, Container[int], DistError], Reply],
+        client: Client,
+        request: Request,
+        ok: Container[int],
+        *,
+        used: bool,
+    ) -> None:
+        self._ask = ask
+        self._client = client
+        self._request = request
+        self._ok = ok
+        self._used = used
+        self.error: DistError | None = None
+
+    def __call__(self, first: DistError) -> Reply | None:
+        """The answer by TLS, None without one. Raises the error that a server gave by TLS."""
+        if self._used or not isinstance(first, Truncated) or first.host != self._client.home.netloc:
+            return None
+        self._used = True
+        try:
+            return self._ask(self._client, self._request, self._ok, first)
+        except DistError as error:
+            if error is first:
+                return None
+            self.error = error
+            raise

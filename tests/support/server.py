@@ -10,6 +10,7 @@ server is an HTTP proxy too.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -130,10 +131,13 @@ class Exchange:
 Step = Callable[[Exchange], None]
 
 
+PlainStep = Callable[[socket.socket], None]
+
+
 class FaultServer:
     """Serves a script on 127.0.0.1. Use it as a context manager, or through the `servers` fixture."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, to_plain: PlainStep | None = None) -> None:
         self.log: list[Request] = []
         self.failures: list[str] = []
         self.closing = threading.Event()
@@ -141,6 +145,7 @@ class FaultServer:
         self.connections = 0
         self.bucket = ""  # S3 clients put one before every path, and quote what need not be
         self._tls = tls
+        self._to_plain = to_plain  # what a server of TLS does with a client that speaks plain HTTP
         self._once: defaultdict[tuple[str, str], deque[Step]] = defaultdict(deque)
         self._always: dict[tuple[str, str], Step] = {}
         self._lock = threading.Lock()
@@ -235,6 +240,9 @@ class FaultServer:
     def _serve(self, connection: socket.socket, number: int) -> None:
         try:
             if isinstance(connection, ssl.SSLSocket):
+                if self._to_plain is not None and _first_byte(connection) != b"\x16":
+                    self._to_plain(connection)
+                    return
                 connection.do_handshake()
             while (request := _read_request(connection, number)) is not None:
                 exchange = Exchange(self, connection, request)
@@ -271,6 +279,12 @@ def _unscripted(exchange: Exchange) -> None:
     """A status that nobody retries, so that the test ends soon."""
     exchange.head("400 Not In The Script", [("Content-Length", "0"), ("Connection", "close")])
     exchange.close()
+
+
+def _first_byte(connection: socket.socket) -> bytes:
+    """The first byte, left where it is: an SSLSocket reads the plain bytes of its descriptor through a copy only."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as plain:
+        return plain.recv(1, socket.MSG_PEEK)
 
 
 def _read_request(connection: socket.socket, number: int) -> Request | None:
