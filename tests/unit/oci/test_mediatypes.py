@@ -29,11 +29,6 @@ def test_a_media_type_tells_the_kind_of_object(media_type: str, expected: str) -
     assert is_manifest_like(media_type) is (expected in ("index", "manifest"))
 
 
-def test_the_parameters_of_a_content_type_do_not_count() -> None:
-    assert essence("Application/JSON; charset=utf-8") == "application/json"
-    assert essence("") == ""
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -72,3 +67,8 @@ def test_a_media_type_is_two_restricted_names(text: str, expected: bool) -> None
 def test_a_content_type_that_is_no_media_type_is_an_unknown_one(text: str) -> None:
     assert essence(text) == "application/octet-stream"
     assert essence(f"{text}; charset=utf-8") == "application/octet-stream"
+
+
+def test_the_parameters_of_a_content_type_do_not_count() -> None:
+    assert essence("Application/JSON; charset=utf-8") == "application/json"
+    assert essence("") == ""
