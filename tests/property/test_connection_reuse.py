@@ -60,8 +60,11 @@ class Answer:
                 for status in self.interim
             ),
             f"HTTP/1.1 {self.status} Done\r\nX-For: {name}\r\n{fields}\r\n".encode(),
-            (b"" if self.bodiless else sent) + self.stray,
+            b"" if self.bodiless else sent,
         ]
+        while not pieces[-1]:
+            pieces.pop()
+        pieces[-1] += self.stray  # in one segment: later, on a kept connection, none could tell it from an answer
 
         def step(exchange: Exchange) -> None:
             for piece in pieces if self.pauses else [b"".join(pieces)]:
