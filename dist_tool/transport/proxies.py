@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
+from dist_tool.errors import InvalidArgument, Unsupported
 from dist_tool.names.origin import Origin, is_loopback
 
 
@@ -12,20 +14,42 @@ def proxies_for(origin: Origin, configured: str | None, environ: Mapping[str, st
 
     A remote's own `proxy` beats the environment ("" means none); NO_PROXY holds for both the
     environment's proxies and follows the rules of requests: suffixes, CIDR and ports.
+
+    Raises Unsupported for a SOCKS proxy, InvalidArgument for what is not the URL of a proxy; both
+    name the variable, never its value, which may hold a password.
     """
     if is_loopback(origin.host):
         return {}
     if configured is not None:
-        return {origin.scheme: configured} if configured else {}
+        return {origin.scheme: _checked(configured, "the configured proxy")} if configured else {}
     # Sorted, lower case comes last and wins, as with curl.
-    lowered = {name.lower(): value for name, value in sorted(environ.items()) if name.lower().endswith("_proxy")}
+    names = {name.lower(): name for name in sorted(environ) if name.lower().endswith("_proxy")}
+    lowered = {lower: environ[name] for lower, name in names.items()}
     # A CGI server turns a client's "Proxy:" header into HTTP_PROXY; only the lower-case name is safe there.
     if "REQUEST_METHOD" in environ and "http_proxy" not in environ:
         lowered.pop("http_proxy", None)
-    proxy = lowered.get(f"{origin.scheme}_proxy") or lowered.get("all_proxy")
-    if not proxy:
+    chosen = next((name for name in (f"{origin.scheme}_proxy", "all_proxy") if lowered.get(name)), "")
+    if not chosen:
         return {}
     from requests.utils import should_bypass_proxies
 
     # A value for no_proxy is passed in any case: None would make requests look at the process's environment.
-    return {} if should_bypass_proxies(str(origin), lowered.get("no_proxy", "")) else {origin.scheme: proxy}
+    if should_bypass_proxies(str(origin), lowered.get("no_proxy", "")):
+        return {}
+    return {origin.scheme: _checked(lowered[chosen], names[chosen])}
+
+
+def _checked(proxy: str, name: str) -> str:
+    """`proxy`, if it can be used: an http or https URL, or HOST:PORT."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        usable = bool(parts.hostname) and parts.port != 0 and proxy.isprintable() and " " not in proxy
+    except ValueError:  # such as a port that is not a number
+        usable = False
+        parts = urlsplit("")
+    if parts.scheme.startswith("socks"):
+        hint = "name an http proxy; NO_PROXY names hosts that need none"
+        raise Unsupported(f"{name}: SOCKS proxies are not supported", hint=hint)
+    if not usable or parts.scheme not in ("http", "https"):
+        raise InvalidArgument(f"{name} is not the URL of an http proxy", hint="as in http://proxy.example:3128")
+    return proxy

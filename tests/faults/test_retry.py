@@ -148,6 +148,13 @@ def test_b39_a_name_that_does_not_resolve_is_a_network_failure_at_once(kind: Kin
     assert "does not resolve" in outcome.error.what
 
 
+def test_b41_a_socks_proxy_is_refused_without_another_try(kind: Kind) -> None:
+    outcome = fetch(kind.at(None, "registry.invalid"), "v1", settings=Settings(environ={"ALL_PROXY": "socks5://p:1"}))
+    assert (outcome.code, outcome.waits) == (8, [])
+    assert outcome.error is not None
+    assert "ALL_PROXY: SOCKS proxies are not supported" in outcome.error.what
+
+
 class TestRetryAfter:
     """B38."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dist_tool.errors import InvalidArgument, Unsupported
 from dist_tool.names.origin import Origin
 from dist_tool.transport.proxies import proxies_for
 
@@ -83,3 +84,46 @@ def test_the_processs_own_environment_takes_no_part(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("NO_PROXY", "*")
     assert proxies_for(Origin.of("https://registry.test"), None, {"HTTPS_PROXY": PROXY}) == {"https": PROXY}
     assert proxies_for(Origin.of("https://registry.test"), None, {}) == {}
+
+
+@pytest.mark.parametrize("scheme", ["socks", "socks4", "socks4a", "socks5", "socks5h", "SOCKS5"])
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "All_Proxy"])
+def test_a_socks_proxy_is_refused_by_the_name_of_its_variable(scheme: str, variable: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        proxies_for(Origin.of("https://registry.test"), None, {variable: f"{scheme}://me:secret@proxy.test:1080"})
+    assert (caught.value.exit_code, caught.value.retryable) == (8, False)
+    assert caught.value.what == f"{variable}: SOCKS proxies are not supported"
+
+
+UNUSABLE = [
+    "http://",
+    "http://:3128",
+    "http://proxy.test:port",
+    "http://proxy.test:99999",
+    "http://proxy.test:0",
+    "http://[::1",
+    "ftp://proxy.test",
+    "://proxy.test",
+    "http://proxy.test:3128\n",
+    "me:secret@pro xy.test",
+]
+
+
+@pytest.mark.parametrize("value", UNUSABLE)
+def test_a_proxy_that_cannot_be_used_is_refused_by_the_name_of_its_variable(value: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        proxies_for(Origin.of("https://registry.test"), None, {"ALL_PROXY": value})
+    assert caught.value.what == "ALL_PROXY is not the URL of an http proxy"
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["proxy.test:3128", "proxy.test", "me:secret@proxy.test:3128", "https://[fd00::1]:1/"]
+)
+def test_other_forms_of_a_proxy_are_used(value: str) -> None:
+    assert proxies_for(Origin.of("https://registry.test"), None, {"https_proxy": value}) == {"https": value}
+
+
+def test_an_unusable_proxy_does_no_harm_where_it_is_bypassed() -> None:
+    environ = {"ALL_PROXY": "socks5://proxy.test", "NO_PROXY": "registry.test"}
+    assert proxies_for(Origin.of("https://registry.test"), None, environ) == {}
