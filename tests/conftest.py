@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from dist_tool import redaction
 
-pytest_plugins = ["support.registry_fixture"]
+pytest_plugins = ["support.registry_fixture", "support.scarcity"]
 
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile(

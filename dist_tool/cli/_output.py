@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -76,9 +77,15 @@ def print_line(text: str) -> None:
 
 
 def close_stdout() -> None:
-    """Close standard output and learn what that has to say: some file systems fail only here (H8)."""
+    """Close standard output, which is used no more: some file systems report failures only then (H8)."""
     try:
-        os.close(os.dup(_STDOUT))
+        try:
+            descriptor = os.dup(_STDOUT)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            descriptor = _STDOUT  # no other to be had, and none needed: everything is written
+        os.close(descriptor)
     except OSError as error:
         raise _output_failure(error) from error
 

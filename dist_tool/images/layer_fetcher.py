@@ -19,6 +19,7 @@ from dist_tool.run import unseen
 from dist_tool.stream.spool import Retracted, Spool
 from dist_tool.stream.verify import VerifiedReader
 from dist_tool.tar.limits import Limits
+from dist_tool.threads import start_thread
 from dist_tool.transfer.fetch import FetchOptions, fetch_known, open_known
 
 _STOP_S = 2.0  # a worker that waits for a silent source is left behind (it is a daemon)
@@ -142,9 +143,8 @@ class _Fetching:
         self._next = Lock()
         self._window = Semaphore(2 * ahead)
         self._stopped = False
-        self._workers = [Thread(target=self._run, name="dist-fetch", daemon=True) for _ in range(ahead)]
-        for worker in self._workers:
-            worker.start()
+        started = (start_thread(self._run, name="dist-fetch") for _ in range(ahead))
+        self._workers = [worker for worker in started if worker is not None]
 
     def _run(self) -> None:
         while True:
@@ -172,6 +172,8 @@ class _Fetching:
     def reads(self) -> Iterator[Read]:
         """The layers' readers, in order; each temporary file goes when the next is asked for."""
         for job in self._jobs:
+            if not self._workers:
+                self._fetch(job)
             job.started.wait()
             if job.source is None:
                 assert job.error is not None
@@ -323,9 +325,11 @@ class BufferedLayers:
 
     def _start(self, index: int) -> None:
         spool = self._spools[index] = Spool(whole=self._whole)
-        worker = Thread(target=self._source.bring, args=(self._layers[index][0], spool), name="dist-fetch", daemon=True)
-        self._workers.append(worker)
-        worker.start()
+        worker = start_thread(self._source.bring, self._layers[index][0], spool, name="dist-fetch")
+        if worker is None:
+            self._source.bring(self._layers[index][0], spool)
+        else:
+            self._workers.append(worker)
 
     def _open(self, index: int) -> VerifiedReader:
         for number in self._coming(index):

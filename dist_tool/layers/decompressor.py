@@ -7,11 +7,12 @@ decompressing and hashing overlap with writing files.
 from __future__ import annotations
 
 from queue import SimpleQueue
-from threading import Semaphore, Thread
+from threading import Semaphore
 
 from dist_tool.layers.compression import Read, decompress
 from dist_tool.oci.digest import Digest, new_hasher
 from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
+from dist_tool.threads import start_thread
 
 _AHEAD = 16  # pieces: bounds memory to this many times compression.OUTPUT
 _CLOSE_S = 2.0  # a thread that waits for a silent source is left behind (it is a daemon)
@@ -32,8 +33,7 @@ class LayerStream:
         self._stopped = False
         self._ended = False
         self.count = 0
-        self._thread = Thread(target=self._run, name="dist-decompress", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, name="dist-decompress")
 
     def _run(self) -> None:
         last: bytes | BaseException = b""
@@ -53,13 +53,20 @@ class LayerStream:
         """The next piece; none at the end. Raises what reading and decompressing raise."""
         if self._ended:
             return b""
-        piece = self._queue.get()
+        piece = self._queue.get() if self._thread else self._decompressed()
         if isinstance(piece, BaseException):
             self._ended = True
             raise piece
         self._room.release()
         self.count += len(piece)
         self._ended = not piece
+        return piece
+
+    def _decompressed(self) -> bytes:
+        """The next piece, decompressed here and now: there was no thread to be had."""
+        piece = next(self._pieces, b"")
+        if self._hasher is not None:
+            self._hasher.update(piece)
         return piece
 
     def digest(self) -> Digest:
@@ -71,12 +78,14 @@ class LayerStream:
     def close(self) -> None:
         """End the thread. Idempotent."""
         self._stop()
-        self._thread.join(_CLOSE_S)
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
 
     def finish(self) -> None:
         """End the thread however long it waits for its source, which nothing reads any more then."""
         self._stop()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _stop(self) -> None:
         self._stopped = True

@@ -202,7 +202,7 @@ class DiskWriter:
             self.truncate()
             raise SizeMismatch(f"more than the expected {self._limit} bytes arrived")
         if self._background is None and len(view) >= _WORTH_A_THREAD:
-            self._background = BackgroundHash(self._hasher.update)
+            self._background = BackgroundHash.started(self._hasher.update)
         if self._background is not None:
             self._background.submit(view)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dist_tool.errors import (
     DigestMismatch,
@@ -12,6 +13,9 @@ from dist_tool.errors import (
 )
 from dist_tool.oci.digest import Digest, new_hasher
 from dist_tool.stream.body import Readable
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 
 class Verifier:
@@ -29,6 +33,7 @@ class Verifier:
         # Unverifiable bytes are hashed all the same, to be able to say what they were.
         self._hasher = digest.hasher() if digest else new_hasher("sha256")
         self._background: BackgroundHash | None = None
+        self._inline = False
 
     def update(self, view: memoryview | bytes) -> None:
         """Take note of the next bytes. Raises SizeMismatch as soon as there are too many.
@@ -44,9 +49,10 @@ class Verifier:
             self._hasher.update(view)
 
     def start_background(self) -> None:
-        """Hash in a thread of its own from now on."""
-        if self._background is None:
-            self._background = BackgroundHash(self._hasher.update)
+        """Hash in a thread of its own from now on, if there is one to be had."""
+        if self._background is None and not self._inline:
+            self._background = BackgroundHash.started(self._hasher.update)
+            self._inline = self._background is None
 
     def finish_background(self) -> None:
         """Wait for the thread and end it. Idempotent."""
@@ -104,13 +110,21 @@ class BackgroundHash:
 
     def __init__(self, update: Callable[[memoryview | bytes], None]) -> None:
         from queue import SimpleQueue
-        from threading import Semaphore, Thread
+        from threading import Semaphore
 
         self._queue: SimpleQueue[memoryview | bytes | None] = SimpleQueue()
         self._idle = Semaphore(1)
         self._update = update
-        self._thread = Thread(target=self._run, name="dist-hash", daemon=True)
-        self._thread.start()
+        self._thread: Thread | None = None
+
+    @classmethod
+    def started(cls, update: Callable[[memoryview | bytes], None]) -> BackgroundHash | None:
+        """One with its thread; None if there is no thread to be had."""
+        from dist_tool.threads import start_thread
+
+        made = cls(update)
+        made._thread = start_thread(made._run, name="dist-hash")
+        return made if made._thread else None
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -130,7 +144,8 @@ class BackgroundHash:
     def finish(self) -> None:
         """Wait, and end the thread."""
         self._queue.put(None)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
 
 class VerifiedReader(io.RawIOBase):

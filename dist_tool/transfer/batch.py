@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from dist_tool.errors import DistError, InvalidArgument
 from dist_tool.names.reference import Hints, parse_hints
+from dist_tool.threads import start_thread
 
 _T = TypeVar("_T")
 # Python hears of a signal that comes as a wait begins only when the wait ends: none of ours is longer.
@@ -55,7 +56,8 @@ def in_order(lines: Iterable[Line], work: Callable[[Line], _T], jobs: int) -> It
     Lines are read as they come and outcomes given as soon as it is their turn, so that a
     coprocess can ask and be answered. At most 2 * `jobs` lines are under way or waiting for
     their turn. A DistError of `work` is an outcome; any other exception is raised here. The
-    threads are daemons: whoever stops iterating need not wait for them.
+    threads are daemons: whoever stops iterating need not wait for them. Where the system has
+    fewer threads to give, fewer lines are worked on at a time, at the least one, in this thread.
     """
     waiting: SimpleQueue[_Job[_T] | None] = SimpleQueue()
     ordered: SimpleQueue[_Job[_T] | BaseException | None] = SimpleQueue()
@@ -78,18 +80,33 @@ def in_order(lines: Iterable[Line], work: Callable[[Line], _T], jobs: int) -> It
         while (job := waiting.get()) is not None:
             _run(job, work)
 
-    for target in (read, *[serve] * jobs):
-        threading.Thread(target=target, name="dist-many", daemon=True).start()
+    if start_thread(read, name="dist-many") is None:
+        yield from _one_by_one(lines, work)
+        return
+    workers = sum(start_thread(serve, name="dist-many") is not None for _ in range(jobs))
     while (job := _taken(ordered)) is not None:
         if isinstance(job, BaseException):
             raise job
+        if not workers:
+            _run(job, work)
         while not job.done.wait(_LOOK_S):
             pass
-        if job.bug is not None:
-            raise job.bug
-        assert job.outcome is not None
-        yield job.outcome
+        yield _outcome(job)
         window.release()
+
+
+def _one_by_one(lines: Iterable[Line], work: Callable[[Line], _T]) -> Iterator[Outcome[_T]]:
+    for line in lines:
+        job: _Job[_T] = _Job(line)
+        _run(job, work)
+        yield _outcome(job)
+
+
+def _outcome(job: _Job[_T]) -> Outcome[_T]:
+    if job.bug is not None:
+        raise job.bug
+    assert job.outcome is not None
+    return job.outcome
 
 
 def _taken(queue: SimpleQueue[_T]) -> _T:

@@ -10,12 +10,16 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
+
+from dist_tool.threads import start_thread
+
+if TYPE_CHECKING:
+    from threading import Thread
 
 _LEAST_S = 0.25  # an address that answers at all mostly does within this time
 
@@ -85,13 +89,8 @@ class _Lookup:
 
     def start(self) -> bool:
         """Begin in a thread; False if there is none to be had."""
-        thread = Thread(target=self.run, name="dist-lookup", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            return False
-        self._thread = thread
-        return True
+        self._thread = start_thread(self.run, name="dist-lookup")
+        return self._thread is not None
 
     def run(self) -> None:
         try:

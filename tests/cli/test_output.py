@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -253,3 +254,23 @@ def test_into_another_users_link_in_a_sticky_directory_makes_nothing(
         assert (done.stdout, done.code) == (b"", 9)
         assert "a link of another user" in done.stderr
     assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [0, 28])
+def test_closing_standard_output_needs_no_descriptor(code: int) -> None:
+    """With many workers and few descriptors none is left when everything is written; a failure is still reported."""
+    script = (
+        "import errno, os, resource\n"
+        "from dist_tool.cli._output import close_stdout, write_stdout\n"
+        "write_stdout(b'all')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        f"failing = {code}\n"
+        "if failing:\n"
+        "    def close(_): raise OSError(failing, 'No space left on device')\n"
+        "    os.close = close\n"
+        "close_stdout()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.stdout == b"all"
+    assert (done.returncode == 0) == (code == 0)
+    assert (b"standard output: No space left on device" in done.stderr) == (code == 28)

@@ -71,6 +71,13 @@ def test_what_is_written_in_pieces_is_committed_as_a_whole(store, knows_size, kn
     assert read(store, committed) == data
 
 
+def test_without_a_thread_large_pieces_are_hashed_all_the_same(store, few_threads):
+    few_threads(0)
+    data = content(1 << 20)
+    put(store, data)
+    assert read(store, describe(data)) == data
+
+
 def test_nothing_is_visible_before_commit(store):
     data = content(100)
     with store.writer("c", describe(data)) as writer:

@@ -13,6 +13,7 @@ import pytest
 from support.content import Blob, flip, write_blob, write_layout
 from support.layers import Heard, Near, image_of, image_with, needs_root, opened, reader_of
 from support.processes import require_program, run_program
+from support.scarcity import FewThreads
 from support.tars import char_device, directory, file, hard_link, opaque, symlink, tar, whiteout
 from support.trees import differences, shape, snapshot
 
@@ -75,6 +76,15 @@ def test_layers_are_applied_in_order_and_the_chain_id_is_known(layout: Path, tmp
     two = Digest.of(f"{first} {second}".encode())
     assert unpacked.chain_id == Digest.of(f"{two} {third}".encode())
     assert left_over(target) == ["target"]
+
+
+@pytest.mark.parametrize("threads", range(5))
+def test_an_image_is_unpacked_whatever_threads_there_are(
+    layout: Path, tmp_path: Path, threads: int, few_threads: FewThreads
+) -> None:
+    few_threads(threads)
+    run(layout, tmp_path / "target", ahead=2)
+    assert shape(tmp_path / "target") == TREE
 
 
 def test_chain_id_of_one_layer_is_its_diff_id_and_of_none_nothing() -> None:
@@ -338,6 +348,18 @@ def test_threads_and_files_are_gone_after_a_failure() -> None:
         next(reads)(10)
     assert [thread for thread in threading.enumerate() if thread.name == "dist-fetch"] == []
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_kept_layers_need_no_threads(layout: Path, few_threads: FewThreads) -> None:
+    few_threads(0)
+    with (
+        opened(layout) as (image, source),
+        BufferedLayers(image.layers, source, ahead=1) as layers,
+        layers.stream(0, Limits()) as stream,
+    ):
+        while stream.next():
+            pass
+        layers.check(0, stream)
 
 
 def test_kept_layers_are_fetched_once_and_read_again(layout: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 from support.bodies import PATIENT, Answer, Collected, Scripted
 from support.content import flip, random_bytes
+from support.scarcity import FewThreads
 
 from dist_tool.errors import (
     DigestMismatch,
@@ -357,6 +358,14 @@ class TestVerifier:
         with pytest.raises(SizeMismatch):
             verifier.check()
         verifier.update(b"c")
+        verifier.check()
+
+    def test_without_a_thread_it_hashes_in_this_one(self, few_threads: FewThreads) -> None:
+        few_threads(0)
+        verifier = Verifier(Digest.of(DATA))
+        verifier.start_background()
+        verifier.update(DATA)
+        verifier.start_background()
         verifier.check()
 
     def test_the_background_changes_nothing(self) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from support.scarcity import FewThreads
 
 from dist_tool.errors import DistError, InvalidArgument, NotFound, Unavailable
 from dist_tool.transfer.batch import Line, in_order, shared_exit_code
@@ -39,6 +40,37 @@ def test_no_more_than_the_jobs_run_at_once() -> None:
 
     assert len(list(in_order(lines(40), work, 3))) == 40
     assert most == 3
+
+
+@pytest.mark.parametrize("threads", range(6))
+def test_with_fewer_threads_than_jobs_everything_is_done_all_the_same(threads: int, few_threads: FewThreads) -> None:
+    few_threads(threads)
+    outcomes = list(in_order(lines(50), lambda line: line.number, 4))
+    assert [outcome.result for outcome in outcomes] == list(range(1, 51))
+
+
+def test_without_threads_lines_are_answered_as_they_come(few_threads: FewThreads) -> None:
+    few_threads(0)
+    read: list[int] = []
+
+    def asked() -> Iterator[Line]:
+        for line in lines(3):
+            read.append(line.number)
+            yield line
+
+    for outcome in in_order(asked(), lambda line: line.number, 4):
+        assert read[-1] == outcome.result
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_without_threads_a_bug_is_raised_as_well(threads: int, few_threads: FewThreads) -> None:
+    few_threads(threads)
+
+    def work(line: Line) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lines(1), work, 2))
 
 
 def test_a_failure_is_an_outcome_and_stops_nobody() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from support.scarcity import FewThreads
 
 from dist_tool.errors import Unavailable
 from dist_tool.names.origin import Origin
@@ -79,12 +80,9 @@ def test_a_lookup_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch)
         ended.set()
 
 
-def test_a_name_is_looked_up_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_thread(_: object) -> None:
-        raise RuntimeError("can't start new thread")
-
+def test_a_name_is_looked_up_where_no_thread_can_be_started(few_threads: FewThreads) -> None:
+    few_threads(0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setattr(threading.Thread, "start", no_thread)
         connect("localhost", listener.getsockname()[1], 5.0).close()
 
 
