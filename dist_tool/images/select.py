@@ -6,6 +6,7 @@ from dist_tool.api import Remote
 from dist_tool.errors import BadManifest, LimitExceeded, NotFound
 from dist_tool.names.reference import Hints
 from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import (
     DEPTH_LIMIT,
     MANIFEST_LIMIT,
@@ -20,6 +21,9 @@ from dist_tool.oci.platform import Platform
 from dist_tool.transfer.fetch import FetchOptions, fetch_to
 
 _MANIFEST = Hints(kind="manifest")
+ASKED_LIMIT = 100  # manifests of an index that are read because their entries name no platform
+# Platforms that configs state, by the config's digest.
+_Stated = dict[Digest, Platform | None]
 
 
 def resolve_platform(
@@ -30,15 +34,17 @@ def resolve_platform(
 ) -> Descriptor:
     """The manifest that an image has for one platform.
 
-    Follows nested indexes. Where an entry or a single image does not say its platform, its
-    config does. Raises NotFound, listing what there is.
+    Follows nested indexes. If an entry or a single image does not name its platform, its
+    config does. Raises NotFound, listing what there is, LimitExceeded if more than ASKED_LIMIT
+    manifests would have to be read.
     """
     hints = _MANIFEST._replace(other=(("platform", str(wanted)),))  # a layout may hold several under one name
+    search = _Search(remote, wanted, options)
     for _ in range(DEPTH_LIMIT):
         desc, manifest = read_manifest(remote, object_id, options, hints)
         if not manifest.is_index:
-            return _checked(remote, desc, manifest, wanted, options)
-        desc = _entry(remote, manifest, wanted, options)
+            return search.checked(desc, manifest)
+        desc = search.entry(manifest)
         if desc.media_type not in INDEX_TYPES:
             return desc
         object_id, hints = str(desc.digest), hints_of(desc)
@@ -67,42 +73,63 @@ def read(remote: Remote, object_id: str, options: FetchOptions, hints: Hints) ->
     return desc, b"".join(parts)
 
 
-def _entry(remote: Remote, manifest: Manifest, wanted: Platform, options: FetchOptions) -> Descriptor:
-    try:
-        return select(manifest.manifests, wanted)
-    except NotFound:
-        for entry in manifest.manifests:
-            if is_attestation(entry) or entry.platform is not None:
-                continue
-            if entry.media_type in INDEX_TYPES:
-                return entry
-            _, child = read_manifest(remote, str(entry.digest), options, hints_of(entry))
-            if _fits(remote, child, wanted, options):
-                return entry
-        raise
+class _Search:
+    """The search for one platform's manifest: what was asked for so far, in all indexes together."""
 
+    def __init__(self, remote: Remote, wanted: Platform, options: FetchOptions) -> None:
+        self._remote = remote
+        self._wanted = wanted
+        self._options = options
+        self._asked: set[Digest] = set()  # manifests of unknown platform
+        self._stated: _Stated = {}
 
-def _checked(
-    remote: Remote, desc: Descriptor, manifest: Manifest, wanted: Platform, options: FetchOptions
-) -> Descriptor:
-    platform = _config_platform(remote, manifest, options)
-    if platform is not None and not any(candidate.accepts(platform) for candidate in wanted.candidates()):
-        raise NotFound(f"no manifest for platform {wanted}", hint=f"available: {platform}")
-    return desc
+    def entry(self, index: Manifest) -> Descriptor:
+        """The entry of an index that is, or may lead to, the wanted manifest."""
+        try:
+            return select(index.manifests, self._wanted)
+        except NotFound:
+            for entry in index.manifests:
+                if is_attestation(entry) or entry.platform is not None or entry.digest in self._asked:
+                    continue
+                if entry.media_type in INDEX_TYPES or self._fits(self._child(entry)):
+                    return entry
+            raise
 
+    def checked(self, desc: Descriptor, manifest: Manifest) -> Descriptor:
+        """The descriptor of a single image, if its config does not state another platform."""
+        platform = self._platform(manifest)
+        if platform is not None and not self._accepts(platform):
+            raise NotFound(f"no manifest for platform {self._wanted}", hint=f"available: {platform}")
+        return desc
 
-def _fits(remote: Remote, manifest: Manifest, wanted: Platform, options: FetchOptions) -> bool:
-    platform = _config_platform(remote, manifest, options)
-    return platform is not None and any(candidate.accepts(platform) for candidate in wanted.candidates())
+    def _child(self, entry: Descriptor) -> Manifest:
+        self._asked.add(entry.digest)
+        if len(self._asked) > ASKED_LIMIT:
+            raise LimitExceeded(
+                f"more than {ASKED_LIMIT} entries of the index name no platform",
+                hint="name the manifest by its digest",
+            )
+        return read_manifest(self._remote, str(entry.digest), self._options, hints_of(entry))[1]
 
+    def _fits(self, manifest: Manifest) -> bool:
+        platform = self._platform(manifest)
+        return platform is not None and self._accepts(platform)
 
-def _config_platform(remote: Remote, manifest: Manifest, options: FetchOptions) -> Platform | None:
-    """The platform that an image's config states; None for other artifacts, never parsed (E12)."""
-    config = manifest.config
-    if config is None or config.media_type not in CONFIG_TYPES:
-        return None
-    _, data = read(remote, str(config.digest), options, Hints(size=config.size))
-    value = parse_json(data)
-    if not isinstance(value, dict):
-        raise BadManifest("an image config is not a JSON object")
-    return Platform.from_json(value)
+    def _accepts(self, platform: Platform) -> bool:
+        return any(candidate.accepts(platform) for candidate in self._wanted.candidates())
+
+    def _platform(self, manifest: Manifest) -> Platform | None:
+        """The platform that an image's config states; None for other artifacts, never parsed (E12)."""
+        config = manifest.config
+        if config is None or config.media_type not in CONFIG_TYPES:
+            return None
+        if config.digest not in self._stated:
+            self._stated[config.digest] = self._read_platform(config)
+        return self._stated[config.digest]
+
+    def _read_platform(self, config: Descriptor) -> Platform:
+        _, data = read(self._remote, str(config.digest), self._options, Hints(size=config.size))
+        value = parse_json(data)
+        if not isinstance(value, dict):
+            raise BadManifest("an image config is not a JSON object")
+        return Platform.from_json(value)
