@@ -6,6 +6,7 @@ What publishers wrote is read once, here, within limits, before anything acts on
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from dist_tool.oci.platform import Platform
 MANIFEST_LIMIT = 8 << 20  # bytes; the specification asks for at least 4 MiB
 CHILDREN_LIMIT = 10_000
 DEPTH_LIMIT = 8
+BYTES_PER_VALUE = 40  # at the least, on average over the largest document: bounds what decoded JSON takes in memory
+# Up to the next comma or bracket outside of strings. Possessive: it is matched in one pass.
+_TO_NEXT_VALUE = re.compile(rb'[^",\[{]*+(?:"(?:[^"\\]++|\\.)*+"[^",\[{]*+)*+[,\[{]', re.DOTALL)
 _NAMES = standard_names(
     "schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers", "fsLayers", "subject"
 )
@@ -47,16 +51,31 @@ class Manifest:
 def parse_json(data: bytes, *, limit: int = MANIFEST_LIMIT) -> Any:
     """Decode JSON as strictly as I-JSON asks: UTF-8, no duplicate names, no outsize numbers.
 
-    Raises LimitExceeded above `limit` bytes and BadManifest for everything else, very deep
-    nesting included.
+    Raises LimitExceeded above `limit` bytes, or one value for every BYTES_PER_VALUE of them (of
+    MANIFEST_LIMIT at the least), and BadManifest for everything else, very deep nesting included.
     """
     if len(data) > limit:
         raise LimitExceeded(f"a document of {len(data)} bytes is over the limit of {limit}")
+    _check_values(data, max(limit, MANIFEST_LIMIT) // BYTES_PER_VALUE)
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # ValueError: syntax, encoding, numbers of many digits
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise BadManifest(f"not valid JSON: {reason}") from error
+
+
+def _check_values(data: bytes, most: int) -> None:
+    """Raise LimitExceeded for more than `most` values: `[],` is three bytes and takes a hundred in memory.
+
+    Every value but the first follows a comma or begins a list or an object.
+    """
+    if data.count(b",") + data.count(b"[") + data.count(b"{") <= most:
+        return  # the usual case, also if all of them were in strings
+    found, end = 0, 0
+    while found <= most and (match := _TO_NEXT_VALUE.match(data, end)):
+        found, end = found + 1, match.end()
+    if found > most:
+        raise LimitExceeded(f"a document of more than {most} values")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

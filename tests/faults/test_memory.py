@@ -10,13 +10,38 @@ from contextlib import contextmanager
 
 import pytest
 from support.content import random_bytes
-from support.kinds import REGISTRY, Kind
+from support.faults import content, manifest_path, status
+from support.kinds import REGISTRY, REPOSITORY, Kind
 from support.processes import dist_command, dist_environment
 from support.rusage import cost_of
+from support.server import FaultServer
+
+from dist_tool.oci.mediatypes import OCI_INDEX
 
 MIB = 1 << 20
 PIECE = random_bytes("memory", MIB)
 CEILING_MIB = 80
+
+
+def manifest_of_empty_lists(size: int) -> bytes:
+    """A manifest of `size` bytes, nearly all of which are empty lists in a property that nobody knows."""
+    head, tail = b'{"schemaVersion":2,"manifests":[],"x":[', b"[]]}"
+    return head + b"[]," * ((size - len(head) - len(tail)) // 3) + tail
+
+
+@pytest.mark.parametrize("words", [("fetch",), ("resolve",), ("resolve", "--platform", "linux/amd64")], ids=" ".join)
+def test_a_manifest_of_very_many_values_is_refused_in_bounded_memory(
+    words: tuple[str, ...], server: FaultServer
+) -> None:
+    data = manifest_of_empty_lists(8 << 20)
+    answer = content(data, OCI_INDEX)
+    for method in ("GET", "HEAD"):
+        server.always(method, manifest_path(REPOSITORY, "v1"), answer if method == "GET" else status(405))
+    place = f"{server.host}/{REPOSITORY}"
+    name = (place, "v1") if words == ("fetch",) else (f"{place}:v1",)
+    cost = cost_of(dist_command(*words, *name), env=dist_environment())
+    assert cost.code == 5
+    assert cost.memory < CEILING_MIB
 
 
 @contextmanager

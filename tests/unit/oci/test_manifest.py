@@ -10,7 +10,15 @@ from dist_tool.errors import BadManifest, LimitExceeded, NotFound, Unsupported
 from dist_tool.oci import mediatypes
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.oci.manifest import CHILDREN_LIMIT, is_attestation, parse_json, parse_manifest, select
+from dist_tool.oci.manifest import (
+    BYTES_PER_VALUE,
+    CHILDREN_LIMIT,
+    MANIFEST_LIMIT,
+    is_attestation,
+    parse_json,
+    parse_manifest,
+    select,
+)
 from dist_tool.oci.platform import Platform
 
 IMAGE = content.image(1)
@@ -49,6 +57,43 @@ def test_an_index_is_its_manifests_with_their_platforms(docker: bool) -> None:
 )
 def test_a_document_without_a_type_is_what_it_looks_like(body: object, expected: str) -> None:
     assert parse_manifest(content.to_json(body)).media_type == expected
+
+
+MOST_VALUES = MANIFEST_LIMIT // BYTES_PER_VALUE
+MANY: dict[str, tuple[bytes, bytes]] = {
+    "lists": (b"[],", b"[]"),
+    "objects": (b"{},", b"{}"),
+    "numbers": (b"1,", b"1"),
+    "strings": (b'"",', b'""'),
+    "strings with quotes and brackets": (rb'"\\\"[{,",', b'""'),
+}
+
+
+@pytest.mark.parametrize(("item", "last"), MANY.values(), ids=MANY)
+def test_a_document_of_very_many_values_is_refused_before_it_is_decoded(
+    item: bytes, last: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("it was decoded"))
+    with pytest.raises(LimitExceeded, match=f"more than {MOST_VALUES} values"):
+        parse_json(b'{"x":[' + item * MOST_VALUES + last + b"]}")
+
+
+def test_commas_and_brackets_in_strings_are_no_values() -> None:
+    text = r"[{,\\\"" * (MOST_VALUES // 2)
+    assert parse_json(b'{"x":"' + text.encode() + b'"}')["x"].startswith("[{,")
+
+
+@pytest.mark.parametrize("data", [b'"' + b"[," * MOST_VALUES, b"\\" + b"," * 10 + b'"' + b"[" * MOST_VALUES])
+def test_what_is_no_json_is_found_out_in_one_pass(data: bytes) -> None:
+    with pytest.raises((BadManifest, LimitExceeded)):
+        parse_json(data)
+
+
+def test_an_index_of_the_most_children_with_annotations_is_read() -> None:
+    entry = IMAGE.manifest.descriptor.to_json()
+    entry |= {"platform": IMAGE.platform.to_json(), "annotations": {f"org.example.{n}": str(n) for n in range(8)}}
+    data = content.to_json({"schemaVersion": 2, "manifests": [entry] * CHILDREN_LIMIT})
+    assert len(parse_manifest(data, limit=len(data)).manifests) == CHILDREN_LIMIT
 
 
 def test_the_subject_is_known_and_no_child() -> None:
