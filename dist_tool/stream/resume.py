@@ -55,6 +55,7 @@ class ResumingReader:
         self._body: Body | None = None
         self._mark = 0
         self._asked_past_end = False
+        self._restarted = False
         self._declared: int | None = None
         self.offset = 0
         self.media_type = ""
@@ -88,6 +89,7 @@ class ResumingReader:
             body.close()
             raise
         self._body = body
+        self._restarted = body.offset < self.offset
         return body
 
     def _admit(self, body: Body) -> None:
@@ -126,6 +128,8 @@ class ResumingReader:
     def _lose(self, body: Body, error: DistError) -> None:
         """Let go of a body that came to `error`. Waits before another try of it; raises where there is to be none."""
         self.close()
+        if self._restarted and body.ended:
+            error.retryable = False  # it began again, and came to an end again: there is no more of it
         if self.offset - self._mark >= _PROGRESS:
             self._attempts.progressed()
             self._mark = self.offset

@@ -18,6 +18,7 @@ from dist_tool.stream.body import Body
 from dist_tool.transport.download import DownloadRequest, head_or_get, open_object
 from dist_tool.transport.ranges import content_length
 from dist_tool.transport.session import Reply
+from dist_tool.transport.unsized import bounded
 
 _HEADERS = {"Accept": "*/*"}
 
@@ -78,9 +79,11 @@ class PathRemote:
         return self._open(self._template.path(path), wanted, offset if desc else 0)
 
     def _open(self, path: str, wanted: DownloadRequest, offset: int) -> Body:
-        if wanted.size is None:
+        size = wanted.size
+        if size is None:
             wanted = wanted._replace(size=self._context.settings.max_size)
-        return open_object(partial(self._door.ask, "GET", path), wanted, offset, self._context)
+        body = open_object(partial(self._door.ask, "GET", path), wanted, offset, self._context)
+        return bounded(body, size, partial(self._size, path))
 
     def close(self) -> None:
         """Close every connection."""

@@ -22,6 +22,7 @@ from dist_tool.transport.download import DownloadRequest, content_type, head_or_
 from dist_tool.transport.failures import should_retry_with_get
 from dist_tool.transport.ranges import Extent, content_length
 from dist_tool.transport.session import Reply
+from dist_tool.transport.unsized import bounded
 
 
 class RegistryRemote:
@@ -137,7 +138,11 @@ class RegistryRemote:
         wanted = DownloadRequest(self._headers(place, desc), desc.digest, desc.size if desc.size is not None else most)
         body = open_object(partial(self._endpoint.ask, "GET", f"{place}/{desc.digest}"), wanted, offset, self._context)
         body.limit = limit
-        return body
+        return bounded(body, desc.size, partial(self._size, place, desc))
+
+    def _size(self, place: str, desc: Descriptor) -> int | None:
+        reply = head_or_get(self._endpoint.ask, f"{place}/{desc.digest}", self._headers(place, desc))
+        return content_length(reply.headers)
 
     def _nowhere(self, failure: NotFound | None) -> NotFound:
         """The error of the likelier place, made that of both."""

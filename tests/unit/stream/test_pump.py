@@ -240,6 +240,18 @@ class TestResumingReader:
         with pytest.raises(Truncated):
             _pump(Scripted([Answer(DATA, 70, loud=False), Answer(DATA, 0, loud=False)]), Collected(), size=200)
 
+    @pytest.mark.parametrize("again", [60, 70, 80])
+    def test_a_source_without_ranges_that_ends_early_twice_is_not_read_again(self, again: int) -> None:
+        reopen = Scripted([Answer(DATA, 70, loud=False), Answer(DATA, again, start=0, loud=False)])
+        with pytest.raises(Truncated):
+            _pump(reopen, Collected(), size=200)
+        assert reopen.asked == [0, 70]
+
+    def test_a_source_without_ranges_that_is_cut_is_read_again(self) -> None:
+        reopen, sink = Scripted([Answer(DATA, 70), Answer(DATA, 70, start=0), Answer(DATA, start=0)]), Collected()
+        _pump(reopen, sink, size=200)
+        assert (sink.data, reopen.asked) == (DATA, [0, 70, 70])
+
     def test_what_was_declared_of_a_body_that_gave_nothing_binds_nobody(self) -> None:
         reopen = Scripted([Answer(DATA, 0, declared=300), Answer(DATA, declared=200)])
         with VerifiedReader(_reader(reopen), Verifier(Digest.of(DATA))) as file:
