@@ -63,14 +63,20 @@ class Retry:
 class _Effort:
     """Failures and seconds of waiting for one object from one source, since it last made progress."""
 
-    def __init__(self, retry: Retry) -> None:
+    def __init__(self, retry: Retry, *, joined: bool = True) -> None:
         self.retry = retry
+        self._joined = joined
         self.failures = 0
         self.history: list[str] = []
         self.sources: dict[object, _Effort] = {}
         self._stalled = 0.0
         self._since: float | None = None  # when the time that is running began
         self._depth = 0
+
+    def join(self, retry: Retry) -> None:
+        """Take the limits of the first `Attempts`, if none were given."""
+        if not self._joined:
+            self.retry, self._joined = retry, True
 
     def start(self) -> None:
         self._depth += 1
@@ -132,16 +138,16 @@ def received(count: int) -> None:
 
 
 @contextmanager
-def counted_apart(source: object, retry: Retry | None = None) -> Iterator[None]:
+def counted_apart(source: object) -> Iterator[None]:
     """Count failures and time inside for `source` alone, one of several that have the same object.
 
-    `retry` are the limits of that source, by default those of the object.
+    The limits are those of the first `Attempts` made inside: each source has its own.
     """
     outer = _running.get()
     if outer is None:
         yield
         return
-    effort = outer.sources.setdefault(source, _Effort(retry or outer.retry))
+    effort = outer.sources.setdefault(source, _Effort(outer.retry, joined=False))
     started = outer.retry.clock()
     effort.start()
     token = _running.set(effort)
@@ -164,6 +170,7 @@ class Attempts:
         self._retry = retry
         self._report = report
         self._effort = _running.get() or _Effort(retry)
+        self._effort.join(retry)
         self._outer: list[_Effort | None] = []
 
     def __enter__(self) -> Attempts:

@@ -41,9 +41,12 @@ def connect(host: str, port: int, allowed_s: float, options: Sequence[Option] = 
         if left <= 0:
             raise last
         try:
-            return _connected(family, kind, protocol, address, _share(left, len(addresses) - number), options)
+            made = _connected(family, kind, protocol, address, _share(left, len(addresses) - number), options)
         except OSError as error:
             last = error
+        else:
+            made.settimeout(max(due - time.monotonic(), 0.001))
+            return made
     raise last
 
 
@@ -109,7 +112,7 @@ class _Lookup:
 
 
 class TimedConnection(HTTPConnection):
-    """A connection whose `timeout` limits the lookup and all addresses together."""
+    """A connection whose `timeout` limits the lookup, all addresses and the TLS handshake together."""
 
     def _new_conn(self) -> socket.socket:
         """Connect, or raise one of urllib3's exceptions, as its own connections do."""
@@ -117,7 +120,6 @@ class TimedConnection(HTTPConnection):
         options = self.socket_options or ()
         try:
             made = connect(self._dns_host, self.port, self.timeout, options)
-            made.settimeout(self.timeout)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:

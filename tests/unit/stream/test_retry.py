@@ -252,6 +252,13 @@ def test_several_sources_of_one_object_are_counted_apart_and_each_keeps_its_coun
             inner.failed(Unavailable("cut"))
 
 
+def test_a_source_has_the_limit_without_progress_that_is_set_for_it() -> None:
+    clock = Clock()
+    with Attempts(_timed(clock)), counted_apart("mirror"):
+        assert _silent(Attempts(_timed(clock, attempts=100, max_stall_s=20.0)), clock) == 1
+        assert clock.now == 1020.0
+
+
 def test_nothing_is_limited_where_nothing_is_fetched() -> None:
     received(1)
     with counted_apart("a"):
