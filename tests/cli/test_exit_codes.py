@@ -117,7 +117,7 @@ def test_6_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_6_the_time_is_over(server: FaultServer) -> None:
     server.script("GET", "/v2/a/b/manifests/v1", faults.silent)
-    result = run_dist(["fetch", f"{server.host}/a/b", "v1", "--timeout", "500ms"])
+    result = run_dist(["fetch", f"{server.host}/a/b", "v1", "--timeout", "3s"])
     fails(result, 6, "the time given by --timeout, DIST_TIMEOUT or the configuration is over")
 
 
