@@ -116,12 +116,24 @@ def test_a_change_of_the_index_is_seen(tmp_path: Path) -> None:
     assert tags(layout) == {"demo": ["v1", "v2"]}
 
 
-def test_an_old_index_is_read_once_and_a_new_one_until_it_is_old(tmp_path: Path) -> None:
+def test_an_old_index_is_read_once_and_a_new_one_until_it_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layout = layout_of(tmp_path, entry("v1"))
-    assert layout.snapshot() is not layout.snapshot()
+    read, names = layout._read, []
+
+    def noted(name: str, limit: int) -> tuple[bytes, tuple[int, ...]]:
+        names.append(name)
+        return read(name, limit)
+
+    monkeypatch.setattr(layout, "_read", noted)
+    first = layout.snapshot()
+    assert layout.snapshot() is first  # read again, and the same
+    assert names == ["index.json"] * 2
     past = time.time() - 60
     os.utime(tmp_path / "index.json", (past, past))
-    assert layout.snapshot() is layout.snapshot()
+    assert layout.snapshot() is layout.snapshot() is first
+    assert names == ["index.json"] * 3
 
 
 def test_a_change_within_the_tick_of_the_file_systems_clock_is_seen(tmp_path: Path) -> None:
