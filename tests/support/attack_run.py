@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -69,11 +70,17 @@ def place_for(owner: int) -> Iterator[Path]:
             os.chown(here, owner, owner)
         yield here
     finally:
-        for directory, names, _ in os.walk(here):  # only root can remove what is in a directory without permissions
-            for name in names:
-                if not os.path.islink(path := os.path.join(directory, name)):
-                    os.chmod(path, 0o700)
+        if os.geteuid() != 0:
+            _open_directories(here)
         shutil.rmtree(here)
+
+
+def _open_directories(top: Path) -> None:
+    """Give the owner all permissions: only root can remove what is in a directory without them."""
+    for _, names, _, descriptor in os.fwalk(top):
+        for name in names:
+            if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                os.chmod(name, 0o700, dir_fd=descriptor)
 
 
 def run_all_as_user() -> dict[str, Verdict]:
