@@ -33,8 +33,17 @@ def write_config(config: ImageConfig, stage: Staged, options: ApplyOptions) -> N
         descriptor = os.open("config.json", _CREATE, 0o666, dir_fd=stage.top)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+        _let_in(stage.top, options)
     except OSError as error:
         raise LocalFailure(f"config.json: {error.strerror}") from error
+
+
+def _let_in(bundle: int, options: ApplyOptions) -> None:
+    """Let the root group of the container pass through the bundle's directory, which a runtime needs for `rootfs`."""
+    owner = options.parent_owner()
+    if owner is not None and os.geteuid() == 0:
+        os.chown(bundle, -1, owner[1])
+        os.fchmod(bundle, 0o710)
 
 
 class UserNamespace(NamedTuple):

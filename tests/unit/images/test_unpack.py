@@ -428,6 +428,8 @@ def test_bundle_has_the_user_and_the_maps_that_umoci_writes(tmp_path: Path, user
     kinds = {space["type"] for space in theirs["linux"]["namespaces"]}
     assert {space["type"] for space in ours["linux"]["namespaces"]} - {"cgroup"} == kinds
     assert differences(snapshot(tmp_path / "dist" / "rootfs"), snapshot(tmp_path / "umoci" / "rootfs")) == []
+    info = (tmp_path / "dist").stat()
+    assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (0, 200_000, 0o710)
 
 
 @needs_root
