@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from dist_tool.errors import InvalidArgument, PolicyRefused
+from dist_tool.names.locator import Locator, is_path, parse_locator
 from dist_tool.names.prefix import is_below, is_same_server_below, with_other_port
-from dist_tool.names.reference import Locator, ObjectName, Reference, is_path, parse_locator, parse_reference
+from dist_tool.names.reference import ObjectName, Reference, parse_reference
 from dist_tool.oci.digest import VERIFIABLE, Digest
 from dist_tool.run import Report, unheard
 from dist_tool.stream.retry import Retry
@@ -78,10 +79,9 @@ class AuthSettings:
 class Endpoint:
     """One source of objects: that of a `[[remote]]` table, or a `[[remote.mirror]]` of it. `where` is FILE:LINE.
 
-    `kind` "" means `registry`. `location` "" means that the objects are where their name says;
-    with `flat` the location itself serves every name below the prefix. `header` and `proxy` may
-    hold secrets and are sent to this endpoint only; a `proxy` of "" means a direct connection,
-    None what the environment says.
+    `kind` "" means `registry`. `location` "" is the place that the name gives; with `flat` the
+    location itself serves every name below the prefix. `header` and `proxy` may hold secrets
+    and are sent here only; `proxy` "" means a direct connection, None the environment's.
 
     `capabilities` limit what the endpoint is trusted with: tags are resolved only by endpoints
     with `resolve` (behaviours D3). `api_path` is the path of a registry's API; with `ns` the

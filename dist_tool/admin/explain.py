@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dist_tool.errors import InvalidArgument, PolicyRefused
-from dist_tool.names.reference import HUB, HUB_API, Locator, ObjectName, is_path, parse_host, parse_object
+from dist_tool.names.hub import HUB, HUB_API
+from dist_tool.names.locator import Locator, is_path, parse_host
+from dist_tool.names.reference import ObjectName, parse_object
 from dist_tool.settings import CAPABILITIES, Endpoint, Route, Settings
 
 

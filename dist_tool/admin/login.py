@@ -12,8 +12,9 @@ from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.saved_logins import CredentialLocation, SavedLogin, remove, save
 from dist_tool.auth.token_cache import forget_tokens
 from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticated, Unavailable
+from dist_tool.names.hub import HUB, HUB_API
+from dist_tool.names.locator import Locator
 from dist_tool.names.origin import Origin
-from dist_tool.names.reference import HUB, HUB_API, Locator
 from dist_tool.run import Report, unheard
 from dist_tool.settings import AuthSettings, Context, Endpoint, Settings
 from dist_tool.transport.client import Client

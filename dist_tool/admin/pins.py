@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.names.reference import Hints, Reference, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import Reference, parse_object
 from dist_tool.oci.digest import Digest
 from dist_tool.run import Report, unheard
 from dist_tool.settings import Settings

@@ -18,8 +18,8 @@ from dist_tool.auth.scopes import covers, demanded_scopes, merge_scopes, pull_sc
 from dist_tool.auth.token_cache import AccessToken, TokenCache, TokenKey, user_mark
 from dist_tool.auth.token_server import Exchange, TokenParameters, TokenRequest, TokenResponse, exchange_token
 from dist_tool.errors import DistError, PermissionDenied, PolicyRefused, Unauthenticated, printable
+from dist_tool.names.hub import HUB
 from dist_tool.names.origin import Origin
-from dist_tool.names.reference import HUB
 from dist_tool.redaction import remember
 from dist_tool.run import Notice, Report, unheard
 

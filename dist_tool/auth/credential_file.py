@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from dist_tool.errors import InvalidArgument, printable
-from dist_tool.names.reference import HUB, canonical_host
+from dist_tool.names.hub import HUB, canonical_host
 from dist_tool.redaction import remember
 
 HUB_KEY = "https://index.docker.io/v1/"

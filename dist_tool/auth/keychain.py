@@ -15,7 +15,7 @@ from typing import NamedTuple
 from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials, Dialect
 from dist_tool.auth.credential_helper import HelperRequest, ask, forget, known
 from dist_tool.errors import DistError, InvalidArgument, printable
-from dist_tool.names.reference import HUB
+from dist_tool.names.hub import HUB
 from dist_tool.run import Notice, Report, unheard
 from dist_tool.settings import AuthSettings
 

@@ -11,7 +11,7 @@ from dist_tool.auth.credential_helper import HelperRequest, erase, store
 from dist_tool.auth.keychain import dialect_of, docker_file
 from dist_tool.errors import InvalidArgument
 from dist_tool.files import replace_file
-from dist_tool.names.reference import HUB
+from dist_tool.names.hub import HUB
 from dist_tool.settings import AuthSettings
 
 

@@ -44,7 +44,7 @@ class _Place(_OnDisk):
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
         """A file, in what begins as a path."""
-        from dist_tool.names.reference import is_path
+        from dist_tool.names.locator import is_path
 
         return super().shell_complete(ctx, param, incomplete) if is_path(incomplete) else []
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.names.reference import Hints, Locator, Reference, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
+from dist_tool.names.reference import Reference, parse_object
 from dist_tool.transfer.fetch import FetchOptions, fetch_known, fetch_to, identify
 
 if TYPE_CHECKING:

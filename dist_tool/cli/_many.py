@@ -13,7 +13,7 @@ from dist_tool.cli._input import stdin_lines
 from dist_tool.cli._output import file_sink, write_stdout
 from dist_tool.cli._target import resolve
 from dist_tool.errors import DistError, LocalFailure
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_media_type
 from dist_tool.stream.body import Body

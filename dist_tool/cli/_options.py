@@ -15,7 +15,7 @@ from dist_tool.cli._completion import FILE
 from dist_tool.errors import DistError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
-    from dist_tool.names.reference import Locator
+    from dist_tool.names.locator import Locator
     from dist_tool.run import Notice
     from dist_tool.settings import Settings
     from dist_tool.store.disk import DiskStore

@@ -15,7 +15,7 @@ from dist_tool.cli._progress import as_progress, choose, progress_option
 
 if TYPE_CHECKING:
     from dist_tool.cli._fetching import Fetching
-    from dist_tool.names.reference import Hints
+    from dist_tool.names.hints import Hints
 
 
 @click.command(
@@ -55,7 +55,7 @@ def command(
     unverified is written at all. The exit code is the verdict.
     """
     from dist_tool.cli._fetching import Fetching
-    from dist_tool.names.reference import parse_hints
+    from dist_tool.names.hints import parse_hints
     from dist_tool.transfer.fetch import open_remote
 
     hints = parse_hints(words)

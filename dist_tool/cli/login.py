@@ -30,7 +30,7 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
     in the file, encoded, and readable to you alone. A password is never an argument.
     """
     from dist_tool.admin.login import login
-    from dist_tool.names.reference import parse_host
+    from dist_tool.names.locator import parse_host
     from dist_tool.run import Notice
 
     name = parse_host(host)

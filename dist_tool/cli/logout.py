@@ -19,7 +19,7 @@ def command(host: str, file: str | None, common: Common) -> None:
     obtained with earlier logins, for any registry, are forgotten as well.
     """
     from dist_tool.admin.login import logout
-    from dist_tool.names.reference import parse_host
+    from dist_tool.names.locator import parse_host
     from dist_tool.run import Notice
 
     name = parse_host(host)

@@ -25,7 +25,7 @@ def command(reference: str, platform: str | None, as_json: bool, common: Common)
     """
     from dist_tool.cli._output import print_line
     from dist_tool.images.select import resolve_platform
-    from dist_tool.names.reference import Hints
+    from dist_tool.names.hints import Hints
     from dist_tool.oci.platform import Platform
     from dist_tool.transfer.fetch import open_remote, resolve
 

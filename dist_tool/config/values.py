@@ -11,7 +11,8 @@ from urllib.parse import quote, urlsplit
 from dist_tool.config.document import Value
 from dist_tool.config.quantity import checked_bytes, checked_seconds, parse_bytes, parse_duration
 from dist_tool.errors import InvalidArgument
-from dist_tool.names.reference import parse_locator, parse_object, parse_reference
+from dist_tool.names.locator import parse_locator
+from dist_tool.names.reference import parse_object, parse_reference
 from dist_tool.oci.digest import VERIFIABLE, Digest
 
 Reader = Callable[[Value], Any]

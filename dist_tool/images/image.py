@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dist_tool.api import Remote
 from dist_tool.errors import BadManifest, Unsupported
 from dist_tool.images.select import hints_of, read, read_manifest, resolve_platform
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.image import ImageConfig, parse_config

@@ -12,7 +12,7 @@ from dist_tool.api import Alternatives, Remote
 from dist_tool.errors import DigestMismatch, DistError, InvalidContent
 from dist_tool.layers.compression import INPUT, Read
 from dist_tool.layers.decompressor import LayerStream
-from dist_tool.names.reference import Locator
+from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.run import unseen

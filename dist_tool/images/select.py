@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dist_tool.api import Remote
 from dist_tool.errors import BadManifest, LimitExceeded, NotFound
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import (

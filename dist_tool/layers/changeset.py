@@ -10,7 +10,6 @@ from typing import NamedTuple
 from dist_tool.errors import DigestMismatch, InvalidContent, LocalFailure, UnsafePath
 from dist_tool.layers.compression import SNIFFED, Read, sniff
 from dist_tool.layers.decompressor import LayerStream
-from dist_tool.layers.inode import opened_inode
 from dist_tool.layers.metadata import Metadata
 from dist_tool.layers.names import WHITEOUT, check_parents, is_metadata, whiteout_target
 from dist_tool.layers.omissions import Omissions
@@ -18,6 +17,7 @@ from dist_tool.layers.options import ApplyOptions
 from dist_tool.layers.possible import check_device, check_target
 from dist_tool.oci.digest import Digest
 from dist_tool.rootfs.failures import failure
+from dist_tool.rootfs.inode import opened_inode
 from dist_tool.rootfs.names import below, clean, shown
 from dist_tool.rootfs.root import Attributes, Root, RootDirectory
 from dist_tool.rootfs.spill import SpillDict

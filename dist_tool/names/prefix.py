@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dist_tool.names.host import other_spelling
-from dist_tool.names.reference import Locator, canonical_host
+from dist_tool.names.hub import canonical_host
+from dist_tool.names.locator import Locator
 
 
 def is_below(locator: Locator, prefix: str) -> bool:

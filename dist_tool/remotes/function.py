@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import IO
 
 from dist_tool.errors import DistError, NoDigest, NotFound, PermissionDenied, RemoteFailed, Unauthenticated, Unavailable
-from dist_tool.names.reference import Hints, digest_in
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import digest_in
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
 

@@ -18,7 +18,9 @@ from dist_tool.api import (
     Search,
 )
 from dist_tool.errors import InvalidArgument, NoDigest, Unsupported
-from dist_tool.names.reference import Hints, Locator, ObjectName, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
+from dist_tool.names.reference import ObjectName, parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.settings import Policy, Settings

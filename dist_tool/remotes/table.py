@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, cast
 
 from dist_tool.api import Alternatives, Remote
 from dist_tool.errors import DistError, InvalidArgument, NotFound, PolicyRefused, Unsupported
+from dist_tool.names.locator import Locator
 from dist_tool.names.prefix import with_other_port
-from dist_tool.names.reference import Locator
 from dist_tool.programs import absolute_directories, find_program
 from dist_tool.redaction import allow
 from dist_tool.run import Report, unheard

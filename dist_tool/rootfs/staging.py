@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from dist_tool.errors import LocalFailure
-from dist_tool.layers.building import OLD, TREE, Building
-from dist_tool.layers.filling import fill
-from dist_tool.layers.libc import exchange, sync_file_system
-from dist_tool.layers.moving import movable
-from dist_tool.layers.target import Target, mount_points, opened_target, refuse_mounts
+from dist_tool.rootfs.building import OLD, TREE, Building
+from dist_tool.rootfs.filling import fill
+from dist_tool.rootfs.libc import exchange, sync_file_system
+from dist_tool.rootfs.moving import movable
+from dist_tool.rootfs.target import Target, mount_points, opened_target, refuse_mounts
 from dist_tool.run import Notice, Report, unheard
 
 _ROOT_MODE = 0o755  # of a root that no layer mentions

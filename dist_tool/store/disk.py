@@ -19,7 +19,7 @@ from dist_tool.errors import (
     NotFound,
     Unsupported,
 )
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import VERIFIABLE, Digest
 from dist_tool.run import Notice, Report, unheard

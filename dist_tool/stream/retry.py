@@ -13,12 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from dist_tool.errors import (
-    TIME_IS_OVER,
-    DeadlineExceeded,
-    DistError,
-    RemoteFailed,
-)
+from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError, RemoteFailed
 from dist_tool.run import Notice, Report, unheard
 
 # HTTP statuses that are worth another try, beside 429 (behaviours B39; 425: RFC 8470 5.2).

@@ -6,11 +6,7 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dist_tool.errors import (
-    DigestMismatch,
-    SizeMismatch,
-    UnexpectedSize,
-)
+from dist_tool.errors import DigestMismatch, SizeMismatch, UnexpectedSize
 from dist_tool.oci.digest import Digest, new_hasher
 from dist_tool.stream.body import Readable
 

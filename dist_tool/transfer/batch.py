@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
 from dist_tool.errors import DistError, InvalidArgument
-from dist_tool.names.reference import Hints, parse_hints
+from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.threads import start_thread
 
 _T = TypeVar("_T")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.api import Remote
 from dist_tool.errors import AlreadyExists, DataLoss, DistError, LocalFailure, NotFound, SizeMismatch
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.run import Event, Listeners, Notice

@@ -6,7 +6,8 @@ from typing import IO, TYPE_CHECKING
 
 from dist_tool.api import Remote
 from dist_tool.errors import DataLoss, InvalidArgument, NotFound
-from dist_tool.names.reference import Hints, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.api import Alternatives, Closable, Cut, NamedFetcher, NamedResumer, Remote
 from dist_tool.errors import DistError, InvalidArgument, NoDigest, SizeMismatch
-from dist_tool.names.reference import Hints, Locator, parse_locator, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator, parse_locator
+from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import reject_misspelled_digest
 from dist_tool.run import Event, Notice, Progress, Report, unheard, unseen

@@ -8,7 +8,7 @@ from io import BytesIO
 
 from dist_tool.api import Alternatives, Remote, Search
 from dist_tool.errors import DigestMismatch, DistError, SizeMismatch, UnexpectedSize
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.stream.body import Body, as_body

@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "dist_tool"
 # A room may import rooms of earlier lines, and itself; never another of its own line.
 ORDER = (
+    {"redaction"},
     {"errors"},
-    {"run", "files", "programs"},
+    {"run", "files", "programs", "threads"},
     {"oci"},
     {"names"},
     {"api"},

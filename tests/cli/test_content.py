@@ -17,7 +17,7 @@ from support.content import to_json
 from support.processes import ROOT, dist_command, dist_environment, run_dist
 
 from dist_tool.cli.content import CONTENT
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_MANIFEST, OCTET_STREAM

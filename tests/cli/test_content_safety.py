@@ -15,7 +15,7 @@ import pytest
 from support.content import image, write_layout
 from support.processes import Result, dist_command, dist_environment, run_dist
 
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import DOCKER_LAYER, OCI_MANIFEST

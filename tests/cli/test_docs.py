@@ -23,7 +23,8 @@ from dist_tool import errors
 from dist_tool.api import Remote
 from dist_tool.cli import COMMANDS, dist
 from dist_tool.errors import DistError, NotFound
-from dist_tool.names.reference import Hints, Locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.platform import Platform

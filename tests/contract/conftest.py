@@ -17,7 +17,8 @@ from support.tree import serving
 
 from dist_tool.api import Remote
 from dist_tool.errors import NotFound
-from dist_tool.names.reference import Hints, parse_locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import parse_locator
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.remotes.table import open_remote
 from dist_tool.service.http import RegistryServer

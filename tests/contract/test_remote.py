@@ -23,7 +23,7 @@ from dist_tool.errors import (
     Truncated,
     Unsupported,
 )
-from dist_tool.names.reference import Hints, parse_hints
+from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes import table

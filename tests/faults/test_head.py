@@ -14,7 +14,8 @@ from support.routes import route
 from support.server import FaultServer, Step
 
 from dist_tool.errors import DistError
-from dist_tool.names.reference import Hints, parse_locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.settings import Settings
 from dist_tool.stream.retry import Retry

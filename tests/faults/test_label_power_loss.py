@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.store import open_store
 from dist_tool.store.disk import DiskStore

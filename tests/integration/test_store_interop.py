@@ -11,7 +11,7 @@ from support.content import image as make_image
 from support.content import index, write_layout
 from support.processes import require_program, run_dist, run_program
 
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.platform import Platform

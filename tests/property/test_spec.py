@@ -14,17 +14,9 @@ from hypothesis import strategies as st
 from support import content
 
 from dist_tool.errors import DistError, InvalidArgument
-from dist_tool.names.reference import (
-    KNOWN_KINDS,
-    Hints,
-    ObjectName,
-    Reference,
-    parse_hints,
-    parse_locator,
-    parse_object,
-    parse_reference,
-    parse_size,
-)
+from dist_tool.names.hints import KNOWN_KINDS, Hints, parse_hints, parse_size
+from dist_tool.names.locator import parse_locator
+from dist_tool.names.reference import ObjectName, Reference, parse_object, parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import VERIFIABLE, Digest
 from dist_tool.oci.manifest import parse_json, parse_manifest, select

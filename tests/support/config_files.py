@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dist_tool import config
-from dist_tool.names.reference import parse_locator, parse_object
+from dist_tool.names.locator import parse_locator
+from dist_tool.names.reference import parse_object
 from dist_tool.settings import Route, Settings
 
 

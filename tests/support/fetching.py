@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from dist_tool.errors import DistError
-from dist_tool.names.reference import parse_hints, parse_locator
+from dist_tool.names.hints import parse_hints
+from dist_tool.names.locator import parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.run import Notice
 from dist_tool.settings import Endpoint, Route, Settings, Timeouts

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import responses
 
-from dist_tool.names.reference import Hints, parse_hints, parse_locator
+from dist_tool.names.hints import Hints, parse_hints
+from dist_tool.names.locator import parse_locator
 from dist_tool.remotes.registry import RegistryRemote
 from dist_tool.run import Notice
 from dist_tool.settings import Context, Endpoint, Settings

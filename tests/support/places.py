@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dist_tool.api import Cut
 from dist_tool.errors import DistError, NoDigest
-from dist_tool.names.reference import Hints, digest_in
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import digest_in
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.mirrors.mirror import Mirror

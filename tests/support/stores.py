@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dist_tool.errors import AlreadyExists
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_MANIFEST

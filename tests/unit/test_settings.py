@@ -6,7 +6,7 @@ import pytest
 from support.routes import route
 
 from dist_tool.errors import InvalidArgument, PolicyRefused
-from dist_tool.names.reference import Locator, parse_locator
+from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.settings import Endpoint, Policy, Route, Settings
 
 

@@ -104,7 +104,7 @@ def media_type_of(text: str | None) -> str:
     """The value of --media-type, "" for none. Raises InvalidArgument."""
     from dist_tool.cli._options import value_of
     from dist_tool.errors import InvalidArgument
-    from dist_tool.names.reference import parse_hints
+    from dist_tool.names.hints import parse_hints
 
     if text is None:
         return ""

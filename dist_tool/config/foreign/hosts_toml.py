@@ -14,7 +14,7 @@ from dist_tool.config.document import Value, parse_document
 from dist_tool.config.foreign.certs_d import certificates_in
 from dist_tool.config.reading import read_file
 from dist_tool.config.tables import Key, Table
-from dist_tool.names.reference import HUB
+from dist_tool.names.hub import HUB
 from dist_tool.settings import CAPABILITIES, EVERYTHING, Endpoint, Route, Timeouts, Tls
 
 _HUB_HOSTS = (HUB, "registry-1.docker.io")

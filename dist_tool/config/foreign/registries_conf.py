@@ -11,8 +11,9 @@ from dist_tool.config.document import Value, parse_document
 from dist_tool.config.reading import read_file
 from dist_tool.config.tables import Key, Table
 from dist_tool.errors import InvalidArgument
+from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.names.prefix import is_below
-from dist_tool.names.reference import Locator, ObjectName, parse_locator, parse_object
+from dist_tool.names.reference import ObjectName, parse_object
 from dist_tool.settings import EVERYTHING, Endpoint, Route, Tls
 
 # Mirrors are read from, never written to (D11).

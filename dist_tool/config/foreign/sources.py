@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from dist_tool.config.foreign.certs_d import certificates_in
 from dist_tool.config.options import IMPORTS
-from dist_tool.names.reference import HUB, Locator, ObjectName
+from dist_tool.names.hub import HUB
+from dist_tool.names.locator import Locator
+from dist_tool.names.reference import ObjectName
 from dist_tool.settings import Endpoint, Route, Tls
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from dist_tool.names.reference import Locator
+from dist_tool.names.locator import Locator
 from dist_tool.remotes.layout.directory import LayoutRemote
 from dist_tool.remotes.layout.reader import LayoutReader
 from dist_tool.settings import Context

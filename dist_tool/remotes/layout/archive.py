@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Protocol
 
 from dist_tool.errors import InvalidArgument, NotFound
-from dist_tool.names.reference import Locator
+from dist_tool.names.locator import Locator
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.remotes.layout.members import Members, read_member

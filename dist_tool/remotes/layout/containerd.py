@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 
 from dist_tool.errors import NotFound
-from dist_tool.names.reference import Hints, Locator, digest_in
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
+from dist_tool.names.reference import digest_in
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.layout.directory import LayoutDirectory

@@ -7,7 +7,7 @@ import stat
 from io import FileIO
 
 from dist_tool.errors import DigestMismatch, InvalidArgument, LocalFailure, NotFound, UnsafePath
-from dist_tool.names.reference import Locator
+from dist_tool.names.locator import Locator
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.remotes.layout.reader import LayoutReader, repository_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dist_tool.api import Closable, PathFetcher
 from dist_tool.errors import DistError, InvalidArgument, Unsupported
-from dist_tool.names.reference import Hints, Locator, parse_locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT

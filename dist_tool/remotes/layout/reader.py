@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from dist_tool.errors import BadManifest, InvalidArgument, LimitExceeded, NotFound, Unsupported, printable
-from dist_tool.names.reference import Hints, digest_in, parse_reference
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import digest_in, parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.entries import REF_NAME, for_platform, is_one_image

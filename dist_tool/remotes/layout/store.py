@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dist_tool.names.reference import Hints, Locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.layout.directory import LayoutDirectory
 from dist_tool.remotes.layout.reader import LayoutReader, digest_of, repository_of

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from dist_tool.api import Listable, Referring, Remote
 from dist_tool.errors import DistError, InvalidArgument, Unsupported
-from dist_tool.names.reference import Hints, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from urllib.parse import quote
 
 from dist_tool.names.host import check_host
-from dist_tool.names.reference import Locator
+from dist_tool.names.locator import Locator
 from dist_tool.names.template import parse_template
 from dist_tool.remotes.paths.remote import PathRemote
 from dist_tool.settings import Context

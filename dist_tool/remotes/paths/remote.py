@@ -8,7 +8,8 @@ from typing import Protocol
 
 from dist_tool.api import Cut
 from dist_tool.errors import NoDigest
-from dist_tool.names.reference import Hints, digest_in
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import digest_in
 from dist_tool.names.template import Template
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM

@@ -19,8 +19,8 @@ from dist_tool.errors import (
     printable,
 )
 from dist_tool.names.host import check_host
+from dist_tool.names.locator import Locator
 from dist_tool.names.origin import Origin, is_loopback
-from dist_tool.names.reference import Locator
 from dist_tool.names.template import parse_template
 from dist_tool.remotes.paths.aws import Profile
 from dist_tool.remotes.paths.remote import PathRemote

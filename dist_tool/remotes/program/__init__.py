@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dist_tool.names.reference import Locator
+from dist_tool.names.locator import Locator
 from dist_tool.remotes.program.remote import ProgramRemote
 from dist_tool.settings import Context
 

@@ -6,7 +6,8 @@ from threading import Lock
 
 from dist_tool.api import Cut
 from dist_tool.errors import DistError, InvalidArgument, NoDigest, NotFound, ProtocolError, Unsupported
-from dist_tool.names.reference import Hints, digest_in
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import digest_in
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM

@@ -7,7 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from dist_tool.errors import DigestMismatch, DistError, InvalidArgument, NotFound, ProtocolError
-from dist_tool.names.reference import Hints, Locator, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
+from dist_tool.names.reference import parse_object
 from dist_tool.oci import mediatypes
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import VERIFIABLE, Digest

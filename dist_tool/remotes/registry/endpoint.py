@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from dist_tool.auth.authenticator import pull_scope
 from dist_tool.errors import DistError, LimitExceeded, ProtocolError
+from dist_tool.names.hub import HUB, HUB_API
 from dist_tool.names.origin import resolve_location, split_url
-from dist_tool.names.reference import HUB, HUB_API
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.settings import Context
 from dist_tool.stream.body import CHUNK, Body

@@ -22,7 +22,8 @@ from errno import EACCES, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, E
 from typing import NamedTuple
 
 from dist_tool.errors import DistError, InvalidArgument, LimitExceeded, NotFound, Unavailable
-from dist_tool.names.reference import parse_locator, parse_object, parse_reference
+from dist_tool.names.locator import parse_locator
+from dist_tool.names.reference import parse_object, parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest

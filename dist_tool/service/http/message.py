@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from dist_tool.errors import InvalidArgument, RegistryError, printable
-from dist_tool.names.reference import parse_size
+from dist_tool.names.hints import parse_size
 from dist_tool.service.http.settings import ServerLimits
 
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from dist_tool.errors import InvalidArgument, NotFound, RegistryError, Unavailable
-from dist_tool.names.reference import parse_size
+from dist_tool.names.hints import parse_size
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_INDEX, OCTET_STREAM
 from dist_tool.service.http.access import CATALOG_SCOPE, Gate, TokenGate, pull_scope

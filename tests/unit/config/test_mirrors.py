@@ -9,7 +9,7 @@ from support.config_files import chosen, load, places
 from support.routes import route
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.names.reference import Locator, parse_locator
+from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.settings import EVERYTHING, Endpoint, Route, Tls
 
 FIVE = """

@@ -9,7 +9,9 @@ from support.config_files import load, write
 
 from dist_tool import config
 from dist_tool.errors import PolicyRefused
-from dist_tool.names.reference import Hints, Locator, parse_locator, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator, parse_locator
+from dist_tool.names.reference import parse_object
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.table import open_remote
 from dist_tool.settings import Pin, Policy, Settings

@@ -11,7 +11,7 @@ from support.content import Blob, image, to_json
 
 from dist_tool.errors import LimitExceeded, NotFound
 from dist_tool.images.select import ASKED_LIMIT, resolve_platform
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST

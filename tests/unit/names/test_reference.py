@@ -5,19 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.names.reference import (
-    Hints,
-    Locator,
-    ObjectName,
-    Reference,
-    digest_in,
-    parse_hints,
-    parse_host,
-    parse_locator,
-    parse_object,
-    parse_reference,
-    parse_size,
-)
+from dist_tool.names.hints import Hints, parse_hints, parse_size
+from dist_tool.names.locator import Locator, parse_host, parse_locator
+from dist_tool.names.reference import ObjectName, Reference, digest_in, parse_object, parse_reference
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import kind
 

@@ -28,7 +28,8 @@ from dist_tool.errors import (
     UnsafePath,
     Unsupported,
 )
-from dist_tool.names.reference import Hints, Locator, parse_locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import parse_manifest

@@ -17,7 +17,7 @@ from dist_tool.errors import (
     Unreachable,
     Unsupported,
 )
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.governed import GovernedAlternatives

@@ -27,7 +27,7 @@ from dist_tool.errors import (
     Unavailable,
     Unsupported,
 )
-from dist_tool.names.reference import Hints, parse_hints
+from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.function import FunctionRemote

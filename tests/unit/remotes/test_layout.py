@@ -23,7 +23,8 @@ from dist_tool.errors import (
     UnsafePath,
     Unsupported,
 )
-from dist_tool.names.reference import Hints, Locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCI_INDEX, OCI_MANIFEST, OCTET_STREAM
 from dist_tool.remotes.layout import LayoutRemote

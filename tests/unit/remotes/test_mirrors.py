@@ -19,7 +19,7 @@ from dist_tool.errors import (
     Unavailable,
     Unsupported,
 )
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.mirrors.mirror import Mirror
 from dist_tool.remotes.mirrors.remote import MirroredRemote

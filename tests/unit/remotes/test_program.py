@@ -15,7 +15,8 @@ from support.processes import run_dist
 from support.programs import SHELF, install
 
 from dist_tool import errors
-from dist_tool.names.reference import Hints, parse_locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import parse_locator
 from dist_tool.remotes import table
 from dist_tool.remotes.program.process import Helper, HelperLimits
 from dist_tool.settings import Endpoint, Settings, Timeouts

@@ -15,7 +15,7 @@ from dist_tool.errors import (
     SizeMismatch,
     Unsupported,
 )
-from dist_tool.names.reference import parse_locator
+from dist_tool.names.locator import parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, OCTET_STREAM

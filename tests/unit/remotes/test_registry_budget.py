@@ -11,7 +11,8 @@ from support.content import image, write_layout
 from support.faults import TokenServer, blob_path, manifest_path
 from support.server import FaultServer
 
-from dist_tool.names.reference import Hints, parse_hints, parse_locator
+from dist_tool.names.hints import Hints, parse_hints
+from dist_tool.names.locator import parse_locator
 from dist_tool.remotes.table import open_remote
 from dist_tool.service.http import AccessLogEntry, RegistryServer
 from dist_tool.settings import Settings

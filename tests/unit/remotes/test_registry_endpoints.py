@@ -15,7 +15,8 @@ from support.routes import route
 from support.server import FaultServer, OpenServer, closed_port
 
 from dist_tool.errors import DistError, NotFound, PolicyRefused, Unauthenticated, Unavailable
-from dist_tool.names.reference import Hints, Locator, parse_locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.registry import RegistryRemote

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from support.content import blob
 
-from dist_tool.names.reference import Hints, Locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.layout.store import StoreRemote
 from dist_tool.settings import Context, Settings

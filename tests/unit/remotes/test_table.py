@@ -13,7 +13,8 @@ from support.routes import route
 
 from dist_tool.api import Remote
 from dist_tool.errors import InvalidArgument, NotFound, PolicyRefused, Unsupported
-from dist_tool.names.reference import Hints, Locator, parse_locator
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.remotes import table
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.remotes.layout import LayoutRemote

@@ -17,9 +17,8 @@ from support.layers import Heard, needs_root
 from support.trees import shape
 
 from dist_tool.errors import InvalidArgument, LocalFailure
-from dist_tool.layers import libc
-from dist_tool.layers import target as targets
-from dist_tool.rootfs import staging
+from dist_tool.rootfs import libc, staging
+from dist_tool.rootfs import target as targets
 from dist_tool.rootfs.staging import staged
 
 

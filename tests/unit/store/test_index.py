@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dist_tool.errors import BadManifest, InvalidArgument, InvalidContent, LocalFailure, NotFound
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.store import files
 
 REF_NAME = "org.opencontainers.image.ref.name"

@@ -14,7 +14,7 @@ import pytest
 from support.disk import Child
 
 from dist_tool.errors import AlreadyExists, LocalFailure
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.store import open_store, verify

@@ -19,7 +19,8 @@ from dist_tool.errors import (
     Truncated,
     UnexpectedSize,
 )
-from dist_tool.names.reference import Hints, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.run import Event, Notice
 from dist_tool.store.disk import DiskStore

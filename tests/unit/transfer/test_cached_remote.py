@@ -9,7 +9,7 @@ from support.content import blob, flip, write_blob, write_layout
 from support.layers import Heard
 
 from dist_tool.errors import NotFound
-from dist_tool.names.reference import Hints
+from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.settings import Settings
 from dist_tool.store import open_store

@@ -23,7 +23,7 @@ from dist_tool.images.cat import cat
 from dist_tool.images.export import export
 from dist_tool.images.image import open_image
 from dist_tool.images.layer_fetcher import LayerFetcher, is_local
-from dist_tool.names.reference import parse_locator
+from dist_tool.names.locator import parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.platform import default_platform
 from dist_tool.settings import Settings

@@ -211,7 +211,7 @@ def test_another_root_may_be_named(root: Path, tmp_path: Path) -> None:
 
 
 def chosen_locator(text: str):  # type: ignore[no-untyped-def]
-    from dist_tool.names.reference import parse_locator
+    from dist_tool.names.locator import parse_locator
 
     return parse_locator(text)
 

@@ -10,7 +10,9 @@ from support.config_files import chosen, places, urls, write
 from dist_tool import config
 from dist_tool.config.foreign import sources as others
 from dist_tool.errors import InvalidArgument, PolicyRefused
-from dist_tool.names.reference import Hints, parse_locator, parse_object
+from dist_tool.names.hints import Hints
+from dist_tool.names.locator import parse_locator
+from dist_tool.names.reference import parse_object
 from dist_tool.remotes import table
 from dist_tool.settings import EVERYTHING, Settings, Tls
 from dist_tool.transfer.fetch import open_remote

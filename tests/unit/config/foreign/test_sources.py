@@ -11,14 +11,14 @@ from support.config_files import write
 
 from dist_tool import config
 from dist_tool.config.foreign import sources as others
-from dist_tool.names.reference import parse_locator
+from dist_tool.names.locator import parse_locator
 
 ROOT = Path(__file__).resolve().parents[3]
 LOOK = """
 import sys
 from dist_tool import config
 from dist_tool.config.foreign import sources as others
-from dist_tool.names.reference import parse_locator
+from dist_tool.names.locator import parse_locator
 others.ETC = sys.argv[1]
 settings = config.load({"HOME": "/nonexistent"}, file="")
 remote = settings.route_for(parse_locator("a.example/x"))

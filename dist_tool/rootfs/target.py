@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument, LocalFailure
-from dist_tool.layers.building import clear_abandoned, is_building_name
+from dist_tool.rootfs.building import clear_abandoned, is_building_name
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -6,8 +6,8 @@ import os
 import stat
 from contextlib import suppress
 
-from dist_tool.layers.building import Building, is_building_name
-from dist_tool.layers.moving import movable
+from dist_tool.rootfs.building import Building, is_building_name
+from dist_tool.rootfs.moving import movable
 from dist_tool.rootfs.removal import names_in
 from dist_tool.run import Notice, Report
 
