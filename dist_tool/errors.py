@@ -192,6 +192,14 @@ class DeadlineExceeded(Unavailable):
     elsewhere = False
 
 
+class Cancelled(DistError):
+    """The operation was cancelled by the program that runs it. What was written so far can be resumed."""
+
+    exit_code = 130
+    grpc_code = "CANCELLED"
+    elsewhere = False
+
+
 class RemoteFailed(DistError):
     """The other side answered, and the answer is a failure of its own.
 

@@ -1,30 +1,28 @@
-"""What one operation reports while it runs: notices and progress events."""
+"""The context of one operation: notices, progress, deadline, cancellation and clock."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dist_tool.errors import TIME_IS_OVER, Cancelled, DeadlineExceeded
+
+PAUSE_S = 0.25  # a cancelled operation that waits ends within this time
+
 
 class Notice(NamedTuple):
-    """Something worth telling a person while work goes on. `level`: `warning`, `info` or `debug`."""
+    """A message for a person while work goes on. `level`: `warning`, `info` or `debug`."""
 
     level: str
     text: str
 
 
-Report = Callable[[Notice], None]
-
-
-def unheard(notice: Notice) -> None:
-    """The `Report` of whoever does not listen."""
-
-
 class Event(NamedTuple):
     """Progress of one object: `offset` of `total` bytes (None: not known).
 
-    `resumed` counts bytes that were there before this run, so that rates stay true.
+    `resumed` counts bytes that an earlier run had fetched, so that rates are right.
     `state`: `started`, `moving`, `waiting`, `done`, `exists` or `failed`.
     """
 
@@ -35,16 +33,101 @@ class Event(NamedTuple):
     resumed: int = 0
 
 
+Report = Callable[[Notice], None]
 Progress = Callable[[Event], None]
 
 
-def unseen(event: Event) -> None:
-    """The `Progress` of whoever does not watch."""
+def no_report(notice: Notice) -> None:
+    """No-op `Report`."""
+
+
+def no_progress(event: Event) -> None:
+    """No-op `Progress`."""
+
+
+def _random() -> float:
+    from random import random  # loads hashlib and more: only after a failure
+
+    return random()
+
+
+class Cancellation:
+    """A flag that ends the operations that share it. Thread-safe: it is only ever set."""
+
+    __slots__ = ("requested",)
+
+    def __init__(self) -> None:
+        self.requested = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The context of one operation, passed to everything that it calls.
+
+    `report` receives notices and `progress` events, from any thread. `deadline` is when the
+    operation must end, on `clock`, in seconds; None for no limit. `pause(seconds)` blocks;
+    tests replace it, `clock` and `random`. Copies made with `dataclasses.replace` share the
+    cancellation.
+    """
+
+    report: Report = no_report
+    progress: Progress = no_progress
+    deadline: float | None = None
+    clock: Callable[[], float] = field(default=time.monotonic, compare=False)
+    pause: Callable[[float], None] | None = field(default=None, compare=False)
+    random: Callable[[], float] = field(default=_random, compare=False)
+    cancellation: Cancellation = field(default_factory=Cancellation, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """True after `cancel`."""
+        return self.cancellation.requested
+
+    def cancel(self) -> None:
+        """End the operation soon: its waits and reads raise Cancelled. From any thread; idempotent."""
+        self.cancellation.requested = True
+
+    def check(self) -> None:
+        """Raise Cancelled or DeadlineExceeded if the operation must not go on."""
+        self.remaining()
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, None without one. Raises Cancelled, DeadlineExceeded after it."""
+        if self.cancellation.requested:
+            raise Cancelled("cancelled")
+        if self.deadline is None:
+            return None
+        left = self.deadline - self.clock()
+        if left <= 0:
+            raise DeadlineExceeded(TIME_IS_OVER)
+        return left
+
+    def slice(self, limit_s: float) -> float:
+        """The longest time in seconds to block at once: at most `limit_s`, and short enough to notice `cancel`.
+
+        Raises as `remaining`.
+        """
+        left = self.remaining()
+        return min(limit_s, PAUSE_S if left is None else min(PAUSE_S, left))
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. Raises Cancelled as soon as the operation is cancelled, DeadlineExceeded at the deadline."""
+        if self.pause is not None:
+            self.check()
+            self.pause(seconds)
+            return
+        due = self.clock() + seconds
+        while (left := due - self.clock()) > 0:
+            time.sleep(self.slice(left))
+
+
+NO_RUN = Run()
+"""For calls that need no notices, no deadline and no cancellation. Never cancel it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who hears of notices and progress."""
+    """Receivers of notices and progress."""
 
-    report: Report = field(default=unheard)
-    progress: Progress = field(default=unseen)
+    report: Report = field(default=no_report)
+    progress: Progress = field(default=no_progress)

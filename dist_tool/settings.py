@@ -11,7 +11,7 @@ from dist_tool.names.locator import Locator, is_path, parse_locator
 from dist_tool.names.prefix import is_below, is_same_server_below, with_other_port
 from dist_tool.names.reference import ObjectName, Reference, parse_reference
 from dist_tool.oci.digest import VERIFIABLE, Digest
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 from dist_tool.stream.retry import Retry
 
 _DEFAULT_KIND = "registry"
@@ -391,7 +391,7 @@ class Context:
 
     endpoint: Endpoint = field(default_factory=Endpoint)
     settings: Settings = field(default_factory=Settings)
-    report: Report = field(default=unheard)
+    report: Report = field(default=no_report)
     asked: Locator | None = None
 
     @property

@@ -15,7 +15,7 @@ from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticate
 from dist_tool.names.hub import HUB, HUB_API
 from dist_tool.names.locator import Locator
 from dist_tool.names.origin import Origin
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 from dist_tool.settings import AuthSettings, Context, Endpoint, Settings
 from dist_tool.transport.client import Client
 from dist_tool.transport.session import Request, Session
@@ -34,7 +34,7 @@ class Login(NamedTuple):
 
 
 def login(
-    host: str, credentials: Credentials, settings: Settings, *, file: str = "", report: Report = unheard
+    host: str, credentials: Credentials, settings: Settings, *, file: str = "", report: Report = no_report
 ) -> Login:
     """Try user and password, and keep them where docker would (behaviours C22-C27).
 
@@ -55,7 +55,7 @@ def login(
     return Login(host, kept, verified, "" if first in (place.file, place.helper) else first or "the configuration")
 
 
-def logout(host: str, settings: Settings, *, file: str = "", report: Report = unheard) -> tuple[SavedLogin, str]:
+def logout(host: str, settings: Settings, *, file: str = "", report: Report = no_report) -> tuple[SavedLogin, str]:
     """Forget a host and all access tokens; with the source that still has something for it, "" for none."""
     auth = _endpoint_of(host, settings).auth
     place = CredentialLocation.choose(auth, settings.environ, file)

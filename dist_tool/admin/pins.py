@@ -9,7 +9,7 @@ from dist_tool.errors import InvalidArgument
 from dist_tool.names.hints import Hints
 from dist_tool.names.reference import Reference, parse_object
 from dist_tool.oci.digest import Digest
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 from dist_tool.settings import Settings
 from dist_tool.transfer.fetch import open_remote, resolve
 
@@ -22,7 +22,7 @@ class Pinned(NamedTuple):
     now: Digest
 
 
-def look_up(reference: Reference, settings: Settings, report: Report = unheard) -> Pinned:
+def look_up(reference: Reference, settings: Settings, report: Report = no_report) -> Pinned:
     """Ask what a tag means, whatever its pin says.
 
     A reference with a digest as well is not asked for its tag: the digest is looked for, and

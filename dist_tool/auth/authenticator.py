@@ -21,7 +21,7 @@ from dist_tool.errors import DistError, PermissionDenied, PolicyRefused, Unauthe
 from dist_tool.names.hub import HUB
 from dist_tool.names.origin import Origin
 from dist_tool.redaction import remember
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 
 __all__ = ["Authenticator", "Exchange", "TokenRequest", "TokenResponse", "pull_scope", "push_scope"]
 
@@ -83,7 +83,7 @@ class Authenticator:
         account: str,
         means: TokenSources,
         *,
-        report: Report = unheard,
+        report: Report = no_report,
         verified: bool = True,
     ) -> None:
         self._origin = origin

@@ -16,7 +16,7 @@ from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials,
 from dist_tool.auth.credential_helper import HelperRequest, ask, forget, known
 from dist_tool.errors import DistError, InvalidArgument, printable
 from dist_tool.names.hub import HUB
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 from dist_tool.settings import AuthSettings
 
 __all__ = ["Credentials", "Keychain"]
@@ -44,7 +44,7 @@ class Keychain:
         self,
         settings: AuthSettings,
         environ: Mapping[str, str],
-        report: Report = unheard,
+        report: Report = no_report,
         deadline: float | None = None,
     ) -> None:
         self.settings = settings

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from dist_tool.auth.token_files import TokenDirectory
 from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 
 EARLY_S = 5.0  # a token is renewed before it ends, so that it does not end on the way (C10)
 LONGEST_S = 86_400.0  # nothing is believed for longer than a day, whatever its server says
@@ -88,7 +88,7 @@ class TokenCache:
         directory: str | None,
         *,
         clock: Callable[[], float] = time.time,
-        report: Report = unheard,
+        report: Report = no_report,
         wait_s: float = _WAIT_S,
         deadline: float | None = None,
     ) -> None:
@@ -261,7 +261,7 @@ def _decoded(key: TokenKey, data: bytes) -> AccessToken | None:
     return AccessToken(value, float(expires_at), realm, service, tuple(scopes), source, user)
 
 
-def forget_tokens(directory: str, report: Report = unheard) -> None:
+def forget_tokens(directory: str, report: Report = no_report) -> None:
     """Make all tokens of a directory worthless, for every process: who is logged in has changed."""
     if directory:
         TokenDirectory(directory, report).begin_epoch()

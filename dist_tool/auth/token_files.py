@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 
 _PREFIX = "token-"
 _TEMPORARY = ".new-"
@@ -32,7 +32,7 @@ _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 class TokenDirectory:
     """Files named by a keyed hash, each with the time from which it is worthless."""
 
-    def __init__(self, path: str, report: Report = unheard) -> None:
+    def __init__(self, path: str, report: Report = no_report) -> None:
         self._path = path
         self._report = report
         self._usable = True

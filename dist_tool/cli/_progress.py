@@ -190,6 +190,6 @@ def choose(mode: str, environ: Mapping[str, str], *, quiet: bool) -> Plain | Jso
 
 def as_progress(display: Plain | Json | Bars | None) -> Progress:
     """A display as the library wants it."""
-    from dist_tool.run import unseen
+    from dist_tool.run import no_progress
 
-    return display or unseen
+    return display or no_progress

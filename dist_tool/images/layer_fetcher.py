@@ -15,7 +15,7 @@ from dist_tool.layers.decompressor import LayerStream
 from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.run import unseen
+from dist_tool.run import no_progress
 from dist_tool.stream.spool import Retracted, Spool
 from dist_tool.stream.verify import VerifiedReader
 from dist_tool.tar.limits import Limits
@@ -55,7 +55,7 @@ class LayerFetcher:
 
     def reopen(self, layer: Descriptor) -> VerifiedReader:
         """A layer that was opened before, without progress: its bytes were counted then."""
-        return open_known(self._remote, _bare(layer), options=self._options._replace(progress=unseen))[1]
+        return open_known(self._remote, _bare(layer), options=self._options._replace(progress=no_progress))[1]
 
     def bring(self, layer: Descriptor, spool: Spool) -> None:
         """Write a layer to `spool`, from whichever place has it. Never raises: `spool.read` does."""

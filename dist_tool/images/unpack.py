@@ -16,7 +16,7 @@ from dist_tool.oci.digest import Digest
 from dist_tool.oci.image import chain_id
 from dist_tool.rootfs.spill import SpillDict
 from dist_tool.rootfs.staging import staged
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 from dist_tool.stream.spool import Retracted
 
 
@@ -49,7 +49,7 @@ class Unpacked(NamedTuple):
     chain_id: Digest | None
 
 
-def unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, report: Report = unheard) -> Unpacked:
+def unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, report: Report = no_report) -> Unpacked:
     """Unpack an image to `target`, which must be absent or an empty directory.
 
     Every blob's digest and every diff ID is checked. Raises DigestMismatch, InvalidContent,

@@ -21,7 +21,7 @@ from dist_tool.rootfs.inode import opened_inode
 from dist_tool.rootfs.names import below, clean, shown
 from dist_tool.rootfs.root import Attributes, Root, RootDirectory
 from dist_tool.rootfs.spill import SpillDict
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 from dist_tool.tar import reader as tarstream
 from dist_tool.tar.reader import Entry, TarReader
 
@@ -42,7 +42,7 @@ def apply_layer(
     options: ApplyOptions | None = None,
     *,
     diff_id: Digest | None = None,
-    report: Report = unheard,
+    report: Report = no_report,
     skipped: SpillDict | None = None,
 ) -> Applied:
     """Apply the layer that `read(n)` gives to the directory open as `root`.
@@ -94,7 +94,7 @@ class _Head:
 
 
 def apply_entries(
-    reader: TarReader, root: int, options: ApplyOptions, report: Report = unheard, skipped: SpillDict | None = None
+    reader: TarReader, root: int, options: ApplyOptions, report: Report = no_report, skipped: SpillDict | None = None
 ) -> None:
     """Apply what the reader gives; raises as `apply_layer` does."""
     try:

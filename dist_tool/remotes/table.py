@@ -20,7 +20,7 @@ from dist_tool.names.locator import Locator
 from dist_tool.names.prefix import with_other_port
 from dist_tool.programs import absolute_directories, find_program
 from dist_tool.redaction import allow
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 from dist_tool.settings import Context, Endpoint, Policy, Route, Settings
 
 ENTRY_POINTS = "dist_tool.remotes"
@@ -50,7 +50,7 @@ BUILTIN: Mapping[str, Kind] = MappingProxyType(
 OpenRemote = Callable[[Locator, Context], Remote]
 
 
-def open_remote(locator: Locator, settings: Settings, report: Report = unheard) -> Remote:
+def open_remote(locator: Locator, settings: Settings, report: Report = no_report) -> Remote:
     """The remote that a locator means, ready for use; nothing has been asked of it yet.
 
     A name goes through the configured remotes (the longest prefix wins), else to its registry;

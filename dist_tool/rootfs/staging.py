@@ -17,7 +17,7 @@ from dist_tool.rootfs.filling import fill
 from dist_tool.rootfs.libc import exchange, sync_file_system
 from dist_tool.rootfs.moving import movable
 from dist_tool.rootfs.target import Target, mount_points, opened_target, refuse_mounts
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 
 _ROOT_MODE = 0o755  # of a root that no layer mentions
 _ROOTFS = b"rootfs"
@@ -43,7 +43,7 @@ def staged(
     whole: bool = False,
     sync: bool = True,
     protected: Sequence[str] = (),
-    report: Report = unheard,
+    report: Report = no_report,
 ) -> Iterator[Staged]:
     """Build a tree for `target`, which appears there when the block ends well, else not at all.
 

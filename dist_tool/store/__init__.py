@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 
 if TYPE_CHECKING:
     from dist_tool.settings import Settings
@@ -38,7 +38,7 @@ def place(settings: Settings) -> str:
     return settings.store_path or default_path(settings.environ)
 
 
-def open_store(path: str, report: Report = unheard) -> DiskStore:
+def open_store(path: str, report: Report = no_report) -> DiskStore:
     """The store at `path`. Nothing is read or created before the first use asks for it.
 
     A directory that is not there is an empty store; the first write creates it. Raises

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 from dist_tool.store import files, locks
 from dist_tool.stream.body import Body
 
@@ -64,7 +64,7 @@ def _identity(digest: Digest, found: os.stat_result) -> _Identity:
 class Blobs:
     """The blobs of the store at `root`. Reading takes no lock and no right to write."""
 
-    def __init__(self, root: str, report: Report = unheard) -> None:
+    def __init__(self, root: str, report: Report = no_report) -> None:
         self._root = root
         self._report = report
         self._damaged: set[_Identity] = set()

@@ -22,7 +22,7 @@ from dist_tool.errors import (
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import VERIFIABLE, Digest
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 from dist_tool.store import files, layout, locks
 from dist_tool.store.blobs import Blobs, OpenBlob, info_time, missing
 from dist_tool.store.index import Index
@@ -41,7 +41,7 @@ class DiskStore:
     Reading needs nothing but `blobs/`: no lock, no database, no right to write.
     """
 
-    def __init__(self, root: str, report: Report = unheard) -> None:
+    def __init__(self, root: str, report: Report = no_report) -> None:
         if not root or "\0" in root:
             raise InvalidArgument("the path of the store is empty")
         self.root = os.path.abspath(root)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dist_tool.errors import DigestMismatch, DistError, LimitExceeded, ProtocolError, SizeMismatch, Truncated
 from dist_tool.oci.digest import Digest
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.retry import Attempts, Retry, received
 from dist_tool.stream.verify import Verifier
@@ -41,7 +41,7 @@ class ResumingReader:
         verifier: PartialHash,
         retry: Retry,
         *,
-        report: Report = unheard,
+        report: Report = no_report,
         limit: int | None = None,
     ) -> None:
         self._reopen = reopen

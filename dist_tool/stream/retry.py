@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError, RemoteFailed
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 
 # HTTP statuses that are worth another try, beside 429 (behaviours B39; 425: RFC 8470 5.2).
 PASSING_STATUSES = frozenset({408, 425, 499, 500, 502, 503, 504, 522})
@@ -161,7 +161,7 @@ class Attempts:
     inside count with these. Not thread-safe, but each `with` block may run in another thread.
     """
 
-    def __init__(self, retry: Retry, report: Report = unheard) -> None:
+    def __init__(self, retry: Retry, report: Report = no_report) -> None:
         self._retry = retry
         self._report = report
         self._effort = _running.get() or _Effort(retry)

@@ -13,7 +13,7 @@ from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import reject_misspelled_digest
-from dist_tool.run import Event, Notice, Progress, Report, unheard, unseen
+from dist_tool.run import Event, Notice, Progress, Report, no_progress, no_report
 from dist_tool.stream.body import Body, as_body
 from dist_tool.stream.pump import SMALL, Sink, pump
 from dist_tool.stream.resume import PartialHash, ResumingReader
@@ -38,8 +38,8 @@ class FetchOptions(NamedTuple):
 
     retry: Retry = Retry()
     limit: int | None = None
-    report: Report = unheard
-    progress: Progress = unseen
+    report: Report = no_report
+    progress: Progress = no_progress
     small: int = SMALL
 
 
@@ -59,7 +59,7 @@ class OpenedObject(NamedTuple):
 
 
 @contextmanager
-def open_remote(locator: str | Locator, settings: Settings, report: Report = unheard) -> Iterator[Remote]:
+def open_remote(locator: str | Locator, settings: Settings, report: Report = no_report) -> Iterator[Remote]:
     """The remote of a locator; closed at the end.
 
     Errors raised inside come out naming the locator. Raises what `remotes.table.open_remote`

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from dist_tool.errors import AlreadyExists
-from dist_tool.run import Event, Progress, unseen
+from dist_tool.run import Event, Progress, no_progress
 from dist_tool.stream.body import Readable
 from dist_tool.stream.resume import ResumingReader
 
@@ -73,4 +73,4 @@ def with_progress(source: ResumingReader, ref: str, progress: Progress) -> Itera
 
 def progress_reader(source: ResumingReader, ref: str, progress: Progress) -> Readable:
     """`source`, with_progress where anybody watches, for whoever closes it."""
-    return source if progress is unseen else ProgressReader(source, ref, progress)
+    return source if progress is no_progress else ProgressReader(source, ref, progress)

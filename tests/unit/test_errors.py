@@ -21,6 +21,7 @@ EXIT_CODES = {
     "Unsupported": 8,
     "LocalFailure": 9,
     "PolicyRefused": 10,
+    "Cancelled": 130,
 }
 GRPC_CODES = {
     *("UNKNOWN", "INVALID_ARGUMENT", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED", "DATA_LOSS", "UNAVAILABLE"),

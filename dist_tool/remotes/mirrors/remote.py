@@ -18,7 +18,7 @@ from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.mirrors.failover import BadContent, Failover
 from dist_tool.remotes.mirrors.mirror import FailureLog, Mirror
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 from dist_tool.stream.body import Body
 
 _T = TypeVar("_T")
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 class MirroredRemote:
     """Places in the order in which they are asked; the last is the one that the name means. Thread-safe."""
 
-    def __init__(self, places: Sequence[Mirror], report: Report = unheard) -> None:
+    def __init__(self, places: Sequence[Mirror], report: Report = no_report) -> None:
         self._places = places
         self._report = report
         self._liars: BadContent = {}

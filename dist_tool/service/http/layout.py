@@ -28,7 +28,7 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
 from dist_tool.oci.mediatypes import OCI_INDEX, is_manifest_like
-from dist_tool.run import Notice, Report, unheard
+from dist_tool.run import Notice, Report, no_report
 
 REF_NAME = "org.opencontainers.image.ref.name"
 _LAYOUT_FILE_LIMIT = 4096
@@ -129,7 +129,7 @@ class ServedLayout:
     """
 
     def __init__(
-        self, path: str, name: str, report: Report = unheard, now_ns: Callable[[], int] = time.time_ns
+        self, path: str, name: str, report: Report = no_report, now_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self.path = os.path.abspath(path)
         self._name = name

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from dist_tool.errors import InvalidArgument, LocalFailure, RegistryError
-from dist_tool.run import Report, unheard
+from dist_tool.run import Report, no_report
 from dist_tool.service.http.access import BasicGate, Gate, OpenGate, ServerAccount, TokenGate
 from dist_tool.service.http.channel import Channel, PlainChannel, TlsChannel
 from dist_tool.service.http.connection import Service
@@ -59,7 +59,7 @@ class RegistryServer:
     password: str = field(default="", repr=False)
     tls: tuple[str, str] | None = None
     observe: Observe = unobserved
-    report: Report = unheard
+    report: Report = no_report
     limits: ServerLimits = field(default_factory=ServerLimits)
     _routes: Routes = field(init=False, repr=False)
     _loop: Loop | None = field(default=None, init=False, repr=False)

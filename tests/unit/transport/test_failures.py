@@ -103,7 +103,7 @@ RAISED: dict[str, tuple[Any, type[DistError], str]] = {
     "bad header": (rq.InvalidHeader("x"), InvalidArgument, "unusable URL or header"),
     "bad URL": (rq.InvalidURL("x"), InvalidArgument, "unusable URL or header"),
     "bad label": (u3.LocationParseError("x"), ProtocolError, "unusable URL"),
-    "unheard of": (ValueError("https://h/x?sig=secret"), Unavailable, f"{HOST}: ValueError"),
+    "no_report of": (ValueError("https://h/x?sig=secret"), Unavailable, f"{HOST}: ValueError"),
 }
 
 
