@@ -121,7 +121,8 @@ def _decodings(text: str) -> Iterator[str]:
     text = text.replace("\0", "")
     for _ in range(_ROUNDS):
         plain = _ESCAPE.sub(_unescaped, text)
-        for decoded in (text, plain, unescape(plain), unquote_plus(plain), unquote_plus(unescape(plain))):
+        latin = unquote_plus(plain, "latin-1")  # as servers write headers
+        for decoded in (text, plain, unescape(plain), unquote_plus(plain), latin, unquote_plus(unescape(plain))):
             yield decoded
             yield _as_utf8(decoded)
         following = unquote_plus(unescape(plain))

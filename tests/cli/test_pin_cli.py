@@ -125,7 +125,6 @@ def test_a_file_that_overrides_the_pin_is_a_warning(name: str, file: Path, invok
         (["./images:v1"], "./images is not in a registry"),
         ([f"a.example/x@{SHA}"], "has no tag to pin"),
         (["http::a.example/x"], "http::a.example/x is not in a registry"),
-        (["redis:7", "--config", ""], "there is no configuration file to write to"),
     ],
 )
 def test_what_cannot_be_pinned_is_exit_2(
@@ -134,6 +133,15 @@ def test_what_cannot_be_pinned_is_exit_2(
     done = invoke("pin", *[word.replace("redis:7", f"{name}:v1") for word in words])
     assert (done.code, done.stdout) == (2, b"")
     assert said in done.stderr
+
+
+def test_without_a_configuration_file_there_is_nowhere_to_write_a_pin(
+    name: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIST_CONFIG", "")
+    done = invoke("pin", f"{name}:v1")
+    assert (done.code, done.stdout) == (2, b"")
+    assert "there is no configuration file to write to" in done.stderr
 
 
 def test_a_broken_file_is_left_alone(name: str, file: Path, tmp_path: Path, invoke: Invoke) -> None:

@@ -13,6 +13,7 @@ from support.routes import route
 from support.server import FaultServer, OpenServer, Step
 
 from dist_tool import errors
+from dist_tool.settings import Endpoint
 
 REPOSITORY = "team/app"
 BLOB = blob("mirrors on the wire", 5000)
@@ -47,7 +48,7 @@ LIES: dict[str, Step] = {
 
 def through(*mirrors: FaultServer, last: FaultServer, attempts: int = 5, hints: tuple[str, ...] = ()) -> Outcome:
     """Fetch the blob of a name with these mirrors; `last` is the registry itself."""
-    tables = tuple(route(last.host, location=f"{mirror.host}/{REPOSITORY}", flat=True) for mirror in mirrors)
+    tables = tuple(Endpoint(location=f"{mirror.host}/{REPOSITORY}", flat=True) for mirror in mirrors)
     return fetch(f"{last.host}/{REPOSITORY}", BLOB.digest, *hints, remote=route(mirrors=tables), attempts=attempts)
 
 
@@ -163,7 +164,7 @@ class TestNames:
     """Files of a web server behind a name: without a digest, from one place at a time."""
 
     def _through(self, mirror: FaultServer, last: FaultServer, attempts: int = 2) -> Outcome:
-        table = route(last.host, kind="http", location=f"{mirror.host}/files", flat=True)
+        table = Endpoint(kind="http", location=f"{mirror.host}/files", flat=True)
         remote = route(kind="http", mirrors=(table,))
         return fetch(f"http::{last.host}/files", "app.tgz", remote=remote, attempts=attempts)
 

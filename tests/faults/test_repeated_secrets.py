@@ -118,8 +118,10 @@ ROWS = {
     "rate limit, the whole": Row(
         lambda s, _: faults.status(429, headers=[("ratelimit-remaining", "1"), ("ratelimit-limit", s)])
     ),
-    "Content-Type": _header("Content-Type", "text/{secret}", words=RESOLVE),
-    "Content-Type with a hint": _header("Content-Type", "text/{secret}", words=(*FETCH, f"mediatype:{OCI}")),
+    "Content-Type": _header("Content-Type", "text/{secret}", words=RESOLVE, shown=False),
+    "Content-Type with a hint": _header(
+        "Content-Type", "text/{secret}", words=(*FETCH, f"mediatype:{OCI}"), shown=False
+    ),
     "Content-Type to unpack": _header("Content-Type", "text/{secret}", words=UNPACK, shown=False),
     "Content-Encoding": _header("Content-Encoding", "{secret}"),
     "Location, host": _header("Location", "http://{secret}.test:{port}/x", 307, PLAIN),

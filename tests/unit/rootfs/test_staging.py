@@ -185,7 +185,7 @@ def test_failure_between_two_renames_gives_the_old_tree_back(here: Path, monkeyp
 def killed(here: Path, code: str) -> None:
     """A process that builds at here/target and is killed while it does."""
     program = (
-        "import os, signal\nfrom dist_tool.layers import staging\n"
+        "import os, signal\nfrom dist_tool.rootfs import staging\n"
         f"die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\ntarget = {str(here / 'target')!r}\n{code}"
     )
     done = subprocess.run(
