@@ -6,8 +6,8 @@ The class decides the exit code and the gRPC code; nobody matches messages. A bu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
 from dist_tool.redaction import hide
 
@@ -38,18 +38,52 @@ class RegistryError(NamedTuple):
         return f"{self.code}: {self.message}" if self.message else self.code
 
 
-class DistError(Exception):
-    """Base of all expected failures.
+class Facts(TypedDict, total=False):
+    """The attributes that `DistError.with_` can replace."""
 
-    `what` says what happened; `hint` what the user can do. The other facts are filled in by
-    whoever knows them first, see `with_facts`. `retryable`: the same may do better next time;
-    `elsewhere`: another place may, where there is one.
+    what: str
+    hint: str
+    host: str
+    status: int | None
+    registry_errors: Sequence[RegistryError]
+    attempts: Sequence[str]
+    locator: str
+    object_id: str
+    retry_after: float | None
+    retryable: bool
+
+
+# What is set once, when an error is constructed; `args` holds `what`.
+_FIXED = Facts.__optional_keys__ | {"args", "exit_code", "grpc_code", "elsewhere"}
+
+
+class DistError(Exception):
+    """Base of all expected failures. Immutable: `with_` and `with_facts` return copies.
+
+    `what` is what failed and `hint` what the user can do. `retryable`: the same operation may succeed
+    later; `elsewhere`: it may succeed at another mirror, if there is one.
+
+    To add facts to an error on its way up, raise the copy in place of the error:
+
+        except DistError as error:
+            raise error.with_facts(object_id=name) from error.cause
+
+    `from error.cause` gives the copy the cause of the original. The original itself must not become
+    the cause: `--debug` would print the same failure twice.
     """
 
     exit_code = 1
     grpc_code = "UNKNOWN"
     retryable = False
     elsewhere = True
+    what: str
+    hint: str
+    host: str
+    status: int | None
+    registry_errors: tuple[RegistryError, ...]
+    attempts: tuple[str, ...]
+    locator: str
+    object_id: str
 
     def __init__(
         self,
@@ -62,20 +96,48 @@ class DistError(Exception):
         attempts: Sequence[str] = (),
     ) -> None:
         super().__init__(what)
-        self.what = what
-        self.hint = hint
-        self.host = host
-        self.status = status
-        self.registry_errors = tuple(registry_errors)
-        self.attempts = tuple(attempts)
-        self.locator = ""
-        self.object_id = ""
+        self._set({"what": what, "hint": hint, "host": host, "status": status, "locator": "", "object_id": ""})
+        self._set({"registry_errors": registry_errors, "attempts": attempts})
 
-    def with_facts(self, *, locator: str = "", object_id: str = "") -> DistError:
-        """Name the place and the object that failed, unless somebody closer has; returns self."""
-        self.locator = self.locator or locator
-        self.object_id = self.object_id or object_id
-        return self
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _FIXED:
+            raise AttributeError(f"{type(self).__name__}.{name} cannot be assigned: use with_({name}=...)")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in _FIXED:
+            raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted")
+        super().__delattr__(name)
+
+    def __setstate__(self, state: Mapping[str, Any] | None) -> None:
+        """Restore the attributes of a copied or unpickled error: `BaseException` would assign each of them."""
+        self._set(state or {})
+
+    def _set(self, facts: Mapping[str, Any]) -> None:
+        sequences = {name: tuple(facts[name]) for name in ("registry_errors", "attempts") if name in facts}
+        vars(self).update({**facts, **sequences})
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The error that led to this one, as a traceback shows it: the explicit cause, else the context."""
+        return self.__cause__ or (None if self.__suppress_context__ else self.__context__)
+
+    def with_(self, **facts: Unpack[Facts]) -> Self:
+        """A copy with these facts: the same class, traceback, cause and context. See the class for how to raise it."""
+        unknown = facts.keys() - Facts.__optional_keys__
+        if unknown:
+            raise TypeError(f"not a fact of an error: {', '.join(sorted(unknown))}")
+        args = (facts["what"],) if "what" in facts else self.args
+        changed = type(self).__new__(type(self), *args)  # a subclass may have another constructor
+        changed._set({**vars(self), **facts})
+        changed.__traceback__ = self.__traceback__
+        changed.__cause__, changed.__context__ = self.__cause__, self.__context__
+        changed.__suppress_context__ = self.__suppress_context__
+        return changed
+
+    def with_facts(self, *, locator: str = "", object_id: str = "") -> Self:
+        """A copy that names the locator and the object that failed; a name that is set already stays."""
+        return self.with_(locator=self.locator or locator, object_id=self.object_id or object_id)
 
     def __str__(self) -> str:
         return printable(": ".join(part for part in (self._subject(), self.what, self.hint) if part))
@@ -203,7 +265,7 @@ class Cancelled(DistError):
 class RemoteFailed(DistError):
     """The other side answered, and the answer is a failure of its own.
 
-    `retry_after` is what the server asked to wait, in seconds, where it did.
+    `retry_after` is the wait in seconds that the server asked for, None if it did not.
     """
 
     exit_code = 7

@@ -96,9 +96,8 @@ def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: S
         except (Unavailable, NotHttp) as error:
             first = first or error
         except Unauthenticated as error:
-            error.what = f"{host} refuses user name and password of {credentials.username!r}"
-            error.hint = "nothing was saved"
-            raise
+            what = f"{host} refuses user name and password of {credentials.username!r}"
+            raise error.with_(what=what, hint="nothing was saved") from error.cause
     assert first is not None
     raise first
 

@@ -221,8 +221,8 @@ class Authenticator:
         except (Unauthenticated, PermissionDenied) as error:
             if credentials is not None:
                 self._keychain.refused(self._account)
-            error.hint = error.hint or self._login_hint(credentials is not None)
-            raise
+            hint = error.hint or self._login_hint(credentials is not None)
+            raise error.with_(hint=hint) from error.cause
         return self._token(question, value, expires_at, credentials)
 
     def _token(

@@ -84,8 +84,7 @@ def exchange_token(demand: TokenParameters, exchange: Exchange, now: Callable[[]
         try:
             response = exchange(request)
         except DistError as error:
-            _clean(error, demand.credentials)
-            raise
+            raise _clean(error, demand.credentials) from error.cause
         if request.method != "POST" or response.status not in _NO_SUCH_METHOD:
             break
     if not 200 <= response.status < 300:
@@ -172,8 +171,7 @@ def _failure(demand: TokenParameters, response: TokenResponse, now: float) -> Di
         from dist_tool.stream.retry import parse_retry_after
 
         limited = ResourceExhausted(f"the token server {host} limits the rate of requests", host=host, status=status)
-        limited.retry_after = parse_retry_after(_header(response.headers, "Retry-After"), now=now)
-        return limited
+        return limited.with_(retry_after=parse_retry_after(_header(response.headers, "Retry-After"), now=now))
     said = _said(response, demand.credentials)
     if status in PASSING_STATUSES:
         return ServerError(f"the token server {host} failed with status {status}{said}", host=host, status=status)
@@ -209,16 +207,16 @@ def _repeats_secret(text: str, credentials: Credentials | None) -> bool:
     return any(secret in text for secret in (credentials.secrets() if credentials else ()))
 
 
-def _clean(error: DistError, credentials: Credentials | None) -> None:
-    """Take out of an error whatever repeats a secret: a server may echo what it was sent."""
+def _clean(error: DistError, credentials: Credentials | None) -> DistError:
+    """The error without the texts that repeat a secret: a server may echo what it was sent."""
     hidden = f"{error.host or 'the token server'} failed, with a message that repeats credentials"
-    if _repeats_secret(error.what, credentials):
-        error.what, error.args = hidden, (hidden,)
-    if _repeats_secret(error.hint, credentials):
-        error.hint = ""
-    error.attempts = tuple(hidden if _repeats_secret(text, credentials) else text for text in error.attempts)
-    if any(_repeats_secret(str(entry), credentials) for entry in error.registry_errors):
-        error.registry_errors = ()
+    echoed = any(_repeats_secret(str(entry), credentials) for entry in error.registry_errors)
+    return error.with_(
+        what=hidden if _repeats_secret(error.what, credentials) else error.what,
+        hint="" if _repeats_secret(error.hint, credentials) else error.hint,
+        attempts=[hidden if _repeats_secret(text, credentials) else text for text in error.attempts],
+        registry_errors=() if echoed else error.registry_errors,
+    )
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

@@ -129,9 +129,9 @@ def naming(typed: str, locator: Locator, object_id: str = "") -> Iterator[None]:
     except DistError as error:
         path = typed.partition(":")[0]
         if not locator.kind and error.exit_code in _NOT_HAD and os.path.exists(path):
-            error.hint = "; ".join(part for part in (error.hint, f"for what is here write ./{path}") if part)
-        error.with_facts(locator=str(locator), object_id=object_id)
-        raise
+            hint = "; ".join(part for part in (error.hint, f"for what is here write ./{path}") if part)
+            error = error.with_(hint=hint)
+        raise error.with_facts(locator=str(locator), object_id=object_id) from error.cause
 
 
 def fetch_options(settings: Settings, locator: Locator, common: Common) -> FetchOptions:

@@ -105,7 +105,6 @@ def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOpt
             try:
                 left -= apply_layer(read, root, limited, diff_id=diff_id, report=report, skipped=skipped).size
             except DistError as error:
-                error.with_facts(object_id=str(layer.digest))
-                raise
+                raise error.with_facts(object_id=str(layer.digest)) from error.cause
     finally:
         skipped.close()

@@ -60,8 +60,8 @@ def _links_of(store: DiskStore, desc: Descriptor, labels: dict[str, str]) -> lis
     except NotFound:  # a partial store: what is not here needs nothing
         return found
     except DistError as error:
-        error.hint = error.hint or "repair or remove it first: `dist content verify`, `dist content rm`"
-        raise error.with_facts(object_id=str(desc.digest)) from None
+        hint = error.hint or "repair or remove it first: `dist content verify`, `dist content rm`"
+        raise error.with_(hint=hint).with_facts(object_id=str(desc.digest)) from None
 
 
 def _labelled(value: str) -> Descriptor:

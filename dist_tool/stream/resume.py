@@ -129,7 +129,7 @@ class ResumingReader:
         """Let go of a body that came to `error`. Waits before another try of it; raises where there is to be none."""
         self.close()
         if self._restarted and body.ended:
-            error.retryable = False  # it began again, and came to an end again: there is no more of it
+            error = error.with_(retryable=False)  # it began again, and came to an end again: there is no more of it
         if self.offset - self._mark >= _PROGRESS:
             self._attempts.progressed()
             self._mark = self.offset

@@ -191,9 +191,9 @@ class Attempts:
         is an answer.
         """
         effort = self._effort
-        error.attempts = (*effort.history, error.what)
+        error = error.with_(attempts=(*effort.history, error.what))
         if not error.retryable:
-            raise error
+            raise error from error.cause
         self.wasted(error)
         wait = self._wait(error)
         left = self._retry.remaining()
@@ -202,8 +202,8 @@ class Attempts:
             raise DeadlineExceeded(late, host=error.host, attempts=error.attempts) from error
         if wait >= effort.left():
             limit = f"no progress for {effort.retry.max_stall_s:g} s is the limit (retry.max_stall)"
-            error.hint = "; ".join(part for part in (error.hint, self._asked(error), limit) if part)
-            raise error
+            hint = "; ".join(part for part in (error.hint, self._asked(error), limit) if part)
+            raise error.with_(hint=hint) from error.cause
         tries = f"{effort.failures}/{self._retry.attempts}"
         self._report(Notice("info", f"{error.what}; trying again in {wait:.1f} s ({tries})"))
         self._retry.sleep(wait)
@@ -213,9 +213,8 @@ class Attempts:
         """Count an attempt that came to nothing, without a wait. Raises `error` if it was the last."""
         self._effort.failures += 1
         self._effort.history.append(error.what)
-        error.attempts = tuple(self._effort.history)
         if self._effort.failures >= self._retry.attempts:
-            raise error
+            raise error.with_(attempts=self._effort.history) from error.cause
 
     def _asked(self, error: DistError) -> str:
         asked = error.retry_after if isinstance(error, RemoteFailed) else None
@@ -224,8 +223,8 @@ class Attempts:
     def _wait(self, error: DistError) -> float:
         asked = error.retry_after if isinstance(error, RemoteFailed) else None
         if asked is not None and asked > self._retry.max_wait_s:
-            error.hint = f"the server asks to wait {asked:.0f} s, more than the limit of {self._retry.max_wait_s:.0f} s"
-            raise error
+            hint = f"the server asks to wait {asked:.0f} s, more than the limit of {self._retry.max_wait_s:.0f} s"
+            raise error.with_(hint=hint) from error.cause
         backoff = self._retry.random() * min(self._retry.cap_s, self._retry.base_s * 2.0 ** (self._effort.failures - 1))
         return backoff if asked is None else asked + backoff / 10
 

@@ -165,8 +165,8 @@ class TarReader:
             try:
                 fields = _checked_fields(block)
             except InvalidContent as error:
-                error.hint = "is it a tar, plain or under gzip or zstd?" if self.entries == 1 else ""
-                raise
+                hint = "is it a tar, plain or under gzip or zstd?" if self.entries == 1 else ""
+                raise error.with_(hint=hint) from error.cause
             kind = fields[7]
             if kind not in _EXTENSIONS:
                 return self._entry(block, fields, records, long)

@@ -73,8 +73,7 @@ def open_remote(locator: str | Locator, settings: Settings, report: Report = no_
         remote = table.open_remote(parsed, settings, report)
         yield remote
     except DistError as error:
-        error.with_facts(locator=str(locator))
-        raise
+        raise error.with_facts(locator=str(locator)) from error.cause
     finally:
         if isinstance(remote, Closable):
             remote.close()

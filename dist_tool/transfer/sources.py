@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 from io import BytesIO
 
@@ -53,10 +52,8 @@ class Places:
             if self._hint is None or self._contradiction is None or not last.elsewhere:
                 raise
             # Nobody agrees with the hint, and some say so: their word is worth more than silence.
-            refused = copy(self._contradiction)
-            refused.attempts = last.attempts
-            refused.hint = f"no place agrees with size:{self._hint}: is that right?"
-            raise refused from last
+            hint = f"no place agrees with size:{self._hint}: is that right?"
+            raise self._contradiction.with_(attempts=last.attempts, hint=hint) from last
 
 
 class _OnePlace:

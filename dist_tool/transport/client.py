@@ -124,9 +124,11 @@ class Client:
         try:
             return self._auth.answer([challenge], scopes, sent)
         except (Unauthenticated, PermissionDenied) as error:
-            error.registry_errors = error.registry_errors or problem.registry_errors
-            error.status, error.host = error.status or 401, error.host or reply.origin.netloc
-            raise
+            raise error.with_(
+                registry_errors=error.registry_errors or problem.registry_errors,
+                status=error.status or 401,
+                host=error.host or reply.origin.netloc,
+            ) from error.cause
 
     def _judged(self, reply: Reply, ok: Container[int]) -> Reply:
         if reply.status in ok:
@@ -233,9 +235,7 @@ def failure_of(reply: Reply, body: bytes) -> DistError:
     if 300 <= reply.status < 400 or reply.status < 200:
         return ProtocolError(f"{reply.origin.netloc}: unexpected status {reply.status} ({reply})")
     error = from_status(reply.status, reply.headers, body, host=reply.origin.netloc, request=str(reply))
-    if isinstance(error, ResourceExhausted):
-        error.hint = _rate_limit(reply.headers)
-    return error
+    return error.with_(hint=_rate_limit(reply.headers)) if isinstance(error, ResourceExhausted) else error
 
 
 class HttpBody(Body):

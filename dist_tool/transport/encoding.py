@@ -41,9 +41,10 @@ def spooled(body: Body, coding: str, digest: Digest | None, limit: int | None = 
     try:
         return _served(_spool(_decoded(raw, coding), lambda _: None, _bound(raw) if limit is None else limit), body)
     except LimitExceeded as error:
-        if limit is None:
-            error.hint = f"it unfolds more than {_MOST_RATIO}-fold; size: or --max-size allows a larger object"
-        raise
+        if limit is not None:
+            raise
+        hint = f"it unfolds more than {_MOST_RATIO}-fold; size: or --max-size allows a larger object"
+        raise error.with_(hint=hint) from error.cause
     except zlib.error as error:
         raise ProtocolError(f"{body.source}: the body is not {coding}, as its Content-Encoding says") from error
     finally:

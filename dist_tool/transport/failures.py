@@ -85,15 +85,10 @@ def from_exception(error: BaseException, host: str) -> DistError:
     links = list(chain(error))
     for types, make in _BY_EXCEPTION:
         for link in links:
-            error_of_ours = make(link, host) if isinstance(link, types) else None
+            error_of_ours: DistError | None = make(link, host) if isinstance(link, types) else None
             if error_of_ours is not None:
-                return _with_host(error_of_ours, host)
-    return _with_host(Unavailable(f"{host}: {type(error).__name__}"), host)
-
-
-def _with_host(error: DistError, host: str) -> DistError:
-    error.host = host
-    return error
+                return error_of_ours.with_(host=host)
+    return Unavailable(f"{host}: {type(error).__name__}", host=host)
 
 
 def _too_slow(error: Any, host: str) -> DistError:
@@ -206,9 +201,9 @@ def from_status(status: int, headers: Mapping[str, str], body: bytes, *, host: s
     make = _class_of(status, entries)
     said = "; ".join(str(entry) for entry in entries) or _named(status)
     error = make(f"{said} ({request})", host=host, status=status, registry_errors=entries)
-    if isinstance(error, RemoteFailed):
-        error.retry_after = parse_retry_after(headers.get("Retry-After", ""))
-    return error
+    if not isinstance(error, RemoteFailed):
+        return error
+    return error.with_(retry_after=parse_retry_after(headers.get("Retry-After", "")))
 
 
 def _class_of(status: int, entries: tuple[RegistryError, ...]) -> type[DistError]:

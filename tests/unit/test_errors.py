@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
+import traceback
 
 import pytest
 
 from dist_tool import errors
-from dist_tool.errors import DistError, NotFound, RegistryError, printable
+from dist_tool.errors import DistError, NotFound, RegistryError, ResourceExhausted, printable
 
 CLASSES = [value for _, value in inspect.getmembers(errors, inspect.isclass) if issubclass(value, DistError)]
 # The numbers of docs/exit-codes.md; scripts rely on them.
@@ -93,3 +96,110 @@ def test_a_line_has_an_end() -> None:
 def test_a_registrys_error_reads_as_code_and_message() -> None:
     assert str(RegistryError("DENIED", "no")) == "DENIED: no"
     assert str(RegistryError("DENIED")) == "DENIED"
+
+
+FACTS = {
+    "what": "another text",
+    "hint": "do that",
+    "host": "registry.example",
+    "status": 429,
+    "registry_errors": (RegistryError("DENIED", "no"),),
+    "attempts": ("first", "second"),
+    "locator": "host/repo",
+    "object_id": "v1",
+    "retry_after": 3.0,
+    "retryable": False,
+}
+
+
+@pytest.mark.parametrize("name", [*FACTS, "args", "exit_code", "grpc_code", "elsewhere"])
+def test_facts_of_an_error_cannot_be_assigned_or_deleted(name: str) -> None:
+    error = ResourceExhausted("text", hint="hint")
+    before = getattr(error, name)
+    with pytest.raises(AttributeError, match=name):
+        setattr(error, name, FACTS.get(name, before))
+    with pytest.raises(AttributeError, match=name):
+        delattr(error, name)
+    assert getattr(error, name) == before
+
+
+def test_with_returns_a_copy_and_leaves_the_original() -> None:
+    error = ResourceExhausted("text", hint="hint")
+    changed = error.with_(**FACTS)  # type: ignore[arg-type]
+    assert {name: getattr(changed, name) for name in FACTS} == FACTS
+    assert (type(changed), changed.args) == (ResourceExhausted, ("another text",))
+    assert (error.what, error.hint, error.args, error.retryable) == ("text", "hint", ("text",), True)
+    assert changed.with_(attempts=["third"]).attempts == ("third",)
+
+
+def test_with_refuses_names_that_are_no_facts() -> None:
+    with pytest.raises(TypeError, match="exit_code"):
+        NotFound("text").with_(exit_code=0)  # type: ignore[call-arg]
+
+
+def test_with_keeps_traceback_cause_and_context() -> None:
+    def fail() -> None:
+        try:
+            raise ValueError("context")
+        except ValueError as context:
+            raise NotFound("text") from OSError(str(context))
+
+    with pytest.raises(NotFound) as caught:
+        fail()
+    error, changed = caught.value, caught.value.with_(hint="hint")
+    assert changed.__traceback__ is error.__traceback__
+    assert changed.__cause__ is error.__cause__ is changed.cause
+    assert changed.__context__ is error.__context__
+    assert changed.__suppress_context__
+    assert not NotFound("text").with_(hint="hint").__suppress_context__
+
+
+def test_a_copy_works_for_a_subclass_with_another_constructor() -> None:
+    class OfAPlugin(NotFound):
+        def __init__(self, number: int) -> None:
+            super().__init__(f"number {number}")
+            self.number = number
+
+    changed = OfAPlugin(7).with_facts(object_id="v1")
+    assert (changed.number, changed.what, changed.object_id) == (7, "number 7", "v1")
+
+
+@pytest.mark.parametrize("how", ["copy", "pickle"])
+def test_errors_can_be_copied_and_pickled(how: str) -> None:
+    error = ResourceExhausted("text").with_(**FACTS)  # type: ignore[arg-type]
+    made = copy.copy(error) if how == "copy" else pickle.loads(pickle.dumps(error))
+    assert {name: getattr(made, name) for name in FACTS} == FACTS
+    assert repr(made) == repr(error)
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_raising_a_copy_from_the_cause_prints_the_failure_once_and_keeps_the_cause(*, explicit: bool) -> None:
+    def fail() -> None:
+        try:
+            raise OSError("the disk")
+        except OSError as cause:
+            if explicit:
+                raise NotFound("the failure") from cause
+            raise NotFound("the failure")  # noqa: B904
+
+    def add() -> None:
+        try:
+            fail()
+        except DistError as error:
+            raise error.with_facts(object_id="v1") from error.cause
+
+    with pytest.raises(NotFound) as caught:
+        add()
+    text = "".join(traceback.format_exception(caught.value))
+    assert text.count("NotFound:") == 1
+    assert text.count("OSError: the disk") == 1
+    assert "in fail" in text
+    assert caught.value.object_id == "v1"
+
+
+def test_python_can_set_what_it_needs_on_an_error() -> None:
+    error = NotFound("text")
+    error.__traceback__, error.__cause__, error.__context__ = None, OSError(), OSError()
+    error.__suppress_context__ = True
+    error.add_note("note")
+    assert error.with_(hint="hint").__notes__ == ["note"]

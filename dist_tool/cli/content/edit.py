@@ -42,8 +42,7 @@ def command(store: DiskStore, object_id: str, validate: bool, name: str | None) 
         if name is not None:
             store.tag(name, result)
     except DistError as error:
-        error.with_facts(object_id=object_id)
-        raise
+        raise error.with_facts(object_id=object_id) from error.cause
     print_line(str(result.digest))
 
 
@@ -71,9 +70,9 @@ def _edited(before: bytes, media_type: str, *, validate: bool) -> bytes:
             _check(before, after, media_type)
     except DistError as error:
         kept = _content(path) != before
-        if kept:
-            error.hint = f"the text is kept in {path}"
-        raise
+        if not kept:
+            raise
+        raise error.with_(hint=f"the text is kept in {path}") from error.cause
     finally:
         if not kept:
             os.unlink(path)

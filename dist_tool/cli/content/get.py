@@ -36,8 +36,7 @@ def command(store: DiskStore, object_id: str, offset: int, size: int | None, out
             with file_sink(output) as sink:
                 _copy(store, object_id, (offset, size), sink)
     except DistError as error:
-        error.with_facts(object_id=object_id)
-        raise
+        raise error.with_facts(object_id=object_id) from error.cause
 
 
 def _copy(store: DiskStore, object_id: str, part: tuple[int, int | None], sink: Sink) -> None:

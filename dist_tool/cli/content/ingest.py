@@ -88,8 +88,7 @@ def command(
         if name is not None:
             _name(store, name, found, recorded_type)
     except DistError as error:
-        error.with_facts(object_id=wanted.ref)
-        raise
+        raise error.with_facts(object_id=wanted.ref) from error.cause
     print_line(str(found))
 
 

@@ -26,7 +26,6 @@ def command(store: DiskStore, object_id: str, pairs: tuple[str, ...]) -> None:
         digest = store.find(object_id).digest
         info = store.label(digest, labels) if labels else store.info(digest)
     except DistError as error:
-        error.with_facts(object_id=object_id)
-        raise
+        raise error.with_facts(object_id=object_id) from error.cause
     for key, value in sorted(info.labels.items()):
         print_line(printable(f"{key}={value}", 10_000))

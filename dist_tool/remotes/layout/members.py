@@ -134,10 +134,9 @@ class _about:  # noqa: N801  reads as a statement
         if isinstance(error, OSError):
             raise LocalFailure(f"{self._where}: {error.strerror}") from error
         if isinstance(error, DistError) and self._where not in error.what:
-            error.what = (
-                f"{self._where}: {error.what.replace('the layer', 'the archive').replace('a layer', 'an archive')}"
-            )
-            error.hint = error.hint.replace("layers are", "archives are")
+            what = error.what.replace("the layer", "the archive").replace("a layer", "an archive")
+            hint = error.hint.replace("layers are", "archives are")
+            raise error.with_(what=f"{self._where}: {what}", hint=hint) from error.cause
 
 
 def _opened(path: str) -> FileIO:

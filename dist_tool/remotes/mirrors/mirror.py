@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from threading import Lock
 from typing import Any
 
@@ -60,9 +59,7 @@ class FailureLog:
         found = next((self._failed[place] for place in reversed(places) if place in self._failed), None)
         if found is None:
             return Unsupported(f"no place is configured that may {doing}")
-        failure = copy(found)  # the original is remembered, and whoever catches this one adds to it
-        failure.attempts = tuple(self._told)
-        if len(self._failed) > 1:
-            text = f"{len(self._failed)} places were asked; -v or --error-format json tells of each"
-            failure.hint = failure.hint or text
-        return failure
+        hint = found.hint
+        if len(self._failed) > 1 and not hint:
+            hint = f"{len(self._failed)} places were asked; -v or --error-format json tells of each"
+        return found.with_(attempts=self._told, hint=hint)

@@ -188,11 +188,11 @@ def _failure(reply: Reply, body: bytes, keys: Keys | None) -> DistError:
     if make is not None and not error.retryable:
         said = ": ".join(printable(text, 300) for text in (code, found.get("Message", "")) if text)
         error = make(f"{said} ({reply})", host=reply.origin.netloc, status=reply.status)
-    error.hint = error.hint or _HINTS.get(code, "")
+    hint = error.hint or _HINTS.get(code, "")
     if isinstance(error, PermissionDenied | Unauthenticated):
         who = f"with the key from {keys.source}" if keys else "without a key"
-        error.hint = "; ".join(text for text in (f"asked {who}", error.hint) if text)
-    return error
+        hint = "; ".join(text for text in (f"asked {who}", hint) if text)
+    return error.with_(hint=hint)
 
 
 def open_remote(locator: Locator, context: Context) -> PathRemote:

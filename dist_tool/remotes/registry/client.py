@@ -149,8 +149,7 @@ class RegistryRemote:
     def _nowhere(self, failure: NotFound | None) -> NotFound:
         """The error of the likelier place, made that of both."""
         failure = failure or NotFound("404 Not Found")
-        failure.what = f"no such blob or manifest in {self._endpoint.path}: {failure.what}"
-        return failure
+        return failure.with_(what=f"no such blob or manifest in {self._endpoint.path}: {failure.what}")
 
     def _open_foreign(self, desc: Descriptor, failure: NotFound) -> Body:
         last: DistError = failure

@@ -20,9 +20,7 @@ class Waits:
 
 
 def _limited(seconds: float | None) -> ResourceExhausted:
-    error = ResourceExhausted("429")
-    error.retry_after = seconds
-    return error
+    return ResourceExhausted("429").with_(retry_after=seconds)
 
 
 def test_the_fifth_failure_is_the_last_and_the_waits_double() -> None:
@@ -100,8 +98,7 @@ def test_a_wait_that_outlasts_the_deadline_is_not_begun() -> None:
 def test_running_out_of_time_still_tells_of_every_attempt_and_of_the_host() -> None:
     waits = Waits(deadline=time.monotonic() + 30)
     waits.attempts.failed(ServerError("503"))
-    last = _limited(59)
-    last.host = "registry.example"
+    last = _limited(59).with_(host="registry.example")
     with pytest.raises(DeadlineExceeded) as caught:
         waits.attempts.failed(last)
     assert (caught.value.attempts, caught.value.host) == (("503", "429"), "registry.example")

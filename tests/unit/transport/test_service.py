@@ -42,8 +42,7 @@ class _Client:
         try:
             return self._host.answers[self.home.scheme]()
         except DistError as error:
-            error.host = self.home.netloc
-            raise
+            raise error.with_(host=self.home.netloc) from error.cause
 
     def close(self) -> None:
         self.closed = True
