@@ -1,14 +1,15 @@
 """The protocols between the parts: what a remote gives, what a store promises. No logic.
 
 A plugin gives `Resolver` and `Fetcher`. Everything else is a further power, asked for with
-isinstance. Raw bytes never reach a user: `transfer.fetch` verifies what it reads, and
+isinstance. A plugin's open methods may return a plain binary file where these return a `Body`:
+`remotes.table` adapts it. Raw bytes never reach a user: `transfer.fetch` verifies what it reads, and
 `Writer.commit` what was written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
@@ -46,10 +47,10 @@ class Resolver(Protocol):
 class Fetcher(Protocol):
     """Gives the bytes of objects, unverified."""
 
-    def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
-        """The object's bytes from `offset`, as a binary file or a `Body`.
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        """The object's bytes from `offset`.
 
-        A `Body` may begin earlier and says so. An offset at or past the end gives no bytes.
+        The body may begin earlier, see `Body.offset`. An offset at or past the end gives no bytes.
         Size and media type of `desc` are advice. Raises NotFound.
         """
 
@@ -63,7 +64,7 @@ class Remote(Resolver, Fetcher, Protocol):
 class NamedFetcher(Protocol):
     """Gives the bytes of names for which no digest is known: nothing can verify them."""
 
-    def open_name(self, object_id: str, hints: Hints) -> IO[bytes] | Body:
+    def open_name(self, object_id: str, hints: Hints) -> Body:
         """The bytes that the name means now. Raises NotFound."""
 
 
@@ -71,7 +72,7 @@ class NamedFetcher(Protocol):
 class NamedResumer(NamedFetcher, Protocol):
     """Opens a name again where a body was cut."""
 
-    def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> IO[bytes] | Body:
+    def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> Body:
         """The bytes of the name from `cut.offset` on, if it still is what it was.
 
         If it is not, or nobody can tell, a `Body` that begins at 0: then what was read before is
@@ -83,10 +84,10 @@ class NamedResumer(NamedFetcher, Protocol):
 class PathFetcher(Protocol):
     """Serves files by path, which is enough to hold an image layout."""
 
-    def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> IO[bytes] | Body:
+    def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> Body:
         """The bytes of the file at `path` from `offset`, which is 0 unless they are those of `desc`.
 
-        A `Body` may begin earlier and says so. Raises NotFound.
+        The body may begin earlier, see `Body.offset`. Raises NotFound.
         """
 
 
@@ -109,7 +110,7 @@ class Referring(Protocol):
 class Search(Protocol):
     """The places of one object, for one transfer and one thread."""
 
-    def open(self, offset: int) -> IO[bytes] | Body:
+    def open(self, offset: int) -> Body:
         """The object's bytes from `offset`, from a place that gives them; see `Fetcher.open`."""
 
     def reject(self, error: DistError) -> None:

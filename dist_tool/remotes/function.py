@@ -11,6 +11,7 @@ from dist_tool.names.hints import Hints
 from dist_tool.names.reference import digest_in
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
+from dist_tool.stream.body import Body, as_body
 
 FetchFunction = Callable[[str, Hints], IO[bytes]]
 _BY_STATUS = {401: Unauthenticated, 403: PermissionDenied, 404: NotFound, 410: NotFound}
@@ -21,11 +22,12 @@ class FunctionRemote:
     """What a function gives, verified where the object is a digest.
 
     The function knows nothing of offsets: after a cut it is called again, and what was there
-    already is skipped. Nor need it know our errors: see `_failures`.
+    already is skipped. Nor need it know our errors: see `_failures`. `source` names it in messages.
     """
 
-    def __init__(self, function: FetchFunction) -> None:
+    def __init__(self, function: FetchFunction, source: str = "the remote") -> None:
         self._function = function
+        self._source = source
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """A digest as it is. Raises NoDigest for a name: only the bytes could tell."""
@@ -35,7 +37,7 @@ class FunctionRemote:
         digest.hasher()
         return Descriptor(digest, hints.size, hints.media_type() or OCTET_STREAM)
 
-    def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes]:
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The object's bytes from `offset`."""
         with _failures():
             file = self._function(str(desc.digest), Hints((desc.media_type,), desc.size))
@@ -46,12 +48,13 @@ class FunctionRemote:
         except BaseException:
             file.close()
             raise
-        return file
+        return as_body(file, offset, self._source)
 
-    def open_name(self, object_id: str, hints: Hints) -> IO[bytes]:
+    def open_name(self, object_id: str, hints: Hints) -> Body:
         """The bytes that the function has for a name."""
         with _failures():
-            return self._function(object_id, hints)
+            file = self._function(object_id, hints)
+        return as_body(file, 0, self._source)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from dist_tool.api import (
     Alternatives,
@@ -24,7 +24,7 @@ from dist_tool.names.reference import ObjectName, parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.settings import Policy, Settings
-from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.body import Body
 
 _T = TypeVar("_T")
 # What an object is to be asked for as. Raises PolicyRefused for what must not be asked for.
@@ -77,24 +77,24 @@ class GovernedRemote:
         self._allowed(desc.digest)
         return desc
 
-    def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The object's bytes from `offset`."""
         self._allowed(desc.digest)
         return self._remote.open(desc, offset)
 
-    def open_name(self, object_id: str, hints: Hints) -> IO[bytes] | Body:
+    def open_name(self, object_id: str, hints: Hints) -> Body:
         """The bytes that a name means now."""
         if not isinstance(self._remote, NamedFetcher):
             raise NoDigest(f"the digest of {object_id!r} is not known")
         return self._remote.open_name(self._rule(object_id), hints)
 
-    def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> IO[bytes] | Body:
+    def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> Body:
         """A name again; from its beginning where the place cannot tell whether it is still the same."""
         if not isinstance(self._remote, NamedResumer):
-            return as_body(self.open_name(object_id, hints), 0)
+            return self.open_name(object_id, hints)
         return self._remote.reopen_name(self._rule(object_id), hints, cut)
 
-    def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> IO[bytes] | Body:
+    def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> Body:
         """A file of a layout, which has a rule of its own for its names."""
         if desc is not None:
             self._allowed(desc.digest)

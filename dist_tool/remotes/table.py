@@ -75,7 +75,7 @@ def _open_endpoint(locator: Locator, route: Route, endpoint: Endpoint, settings:
     target = route.rewrite(locator, endpoint)
     settings.policy.check_name(target)
     opener = load_kind(target.kind, settings.environ)
-    remote = _as_remote(opener(target, Context(endpoint, settings, report, locator)))
+    remote = opener(target, Context(endpoint, settings, report, locator))
     moved = (target.host, target.path) != (locator.host, locator.path)
     if not moved or not settings.policy.digest_required_by(target):
         return remote
@@ -158,18 +158,20 @@ def _opener(loaded: Any) -> OpenRemote:
     from inspect import signature
 
     if [*signature(loaded).parameters][1:2] == ["hints"]:
-        return lambda _locator, _context: _as_remote(loaded)
-    return cast(OpenRemote, loaded)
+        return lambda locator, _context: _as_remote(loaded, str(locator))
+    return lambda locator, context: _as_remote(loaded(locator, context), str(locator))
 
 
-def _as_remote(opened: Any) -> Remote:
-    """What an opener returned, as a Remote: a function is wrapped."""
+def _as_remote(opened: Any, source: str) -> Remote:
+    """What a plugin's opener returned, adapted: its methods, or the function, may return plain binary files."""
     if isinstance(opened, Remote):
-        return opened
+        from dist_tool.remotes.plugin import PluginRemote
+
+        return PluginRemote(opened, source)
     if callable(opened):
         from dist_tool.remotes.function import FunctionRemote
 
-        return FunctionRemote(opened)
+        return FunctionRemote(opened, source)
     raise Unsupported(f"{type(opened).__name__} is not a remote: it needs resolve() and open()")
 
 

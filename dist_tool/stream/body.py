@@ -77,7 +77,7 @@ class Body:
 
 
 def as_body(raw: IO[bytes] | Body, offset: int, source: str = "the remote") -> Body:
-    """What a fetcher returned, as a Body: a plain binary file begins where it was asked to."""
+    """What a plugin returned, as a Body: a plain binary file begins at the offset that was requested."""
     return raw if isinstance(raw, Body) else Body(raw, offset=offset, source=source)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from dist_tool.api import Remote
 from dist_tool.errors import DataLoss, InvalidArgument, NotFound
@@ -54,7 +54,7 @@ class KeptRemote:
                 return found
         return hints.media_type() or OCTET_STREAM
 
-    def open(self, desc: Descriptor, offset: int = 0) -> IO[bytes] | Body:
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The bytes, once all of them are in the store. Raises as `keep.keep`."""
         for _ in range(TRIES):
             stored = self._store.size(desc.digest) is not None

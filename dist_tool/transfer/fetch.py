@@ -14,7 +14,7 @@ from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import reject_misspelled_digest
 from dist_tool.run import Event, Notice, Progress, Report, no_progress, no_report
-from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.body import Body
 from dist_tool.stream.pump import SMALL, Sink, pump
 from dist_tool.stream.resume import PartialHash, ResumingReader
 from dist_tool.stream.retry import Retry
@@ -150,10 +150,10 @@ class _Name:
 
     def __call__(self, offset: int) -> Body:
         if self._validator is None or not isinstance(self._remote, NamedResumer):
-            body = as_body(self._remote.open_name(self._object_id, self._hints), 0)
+            body = self._remote.open_name(self._object_id, self._hints)
         else:
             cut = Cut(offset, self._validator)
-            body = as_body(self._remote.reopen_name(self._object_id, self._hints, cut), offset)
+            body = self._remote.reopen_name(self._object_id, self._hints, cut)
         if not self._validator or body.offset == 0:
             self._validator = body.validator
         return body

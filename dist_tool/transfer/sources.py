@@ -10,7 +10,7 @@ from dist_tool.errors import DigestMismatch, DistError, SizeMismatch, Unexpected
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.body import Body
 
 _NO_HINTS = Hints()
 
@@ -34,7 +34,7 @@ class Places:
         if offset == 0 and (data := self._desc.data) is not None and self._is_right(data):
             media_type = self._desc.media_type
             return Body(BytesIO(data), total=len(data), source="the remote", media_type=media_type)
-        return as_body(self._search.open(offset), offset)
+        return self._search.open(offset)
 
     def _is_right(self, data: bytes) -> bool:
         digest = self._desc.digest
@@ -72,7 +72,7 @@ class _OnePlace:
         """See `api.Search`."""
         if not self._asked:
             self._asked, self._continued = True, offset > 0
-        return as_body(self._remote.open(self._desc, offset), offset)
+        return self._remote.open(self._desc, offset)
 
     def reject(self, error: DistError) -> None:
         """See `api.Search`."""

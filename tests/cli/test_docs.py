@@ -31,7 +31,6 @@ from dist_tool.oci.platform import Platform
 from dist_tool.remotes import table
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.settings import Context, Settings
-from dist_tool.stream.body import as_body
 from dist_tool.transfer.fetch import fetch, fetch_to
 
 DOCS = ROOT / "docs"
@@ -261,7 +260,7 @@ def test_the_whole_remote_keeps_the_promises_of_one(shelf: Remote, content: Any)
     assert bytes(out) == content.data
     size = len(content.data)
     for offset in (0, size // 2, size, size + 1):
-        body = as_body(shelf.open(content.descriptor, offset), offset)
+        body = shelf.open(content.descriptor, offset)
         view = memoryview(bytearray(size + 1))
         assert bytes(view[: body.readinto(view)]) == content.data[offset:]
         body.close()

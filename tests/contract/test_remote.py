@@ -27,7 +27,7 @@ from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes import table
-from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import FetchOptions, fetch, fetch_to, resolve
 
@@ -71,7 +71,7 @@ def test_a_misspelled_digest_is_refused_and_not_taken_for_a_name(remote: Remote,
 
 def from_offset(remote: Remote, desc: Descriptor, offset: int) -> bytes:
     """The bytes from `offset`, what a Body gives before it skipped."""
-    body = as_body(remote.open(desc, offset), offset)
+    body = remote.open(desc, offset)
     assert body.offset <= offset
     assert body.total in (None, desc.size)
     return drain(body)[offset - body.offset :]
@@ -182,11 +182,11 @@ def test_a_size_is_an_expectation(place: Place, remote: Remote) -> None:
 
 def test_a_wrong_size_and_media_type_in_a_descriptor_are_only_advice_to_open(remote: Remote) -> None:
     desc = Descriptor(SMALL.digest, None, "application/vnd.oci.image.manifest.v1+json")
-    assert drain(as_body(remote.open(desc), 0)) == SMALL.data
+    assert drain(remote.open(desc)) == SMALL.data
 
 
 def test_two_opens_of_one_object_know_nothing_of_each_other(remote: Remote) -> None:
-    first, second = (as_body(remote.open(SMALL.descriptor), 0) for _ in range(2))
+    first, second = (remote.open(SMALL.descriptor) for _ in range(2))
     view = memoryview(bytearray(100))
     out: tuple[bytearray, bytearray] = (bytearray(), bytearray())
     going = True
@@ -202,7 +202,7 @@ def test_two_opens_of_one_object_know_nothing_of_each_other(remote: Remote) -> N
 
 
 def test_closing_one_open_leaves_the_other(remote: Remote) -> None:
-    first, second = (as_body(remote.open(SMALL.descriptor), 0) for _ in range(2))
+    first, second = (remote.open(SMALL.descriptor) for _ in range(2))
     first.close()
     assert drain(second) == SMALL.data
 
@@ -211,7 +211,7 @@ def test_an_open_that_is_closed_unread_leaves_nothing_behind(place: Place) -> No
     """ResourceWarnings are errors here: what is not let go of comes to light when it is collected."""
     opened = place.open()
     for offset in (0, 100):
-        body = as_body(opened.open(CONTENT.blobs[f"{SIZES[-1]} bytes"].descriptor, offset), offset)
+        body = opened.open(CONTENT.blobs[f"{SIZES[-1]} bytes"].descriptor, offset)
         body.close()
         body.close()
     if hasattr(opened, "close"):

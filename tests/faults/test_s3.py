@@ -16,7 +16,6 @@ from support.server import Exchange, FaultServer, OpenServer
 from dist_tool import errors
 from dist_tool.remotes.paths.s3 import aws_endpoint
 from dist_tool.settings import AuthSettings, Endpoint, Settings
-from dist_tool.stream.body import as_body
 from dist_tool.transfer.fetch import open_remote
 
 BLOB = blob("s3", 5000)
@@ -102,7 +101,7 @@ def test_the_region_is_found_by_threads_that_are_told_at_once(server: FaultServe
     server.always("GET", KEY, step)
     server.bucket = "images"
     with open_remote(f"s3::images@{server.host}", SETTINGS) as remote, ThreadPoolExecutor(4) as threads:
-        bodies = list(threads.map(lambda _: as_body(remote.open(BLOB.descriptor), 0), range(4)))
+        bodies = list(threads.map(lambda _: remote.open(BLOB.descriptor), range(4)))
         for body in bodies:
             body.close()
     assert [body.total for body in bodies] == [len(BLOB.data)] * 4

@@ -13,7 +13,7 @@ from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes import table
 from dist_tool.remotes.layout.reader import LayoutReader, digest_of, read_whole, repository_of
 from dist_tool.settings import Context
-from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
 
 
@@ -63,7 +63,7 @@ class _Files:
         with Attempts(self._context.retry, self._context.report) as attempts:
             while True:
                 try:
-                    return read_whole(as_body(self._remote.open_path(name), 0, self.where), MANIFEST_LIMIT + 1)
+                    return read_whole(self._remote.open_path(name), MANIFEST_LIMIT + 1)
                 except DistError as error:
                     attempts.failed(error)
 
@@ -72,7 +72,7 @@ class _Files:
 
     def open_blob(self, desc: Descriptor, offset: int) -> Body:
         path = f"blobs/{desc.digest.algorithm}/{desc.digest.encoded}"
-        return as_body(self._remote.open_path(path, desc, offset), offset, self.where)
+        return self._remote.open_path(path, desc, offset)
 
     def close(self) -> None:
         close_remote(self._remote)

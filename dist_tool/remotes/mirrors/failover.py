@@ -10,7 +10,7 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.mirrors.mirror import FailureLog, Mirror
 from dist_tool.run import Report
-from dist_tool.stream.body import Body, as_body
+from dist_tool.stream.body import Body
 from dist_tool.stream.retry import counted_apart
 
 # Who gave wrong bytes of what, and which. The same place may have the right ones of another object.
@@ -55,7 +55,7 @@ class Failover:
         for place in self._fresh():
             try:
                 with counted_apart(place):  # going to another one is no retry
-                    body = as_body(place.remote.open(self._desc, offset), offset, place.name)
+                    body = place.remote.open(self._desc, offset)
             except DistError as error:
                 self._failed[place] = error
                 self._history.note(place, error)

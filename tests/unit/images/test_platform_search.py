@@ -16,6 +16,7 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from dist_tool.oci.platform import Platform
+from dist_tool.stream.body import Body
 
 ARM, AMD = Platform.parse("linux/arm64"), Platform.parse("linux/amd64")
 CONFIG = image("select", platform=ARM).config
@@ -31,9 +32,9 @@ class Counted:
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         return self._blobs[Digest.parse(object_id)].descriptor
 
-    def open(self, desc: Descriptor, offset: int = 0) -> io.BytesIO:
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
         self.opened[desc.digest] += 1
-        return io.BytesIO(self._blobs[desc.digest].data)
+        return Body(io.BytesIO(self._blobs[desc.digest].data))
 
 
 def _manifest(number: int, config: Blob = CONFIG) -> Blob:

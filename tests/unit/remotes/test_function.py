@@ -180,8 +180,10 @@ def test_a_name_is_not_asked_for_again_nothing_tells_whether_it_is_the_same() ->
 
 @pytest.mark.parametrize("offset", [0, 1, 2_999_999, 3_000_000, 3_000_001])
 def test_an_offset_is_reached_by_reading(offset: int) -> None:
-    file = FunctionRemote(Function()).open(CONTENT.descriptor, offset)
-    assert file.read() == CONTENT.data[offset:]
+    body = FunctionRemote(Function()).open(CONTENT.descriptor, offset)
+    view = memoryview(bytearray(len(CONTENT.data)))
+    assert view[: body.readinto(view)] == CONTENT.data[offset:]
+    assert body.offset == offset
 
 
 def test_a_file_is_closed_when_it_was_read_and_when_it_was_wrong() -> None:

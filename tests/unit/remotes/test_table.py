@@ -11,10 +11,12 @@ from support.content import image, write_layout
 from support.plugins import install
 from support.routes import route
 
-from dist_tool.api import Remote
+from dist_tool.api import Closable, NamedFetcher, PathFetcher, Remote
 from dist_tool.errors import InvalidArgument, NotFound, PolicyRefused, Unsupported
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator, parse_locator
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
 from dist_tool.remotes import table
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.remotes.layout import LayoutRemote
@@ -22,6 +24,7 @@ from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.registry import RegistryRemote
 from dist_tool.run import Notice
 from dist_tool.settings import Route, Settings
+from dist_tool.stream.body import Body
 
 
 def open_remote(text: str, *remotes: Route, **environ: str) -> Remote:
@@ -93,6 +96,7 @@ def test_an_unknown_kind_names_those_that_there_are() -> None:
 
 
 GOOD = """
+import io
 from dist_tool.errors import NotFound
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
@@ -103,7 +107,9 @@ class Shelf:
     def resolve(self, object_id, hints):
         return Descriptor(Digest.of(b"x"))
     def open(self, desc, offset=0):
-        raise NotFound("empty")
+        if desc.digest != Digest.of(b"x"):
+            raise NotFound("empty")
+        return io.BytesIO(b"x"[offset:])
 
 def open_shelf(locator, context):
     return Shelf(locator, context)
@@ -142,18 +148,27 @@ def test_a_plugin_gets_the_locator_and_everything_it_may_know(site: Path, kind: 
     settings = Settings(environ={"A": "b"})
     opened = table.open_remote(parse_locator(f"{kind}::some/where:1"), settings, notices.append)
     assert isinstance(opened, Remote)
-    assert opened.locator == Locator(kind, "some/where:1")  # type: ignore[attr-defined]
-    context = opened.context  # type: ignore[attr-defined]
+    assert opened.plugin.locator == Locator(kind, "some/where:1")  # type: ignore[attr-defined]
+    context = opened.plugin.context  # type: ignore[attr-defined]
     assert context.settings is settings
     context.report(Notice("info", "hello"))
     assert notices == [Notice("info", "hello")]
 
 
+@pytest.mark.parametrize("kind", ["shelf", "open-shelf"])
+def test_plain_files_of_a_plugin_are_bodies_that_name_its_locator(site: Path, kind: str) -> None:
+    opened = open_remote(f"{kind}::x")
+    body = opened.open(Descriptor(Digest.of(b"x")), 1)
+    assert isinstance(body, Body)
+    assert (body.offset, body.source) == (1, f"{kind}::x")
+    assert not isinstance(opened, NamedFetcher | Closable | PathFetcher)
+
+
 def test_a_plugins_kind_may_serve_a_name(site: Path) -> None:
     served = route("registry.test/team", kind="shelf", location="base/dir")
     opened = open_remote("registry.test/team/app", served)
-    assert opened.locator == Locator("shelf", "base/dir/app")  # type: ignore[attr-defined]
-    assert opened.context.endpoint is served.own  # type: ignore[attr-defined]
+    assert opened.plugin.locator == Locator("shelf", "base/dir/app")  # type: ignore[attr-defined]
+    assert opened.plugin.context.endpoint is served.own  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", ["function", "gives-function"])

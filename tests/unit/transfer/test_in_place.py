@@ -78,7 +78,7 @@ def test_layers_go_through_the_store_once_and_are_read_there(layout: Path, tmp_p
 
         def open(self, desc: Descriptor, offset: int = 0) -> Body:
             opened_blobs.append(desc)
-            return self._remote.open(desc, offset)  # type: ignore[return-value]
+            return self._remote.open(desc, offset)
 
     with open_remote(str(layout), Settings()) as remote:
         options = FetchOptions(report=Heard())
