@@ -11,7 +11,7 @@ from dist_tool.names.locator import Locator, is_path, parse_locator
 from dist_tool.names.prefix import is_below, is_same_server_below, with_other_port
 from dist_tool.names.reference import ObjectName, Reference, parse_reference
 from dist_tool.oci.digest import VERIFIABLE, Digest
-from dist_tool.run import Report, no_report
+from dist_tool.run import NO_RUN, Run
 from dist_tool.stream.retry import Retry
 
 _DEFAULT_KIND = "registry"
@@ -106,9 +106,10 @@ class Endpoint:
     insecure: bool = False
     where: str = ""
 
-    def retry_within(self, deadline: float | None) -> Retry:
-        """The retry policy within the deadline of a command, with what counts as progress here."""
-        return replace(self.retry, deadline=deadline, floor=self.timeout.floor)
+    @property
+    def retry_limits(self) -> Retry:
+        """The limits of retrying, with the rate that counts as progress here."""
+        return replace(self.retry, floor=self.timeout.floor)
 
     def can(self, capability: str) -> bool:
         """True if the endpoint is trusted with one of CAPABILITIES."""
@@ -294,8 +295,7 @@ class Settings:
     `environ` is a snapshot of the environment, for credentials, proxies and trust stores;
     `cache_dir` is "" where access tokens must not be kept; `token_dir` is where other runs keep
     them. `store`: fetched objects go through the local store, which is at `store_path` where that
-    is not "". `deadline` is when the whole command must end, on `time.monotonic`. `pins` is keyed
-    by canonical `NAME:TAG`.
+    is not "". `pins` is keyed by canonical `NAME:TAG`.
     """
 
     routes: tuple[Route, ...] = ()
@@ -303,7 +303,6 @@ class Settings:
     cache_dir: str = ""
     token_dir: str = ""
     timeout_s: float | None = None
-    deadline: float | None = None
     max_size: int | None = None
     lenient: bool = False
     store: bool = False
@@ -384,17 +383,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a remote is opened with: its endpoint, all settings, and the receiver of notices.
+    """What a remote is opened with: its endpoint, all settings, and the operation that it serves.
 
     `asked` is the locator before any rewriting, None where nobody says.
     """
 
     endpoint: Endpoint = field(default_factory=Endpoint)
     settings: Settings = field(default_factory=Settings)
-    report: Report = field(default=no_report)
+    run: Run = NO_RUN
     asked: Locator | None = None
 
     @property
     def retry(self) -> Retry:
-        """The retry policy of this remote, within the deadline of the whole command."""
-        return self.endpoint.retry_within(self.settings.deadline)
+        """The limits of retrying for this remote."""
+        return self.endpoint.retry_limits

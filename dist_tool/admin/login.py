@@ -15,7 +15,7 @@ from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticate
 from dist_tool.names.hub import HUB, HUB_API
 from dist_tool.names.locator import Locator
 from dist_tool.names.origin import Origin
-from dist_tool.run import Report, no_report
+from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import AuthSettings, Context, Endpoint, Settings
 from dist_tool.transport.client import Client
 from dist_tool.transport.session import Request, Session
@@ -33,9 +33,7 @@ class Login(NamedTuple):
     hidden_by: str
 
 
-def login(
-    host: str, credentials: Credentials, settings: Settings, *, file: str = "", report: Report = no_report
-) -> Login:
+def login(host: str, credentials: Credentials, settings: Settings, *, file: str = "", run: Run = NO_RUN) -> Login:
     """Try user and password, and keep them where docker would (behaviours C22-C27).
 
     `host` is canonical; `file` is written instead of the usual place. Raises Unauthenticated
@@ -46,23 +44,23 @@ def login(
     credentials.remembered()
     endpoint = _endpoint_of(host, settings)
     place = CredentialLocation.choose(endpoint.auth, settings.environ, file)
-    verified = _verify(host, credentials, endpoint, settings, report)
+    verified = _verify(host, credentials, endpoint, settings, run)
     try:
-        kept = save(place, host, credentials, settings.environ, settings.deadline)
+        kept = save(place, host, credentials, settings.environ, run)
     finally:
-        forget_tokens(settings.token_dir, report)
+        forget_tokens(settings.token_dir, run)
     first = Keychain(endpoint.auth, settings.environ).answering(host)
     return Login(host, kept, verified, "" if first in (place.file, place.helper) else first or "the configuration")
 
 
-def logout(host: str, settings: Settings, *, file: str = "", report: Report = no_report) -> tuple[SavedLogin, str]:
+def logout(host: str, settings: Settings, *, file: str = "", run: Run = NO_RUN) -> tuple[SavedLogin, str]:
     """Forget a host and all access tokens; with the source that still has something for it, "" for none."""
     auth = _endpoint_of(host, settings).auth
     place = CredentialLocation.choose(auth, settings.environ, file)
     try:
-        kept = remove(place, host, settings.environ, settings.deadline)
+        kept = remove(place, host, settings.environ, run)
     finally:
-        forget_tokens(settings.token_dir, report)
+        forget_tokens(settings.token_dir, run)
     return kept, Keychain(auth, settings.environ).answering(host, besides=place.helper or place.file)
 
 
@@ -77,7 +75,7 @@ def _endpoint_of(host: str, settings: Settings) -> Endpoint:
     return own
 
 
-def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: Settings, report: Report) -> bool:
+def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: Settings, run: Run) -> bool:
     import json
 
     key = HUB_KEY if host == HUB else host
@@ -86,7 +84,7 @@ def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: S
         # Only what is to be tried is known there, and no token that somebody else's login has got.
         replace(endpoint, auth=AuthSettings(realm_hosts=endpoint.auth.realm_hosts)),
         replace(settings, environ={**settings.environ, "DIST_AUTH_CONFIG": json.dumps(auths)}, cache_dir=""),
-        report,
+        run,
     )
     first: DistError | None = None
     for scheme in schemes(endpoint, host):

@@ -9,7 +9,7 @@ from dist_tool.errors import InvalidArgument
 from dist_tool.names.hints import Hints
 from dist_tool.names.reference import Reference, parse_object
 from dist_tool.oci.digest import Digest
-from dist_tool.run import Report, no_report
+from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import Settings
 from dist_tool.transfer.fetch import open_remote, resolve
 
@@ -22,7 +22,7 @@ class Pinned(NamedTuple):
     now: Digest
 
 
-def look_up(reference: Reference, settings: Settings, report: Report = no_report) -> Pinned:
+def look_up(reference: Reference, settings: Settings, run: Run = NO_RUN) -> Pinned:
     """Ask what a tag means, whatever its pin says.
 
     A reference with a digest as well is not asked for its tag: the digest is looked for, and
@@ -36,7 +36,7 @@ def look_up(reference: Reference, settings: Settings, report: Report = no_report
         raise InvalidArgument(f"{reference} has no tag to pin", hint="expected NAME:TAG or NAME:TAG@DIGEST")
     policy = replace(settings.policy, require_digest=())
     asked = replace(settings, pins={}, policy=policy)
-    with open_remote(reference.locator, asked, report) as remote:
+    with open_remote(reference.locator, asked, run) as remote:
         found = resolve(remote, str(name.digest or name.tag), Hints()).digest
     policy.check_digest(found)
     return Pinned(f"{reference.locator.rest}:{name.tag}", settings.pin_for(reference.locator, name.tag), found)

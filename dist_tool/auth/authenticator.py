@@ -21,7 +21,7 @@ from dist_tool.errors import DistError, PermissionDenied, PolicyRefused, Unauthe
 from dist_tool.names.hub import HUB
 from dist_tool.names.origin import Origin
 from dist_tool.redaction import remember
-from dist_tool.run import Notice, Report, no_report
+from dist_tool.run import NO_RUN, Notice, Run
 
 __all__ = ["Authenticator", "Exchange", "TokenRequest", "TokenResponse", "pull_scope", "push_scope"]
 
@@ -83,13 +83,13 @@ class Authenticator:
         account: str,
         means: TokenSources,
         *,
-        report: Report = no_report,
+        run: Run = NO_RUN,
         verified: bool = True,
     ) -> None:
         self._origin = origin
         self._account = account
         self._keychain, self._cache, self._exchange = means
-        self._report = report
+        self._run = run
         self._verified = verified
         self._guard = Lock()
         self._grants: dict[frozenset[str], _Grant] = {}
@@ -214,7 +214,9 @@ class Authenticator:
                 else "a password goes over plain http to the registry's own host only",
             )
         whose = f"credentials from {credentials.source}" if credentials else "no credentials"
-        self._report(Notice("debug", f"asking {question.realm.origin} for {' '.join(question.scopes)} with {whose}"))
+        self._run.report(
+            Notice("debug", f"asking {question.realm.origin} for {' '.join(question.scopes)} with {whose}")
+        )
         demand = TokenParameters(question.realm.url, question.service, question.scopes, credentials)
         try:
             value, expires_at = exchange_token(demand, self._exchange, self._cache.clock)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.auth.credential_file import Credentials, is_text
 from dist_tool.errors import (
-    TIME_IS_OVER,
+    Cancelled,
     DeadlineExceeded,
     DistError,
     InvalidArgument,
@@ -21,6 +21,7 @@ from dist_tool.errors import (
     printable,
 )
 from dist_tool.programs import find_program, for_credential_helper
+from dist_tool.run import NO_RUN, PAUSE_S, Run
 
 if TYPE_CHECKING:
     from dist_tool.auth.helper_process import Output
@@ -65,20 +66,20 @@ _answers: dict[tuple[str, ...], _Answer] = {}
 _guard = Lock()
 
 
-def ask(question: HelperRequest, environ: Mapping[str, str], deadline: float | None = None) -> Credentials | None:
+def ask(question: HelperRequest, environ: Mapping[str, str], run: Run = NO_RUN) -> Credentials | None:
     """The credentials that the helper has for the server; None when it has none.
 
     Asked at most once in this process, whatever the outcome (but see `forget`), except that an
-    answer cut off by the `deadline`, on `time.monotonic`, does not count. Raises InvalidArgument
-    when there is no such program, Unauthenticated when it fails, DeadlineExceeded.
+    answer cut off by the end of the `run` does not count. Raises InvalidArgument when there is
+    no such program, Unauthenticated when it fails, DeadlineExceeded and Cancelled.
     """
     with _guard:
         answer = _answers.setdefault(_key(question, environ), _Answer())
-    with _held(answer.lock, deadline):
+    with _held(answer.lock, run):
         if answer.known_since is None:
             try:
-                answer.credentials = _run(question, environ, deadline)
-            except DeadlineExceeded:
+                answer.credentials = _run(question, environ, run)
+            except (DeadlineExceeded, Cancelled):
                 raise
             except DistError as error:
                 answer.error = error
@@ -98,9 +99,9 @@ def known(question: HelperRequest, environ: Mapping[str, str]) -> Credentials | 
 
 
 @contextmanager
-def _held(lock: Lock, deadline: float | None) -> Iterator[None]:
-    if not lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - monotonic())):
-        raise DeadlineExceeded(TIME_IS_OVER)
+def _held(lock: Lock, run: Run) -> Iterator[None]:
+    while not lock.acquire(timeout=run.slice(PAUSE_S)):
+        pass
     try:
         yield
     finally:
@@ -120,13 +121,11 @@ def forget(question: HelperRequest, environ: Mapping[str, str]) -> None:
             del _answers[_key(question, environ)]
 
 
-def store(
-    question: HelperRequest, credentials: Credentials, environ: Mapping[str, str], deadline: float | None = None
-) -> None:
+def store(question: HelperRequest, credentials: Credentials, environ: Mapping[str, str], run: Run = NO_RUN) -> None:
     """Give the helper a user name and a password to keep for the server, on its standard input.
 
     Raises InvalidArgument when there is no such program or the text is not UTF-8, LocalFailure
-    when the program fails, DeadlineExceeded.
+    when the program fails, DeadlineExceeded and Cancelled.
     """
     import json
 
@@ -136,18 +135,16 @@ def store(
             hint="keep it in a file: give --file",
         )
     entry = {"ServerURL": question.server, "Username": credentials.username, "Secret": credentials.password}
-    _change(question, "store", json.dumps(entry).encode(), environ, deadline)
+    _change(question, "store", json.dumps(entry).encode(), environ, run)
 
 
-def erase(question: HelperRequest, environ: Mapping[str, str], deadline: float | None = None) -> bool:
+def erase(question: HelperRequest, environ: Mapping[str, str], run: Run = NO_RUN) -> bool:
     """Make the helper forget the server; False when it has nothing for it. Raises as `store` does."""
-    return _change(question, "erase", question.server.encode(), environ, deadline)
+    return _change(question, "erase", question.server.encode(), environ, run)
 
 
-def _change(
-    question: HelperRequest, action: str, message: bytes, environ: Mapping[str, str], deadline: float | None
-) -> bool:
-    done = _output(question, environ, action, message, deadline)
+def _change(question: HelperRequest, action: str, message: bytes, environ: Mapping[str, str], run: Run) -> bool:
+    done = _output(question, environ, action, message, run)
     if done.status and _NOT_FOUND not in done.data:
         raise LocalFailure(
             f"{_source(question)} failed with status {done.status} to {action} what belongs to {question.server}",
@@ -164,8 +161,8 @@ def _source(question: HelperRequest) -> str:
     return f"{question.program} ({question.asked_by})"
 
 
-def _run(question: HelperRequest, environ: Mapping[str, str], deadline: float | None) -> Credentials | None:
-    done = _output(question, environ, "get", question.server.encode(), deadline)
+def _run(question: HelperRequest, environ: Mapping[str, str], run: Run) -> Credentials | None:
+    done = _output(question, environ, "get", question.server.encode(), run)
     if done.status:
         # Its output is not repeated: a failing helper may print anything.
         if _NOT_FOUND in done.data:
@@ -177,9 +174,7 @@ def _run(question: HelperRequest, environ: Mapping[str, str], deadline: float | 
     return _parsed(question, done.data)
 
 
-def _output(
-    question: HelperRequest, environ: Mapping[str, str], action: str, message: bytes, deadline: float | None
-) -> Output:
+def _output(question: HelperRequest, environ: Mapping[str, str], action: str, message: bytes, run: Run) -> Output:
     """Status and standard output. Standard error is the user's own; no shell is involved."""
     from dist_tool.auth import helper_process
 
@@ -187,14 +182,13 @@ def _output(
     if not program:
         raise _unusable(question, "no such file or directory")
     until = monotonic() + _TIMEOUT_S
-    late: DistError = Unauthenticated(f"{_source(question)} gave no answer within {_TIMEOUT_S:.0f} s")
-    if deadline is not None and deadline < until:
-        until, late = deadline, DeadlineExceeded(TIME_IS_OVER)
     variables = for_credential_helper(environ)
     try:
-        return helper_process.run([program, action], message, variables, until=until, limit=_OUTPUT_LIMIT)
+        return helper_process.run(
+            [program, action], message, variables, until=until, limit=_OUTPUT_LIMIT, operation=run
+        )
     except helper_process.OutOfTime:
-        raise late from None
+        raise Unauthenticated(f"{_source(question)} gave no answer within {_TIMEOUT_S:.0f} s") from None
     except helper_process.TooMuch:
         raise Unauthenticated(f"{_source(question)} gave an answer of more than {_OUTPUT_LIMIT} bytes") from None
     except OSError as error:

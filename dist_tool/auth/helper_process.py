@@ -11,6 +11,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
+from dist_tool.run import Run
+
 _CHUNK = 16 << 10
 _TICK_S = 0.1  # how often the end of the program is looked for while its output stays open
 _GRACE_S = 0.5  # for output after the program itself has ended: a child may hold the pipe
@@ -34,12 +36,14 @@ class TooMuch(Exception):
     """The program wrote more than the limit to its standard output."""
 
 
-def run(argv: list[str], message: bytes, environ: Mapping[str, str], *, until: float, limit: int) -> Output:
+def run(
+    argv: list[str], message: bytes, environ: Mapping[str, str], *, until: float, limit: int, operation: Run
+) -> Output:
     """Run a program without a shell, in a process group of its own, and pass it `message` on standard input.
 
     `until` is on `time.monotonic`. Of its standard error the first `limit` bytes go to ours as they
-    come, and the rest is dropped. Raises OSError if it cannot be started, OutOfTime, and TooMuch for
-    more than `limit` bytes; the whole group has ended then.
+    come, and the rest is dropped. Raises OSError if it cannot be started, OutOfTime, TooMuch for more
+    than `limit` bytes, and as `Run.check` of the `operation`; the whole group has ended then.
     """
     process = subprocess.Popen(
         argv,
@@ -52,11 +56,8 @@ def run(argv: list[str], message: bytes, environ: Mapping[str, str], *, until: f
     )
     _running.add(process.pid)
     try:
-        data = _Streams(process, message, limit).gather(until)
-        try:
-            return Output(process.wait(max(0.0, until - monotonic())), data)
-        except subprocess.TimeoutExpired:
-            raise OutOfTime from None
+        data = _Streams(process, message, limit).gather(until, operation)
+        return Output(_status(process, until, operation), data)
     finally:
         _running.discard(process.pid)
         if process.returncode is None:
@@ -66,6 +67,16 @@ def run(argv: list[str], message: bytes, environ: Mapping[str, str], *, until: f
                 with suppress(OSError):
                     stream.close()
         process.wait()
+
+
+def _status(process: subprocess.Popen[bytes], until: float, operation: Run) -> int:
+    while (status := process.poll()) is None:
+        left = until - monotonic()
+        if left <= 0:
+            raise OutOfTime
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(operation.slice(left))
+    return status
 
 
 def end_all() -> None:
@@ -99,13 +110,13 @@ class _Streams:
             os.set_blocking(number, False)
             self._poll.register(number, event)
 
-    def gather(self, until: float) -> bytes:
+    def gather(self, until: float, operation: Run) -> bytes:
         """The whole standard output."""
         while self._open:
             left = until - monotonic()
             if left <= 0:
                 raise OutOfTime
-            self._serve_ready(min(_TICK_S, left))
+            self._serve_ready(operation.slice(min(_TICK_S, left)))
             if self._process.poll() is not None:
                 self._finish(min(until, monotonic() + _GRACE_S))
                 break

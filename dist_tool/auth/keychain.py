@@ -16,7 +16,7 @@ from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials,
 from dist_tool.auth.credential_helper import HelperRequest, ask, forget, known
 from dist_tool.errors import DistError, InvalidArgument, printable
 from dist_tool.names.hub import HUB
-from dist_tool.run import Notice, Report, no_report
+from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.settings import AuthSettings
 
 __all__ = ["Credentials", "Keychain"]
@@ -36,21 +36,19 @@ class _Source(NamedTuple):
 class Keychain:
     """Looks credentials up. Never reads `os.environ`: `environ` is what there is.
 
-    Files are read when first needed and again after they change; a helper is asked once, and has
-    until the `deadline`, on `time.monotonic`.
+    Files are read when first needed and again after they change; a helper is asked once, and
+    ends with the `run`.
     """
 
     def __init__(
         self,
         settings: AuthSettings,
         environ: Mapping[str, str],
-        report: Report = no_report,
-        deadline: float | None = None,
+        run: Run = NO_RUN,
     ) -> None:
         self.settings = settings
-        self._deadline = deadline
         self._environ = environ
-        self._report = report
+        self._run = run
         self._sources = _sources(settings, environ)
         self._read_as: dict[_Source, tuple[tuple[int, ...], bytes]] = {}
         self._parsed_as: dict[_Source, tuple[bytes, CredentialFile]] = {}
@@ -65,7 +63,7 @@ class Keychain:
         for source in self._sources:
             found = self._from_source(source, host, path)
             if found is not None:
-                self._report(Notice("debug", f"credentials for {host}: {found.kind} from {found.source}"))
+                self._run.report(Notice("debug", f"credentials for {host}: {found.kind} from {found.source}"))
                 return found.remembered()
         return None
 
@@ -131,7 +129,7 @@ class Keychain:
 
     def _from_source(self, source: _Source, host: str, path: str) -> Credentials | None:
         question = self._question(source, host)
-        found = ask(question, self._environ, self._deadline) if question is not None else None
+        found = ask(question, self._environ, self._run) if question is not None else None
         if found is not None or source.kind == "helper":
             return found
         file = self._file(source)

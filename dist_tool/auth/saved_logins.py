@@ -12,6 +12,7 @@ from dist_tool.auth.keychain import dialect_of, docker_file
 from dist_tool.errors import InvalidArgument
 from dist_tool.files import replace_file
 from dist_tool.names.hub import HUB
+from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import AuthSettings
 
 
@@ -55,7 +56,7 @@ def save(
     host: str,
     credentials: Credentials,
     environ: Mapping[str, str],
-    deadline: float | None = None,
+    run: Run = NO_RUN,
 ) -> SavedLogin:
     """Keep user and password for a host. The file's other content stays, its mode becomes 0600.
 
@@ -64,13 +65,13 @@ def save(
     """
     if place.helper:
         question = HelperRequest(place.helper, _server(host), "auth.helper")
-        store(question, credentials, environ, deadline)
+        store(question, credentials, environ, run)
         return SavedLogin(question.program)
     file = _parsed(place, _content(place.file))
     helper = file.helper(host)
     if helper:
         question = HelperRequest(helper, file.helper_key(host), place.file)
-        store(question, credentials, environ, deadline)
+        store(question, credentials, environ, run)
         entry: dict[str, str] = {}  # only marks that a helper has it (behaviours C25)
     else:
         entry = {"auth": credentials.basic.removeprefix("Basic ")}
@@ -78,16 +79,14 @@ def save(
     return SavedLogin(f"docker-credential-{helper} ({place.file})" if helper else place.file, plain=not helper)
 
 
-def remove(
-    place: CredentialLocation, host: str, environ: Mapping[str, str], deadline: float | None = None
-) -> SavedLogin:
+def remove(place: CredentialLocation, host: str, environ: Mapping[str, str], run: Run = NO_RUN) -> SavedLogin:
     """Forget a host, under whatever key it is kept. Raises as `save` does."""
     if place.helper:
         question = HelperRequest(place.helper, _server(host), "auth.helper")
-        return SavedLogin(question.program, changed=erase(question, environ, deadline))
+        return SavedLogin(question.program, changed=erase(question, environ, run))
     file = _parsed(place, _content(place.file))
     helper = file.helper(host)
-    changed = bool(helper) and erase(HelperRequest(helper, file.helper_key(host), place.file), environ, deadline)
+    changed = bool(helper) and erase(HelperRequest(helper, file.helper_key(host), place.file), environ, run)
     keys = file.keys(host)
     if keys:
         _change(place, lambda auths: [auths.pop(key, None) for key in keys])

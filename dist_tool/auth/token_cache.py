@@ -19,8 +19,8 @@ from threading import Event, Lock
 from typing import Any, NamedTuple
 
 from dist_tool.auth.token_files import TokenDirectory
-from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError
-from dist_tool.run import Report, no_report
+from dist_tool.errors import DistError
+from dist_tool.run import NO_RUN, PAUSE_S, Run
 
 EARLY_S = 5.0  # a token is renewed before it ends, so that it does not end on the way (C10)
 LONGEST_S = 86_400.0  # nothing is believed for longer than a day, whatever its server says
@@ -79,8 +79,8 @@ class _Flight:
 class TokenCache:
     """Tokens in memory and, with a directory, on disk. Thread-safe.
 
-    What goes wrong with the directory is no error: it is a cache. No wait for another thread or
-    process lasts longer than to the `deadline`, on `time.monotonic`.
+    What goes wrong with the directory is no error: it is a cache. Waits for another thread or
+    process end with the `run`.
     """
 
     def __init__(
@@ -88,14 +88,13 @@ class TokenCache:
         directory: str | None,
         *,
         clock: Callable[[], float] = time.time,
-        report: Report = no_report,
+        run: Run = NO_RUN,
         wait_s: float = _WAIT_S,
-        deadline: float | None = None,
     ) -> None:
         self.clock = clock
-        self._disk = TokenDirectory(directory, report) if directory else None
+        self._disk = TokenDirectory(directory, run.report) if directory else None
         self._wait_s = wait_s
-        self._deadline = deadline
+        self._run = run
         self._guard = Lock()
         self._memory: dict[TokenKey, AccessToken] = {}
         self._flights: dict[TokenKey, _Flight] = {}
@@ -126,7 +125,8 @@ class TokenCache:
         """A token that is `wanted`: a known one, or what `fetch` returns (then True comes with it).
 
         While one thread or process fetches, the others wait and use what it got. Threads that
-        waited for a failing fetch fail with it. Raises what `fetch` raises, and DeadlineExceeded.
+        waited for a failing fetch fail with it. Raises what `fetch` raises, Cancelled and
+        DeadlineExceeded.
         """
         while True:
             token = self.load(key)
@@ -135,8 +135,8 @@ class TokenCache:
             flight, mine = self._board(key)
             if mine:
                 return self._fly(key, flight, wanted, fetch)
-            if not flight.landed.wait(self._left()):
-                raise DeadlineExceeded(TIME_IS_OVER)
+            while not flight.landed.wait(self._run.slice(PAUSE_S)):
+                pass
             if flight.error is not None:
                 from copy import copy
 
@@ -192,21 +192,21 @@ class TokenCache:
             token = self._from_disk(key)
             return token if token is not None and wanted(token) else None
 
-        left = self._left()
-        wait_s = self._wait_s if left is None else min(self._wait_s, left)
-        with self._disk.turn(name, wait_s, lambda: good_one() is not None):
+        def is_enough() -> bool:
+            if good_one() is not None:
+                return True
+            self._run.check()
+            return False
+
+        with self._disk.turn(name, self._wait_s, is_enough):
             token = good_one()
             if token is not None:
                 return token, False
-            if self._left() == 0:
-                raise DeadlineExceeded(TIME_IS_OVER)
+            self._run.check()
             token = fetch()
             if token.keep:
                 self._disk.write(name, _encoded(key, token), until=token.expires_at, now=self.clock())
             return token, True
-
-    def _left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _remember(self, key: TokenKey, token: AccessToken) -> None:
         with self._guard:
@@ -261,10 +261,10 @@ def _decoded(key: TokenKey, data: bytes) -> AccessToken | None:
     return AccessToken(value, float(expires_at), realm, service, tuple(scopes), source, user)
 
 
-def forget_tokens(directory: str, report: Report = no_report) -> None:
+def forget_tokens(directory: str, run: Run = NO_RUN) -> None:
     """Make all tokens of a directory worthless, for every process: who is logged in has changed."""
     if directory:
-        TokenDirectory(directory, report).begin_epoch()
+        TokenDirectory(directory, run.report).begin_epoch()
 
 
 def user_mark(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -15,17 +16,19 @@ from dist_tool.cli._progress import as_progress, choose, progress_option
 if TYPE_CHECKING:
     from dist_tool.images.image import Image
     from dist_tool.images.layer_fetcher import LayerFetcher
+    from dist_tool.run import Run
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class OpenedImage(NamedTuple):
-    """An image, where its layers come from, and whether they are near already."""
+    """An image, where its layers come from, whether they are near already, and the operation they are fetched in."""
 
     image: Image
     source: LayerFetcher
     local: bool
     stored: bool
+    run: Run
 
 
 class ImageOptions(NamedTuple):
@@ -45,16 +48,17 @@ class ImageOptions(NamedTuple):
         from dist_tool.transfer.fetch import open_remote
 
         platform = Platform.parse(self.platform) if self.platform else default_platform()
-        settings = common.settings(store=self.store)
+        settings, run = common.begin(store=self.store)
         parsed = settings.reference(reference)
         store = common.store(settings)
         display = choose(self.progress, os.environ, quiet=common.quiet)
+        run = replace(run, progress=as_progress(display))
         try:
             with (
                 naming(reference, parsed.locator, parsed.object_id),
-                open_remote(parsed.locator, settings, common.report) as remote,
+                open_remote(parsed.locator, settings, run) as remote,
             ):
-                options = fetch_options(settings, parsed.locator, common)._replace(progress=as_progress(display))
+                options = fetch_options(settings, parsed.locator, run)
                 if store is not None:
                     from dist_tool.transfer.cached_remote import KeptRemote
 
@@ -66,7 +70,7 @@ class ImageOptions(NamedTuple):
                 common.report(Notice("debug", text))
                 local = is_local(parsed.locator)
                 source = LayerFetcher(remote, options, in_place=local or store is not None)
-                yield OpenedImage(image, source, local and not source.may_retract, store is not None)
+                yield OpenedImage(image, source, local and not source.may_retract, store is not None, run)
         finally:
             if display is not None:
                 display.close()

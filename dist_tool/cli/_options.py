@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -16,7 +15,7 @@ from dist_tool.errors import DistError, InvalidArgument, NotFound, Unauthenticat
 
 if TYPE_CHECKING:
     from dist_tool.names.locator import Locator
-    from dist_tool.run import Notice
+    from dist_tool.run import Notice, Run
     from dist_tool.settings import Settings
     from dist_tool.store.disk import DiskStore
     from dist_tool.transfer.fetch import FetchOptions
@@ -63,10 +62,17 @@ class Common(NamedTuple):
     def settings(
         self, *, max_size: str | None = None, lenient: bool | None = None, store: bool | None = None
     ) -> Settings:
-        """Flags over environment over files, with the deadline counted from now."""
+        """Flags over environment over files."""
+        return self.begin(max_size=max_size, lenient=lenient, store=store)[0]
+
+    def begin(
+        self, *, max_size: str | None = None, lenient: bool | None = None, store: bool | None = None
+    ) -> tuple[Settings, Run]:
+        """The settings, and the operation of this command, its deadline counted from now."""
         from time import monotonic
 
         from dist_tool.config import load, parse_bytes, parse_duration
+        from dist_tool.run import Run
 
         started = monotonic()
         timeout_s = value_of("--timeout", parse_duration, self.timeout)
@@ -80,7 +86,7 @@ class Common(NamedTuple):
             store=store,
         )
         _limit_command(settings.timeout_s, started)
-        return replace(settings, deadline=started + settings.timeout_s if settings.timeout_s else None)
+        return settings, Run(self.report, deadline=started + settings.timeout_s if settings.timeout_s else None)
 
     def store(self, settings: Settings) -> DiskStore | None:
         """The local store, where one is to be used."""
@@ -134,15 +140,14 @@ def naming(typed: str, locator: Locator, object_id: str = "") -> Iterator[None]:
         raise error.with_facts(locator=str(locator), object_id=object_id) from error.cause
 
 
-def fetch_options(settings: Settings, locator: Locator, common: Common) -> FetchOptions:
+def fetch_options(settings: Settings, locator: Locator, run: Run) -> FetchOptions:
     """How to fetch from a locator under these settings."""
     from dist_tool.settings import Route
     from dist_tool.transfer.fetch import FetchOptions
 
     route = settings.route_for(locator) or Route()
-    retry = route.own.retry_within(settings.deadline)
     limit = min((size for size in (settings.max_size, settings.policy.max_size) if size), default=None)
-    return FetchOptions(retry, limit, common.report)
+    return FetchOptions(route.own.retry_limits, limit, run=run)
 
 
 def common_options(function: _F) -> _F:

@@ -41,10 +41,10 @@ def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions]
 
     expected = Digest.parse(diff_id) if diff_id is not None else None
     options = how()
-    common.settings()
+    _, run = common.begin()
     root = _open(directory, options)
     try:
-        applied = apply_layer(read_stdin, root, options, diff_id=expected, report=common.report)
+        applied = apply_layer(read_stdin, root, options, diff_id=expected, run=run)
     finally:
         os.close(root)
     print_line(str(applied.diff_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -60,12 +61,13 @@ def command(
 
     hints = parse_hints(words)
     delivery = delivery.check(object_id, words)
-    settings = common.settings(max_size=max_size, lenient=lenient, store=store)
+    settings, run = common.begin(max_size=max_size, lenient=lenient, store=store)
     parsed = settings.locator(locator)
     display = choose(progress, os.environ, quiet=common.quiet)
+    run = replace(run, progress=as_progress(display))
     try:
-        with naming(locator, parsed, object_id or ""), open_remote(parsed, settings, common.report) as remote:
-            options = fetch_options(settings, parsed, common)._replace(progress=as_progress(display))
+        with naming(locator, parsed, object_id or ""), open_remote(parsed, settings, run) as remote:
+            options = fetch_options(settings, parsed, run)
             fetching = Fetching(parsed, remote, options, common.store(settings))
             if delivery.many:
                 from dist_tool.cli._many import fetch_lines
@@ -94,4 +96,4 @@ def _fetch_one(fetching: Fetching, object_id: str, hints: Hints, delivery: Deliv
             desc = fetching.fetch(object_id, hints, sink)
     name = "" if object_id == str(desc.digest) else f"{object_id} is "
     text = f"{name}{desc.digest}, {desc.size} bytes, {desc.media_type}"
-    fetching.options.report(Notice("debug", text))
+    fetching.options.run.report(Notice("debug", text))

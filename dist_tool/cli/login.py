@@ -34,8 +34,8 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
     from dist_tool.run import Notice
 
     name = parse_host(host)
-    settings = common.settings()
-    done = login(name, _credentials(name, username, password_stdin), settings, file=file or "", report=common.report)
+    settings, run = common.begin()
+    done = login(name, _credentials(name, username, password_stdin), settings, file=file or "", run=run)
     if not done.verified:
         common.report(Notice("warning", f"{name} asks for no credentials: they could not be tried"))
     if done.kept.plain:

@@ -23,7 +23,8 @@ def command(host: str, file: str | None, common: Common) -> None:
     from dist_tool.run import Notice
 
     name = parse_host(host)
-    kept, still = logout(name, common.settings(), file=file or "", report=common.report)
+    settings, run = common.begin()
+    kept, still = logout(name, settings, file=file or "", run=run)
     common.report(Notice("info", f"logged out of {name}: {kept.where}" if kept.changed else f"not logged in to {name}"))
     if still:
         common.report(Notice("warning", f"{still} still has something for {name}"))

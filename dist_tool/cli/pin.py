@@ -13,6 +13,7 @@ from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from dist_tool.admin.pins import Pinned
+    from dist_tool.run import Run
     from dist_tool.settings import Settings
 
 
@@ -30,13 +31,13 @@ def command(references: tuple[str, ...], file: str | None, check: bool, common: 
     With --check nothing is written, and each pin that does not hold is printed with what its
     tag means now; without a REFERENCE that is all pins.
     """
-    settings = common.settings()
+    settings, run = common.begin()
     if check:
-        return _check(references or tuple(settings.pins), settings, common)
+        return _check(references or tuple(settings.pins), settings, run)
     if not references:
         raise InvalidArgument("there is nothing to pin", hint="give a REFERENCE, as in dist pin redis:7")
     for text in references:
-        _pin(_looked_up(text, settings, common), file or _user_file(common), common)
+        _pin(_looked_up(text, settings, run), file or _user_file(common), common)
     return 0
 
 
@@ -46,12 +47,12 @@ def _user_file(common: Common) -> str:
     return user_file(os.environ, common.config)
 
 
-def _looked_up(text: str, settings: Settings, common: Common) -> Pinned:
+def _looked_up(text: str, settings: Settings, run: Run) -> Pinned:
     from dist_tool.admin.pins import look_up
 
     reference = settings.reference(text)
     with naming(text, reference.locator, reference.object_id):
-        return look_up(reference, settings, common.report)
+        return look_up(reference, settings, run)
 
 
 def _pin(found: Pinned, file: str, common: Common) -> None:
@@ -70,13 +71,13 @@ def _pin(found: Pinned, file: str, common: Common) -> None:
         common.report(Notice("warning", f"{effective.where} is read later, and pins {found.name} otherwise"))
 
 
-def _check(references: tuple[str, ...], settings: Settings, common: Common) -> int:
+def _check(references: tuple[str, ...], settings: Settings, run: Run) -> int:
     from dist_tool.cli._output import print_line
     from dist_tool.errors import DigestMismatch
 
     moved = 0
     for text in references:
-        found = _looked_up(text, settings, common)
+        found = _looked_up(text, settings, run)
         if found.before is None:
             raise InvalidArgument(f"{found.name} is not pinned", hint=f"dist pin {found.name} does it")
         if found.before != found.now:

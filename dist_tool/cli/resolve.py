@@ -30,16 +30,16 @@ def command(reference: str, platform: str | None, as_json: bool, common: Common)
     from dist_tool.transfer.fetch import open_remote, resolve
 
     wanted = Platform.parse(platform) if platform else None
-    settings = common.settings()
+    settings, run = common.begin()
     parsed = settings.reference(reference)
     with (
         naming(reference, parsed.locator, parsed.object_id),
-        open_remote(parsed.locator, settings, common.report) as remote,
+        open_remote(parsed.locator, settings, run) as remote,
     ):
         if wanted is None:
             desc = resolve(remote, parsed.object_id, Hints())
         else:
-            options = fetch_options(settings, parsed.locator, common)
+            options = fetch_options(settings, parsed.locator, run)
             desc = resolve_platform(remote, parsed.object_id, wanted, options)
     if as_json:
         import json

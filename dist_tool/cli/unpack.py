@@ -59,5 +59,5 @@ def command(
             sync=not no_sync,
             protected=(os.path.expanduser("~"),),
         )
-        unpacked = unpack(opened.image, opened.source, directory, options, common.report)
+        unpacked = unpack(opened.image, opened.source, directory, options, opened.run)
     print_line(str(unpacked.chain_id or ""))

@@ -55,7 +55,8 @@ class LayerFetcher:
 
     def reopen(self, layer: Descriptor) -> VerifiedReader:
         """A layer that was opened before, without progress: its bytes were counted then."""
-        return open_known(self._remote, _bare(layer), options=self._options._replace(progress=no_progress))[1]
+        silent = self._options._replace(run=replace(self._options.run, progress=no_progress))
+        return open_known(self._remote, _bare(layer), options=silent)[1]
 
     def bring(self, layer: Descriptor, spool: Spool) -> None:
         """Write a layer to `spool`, from whichever place has it. Never raises: `spool.read` does."""

@@ -16,7 +16,7 @@ from dist_tool.oci.digest import Digest
 from dist_tool.oci.image import chain_id
 from dist_tool.rootfs.spill import SpillDict
 from dist_tool.rootfs.staging import staged
-from dist_tool.run import Notice, Report, no_report
+from dist_tool.run import NO_RUN, Notice, Report, Run
 from dist_tool.stream.spool import Retracted
 
 
@@ -49,34 +49,32 @@ class Unpacked(NamedTuple):
     chain_id: Digest | None
 
 
-def unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, report: Report = no_report) -> Unpacked:
+def unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, run: Run = NO_RUN) -> Unpacked:
     """Unpack an image to `target`, which must be absent or an empty directory.
 
     Every blob's digest and every diff ID is checked. Raises DigestMismatch, InvalidContent,
     LimitExceeded, LocalFailure, and what fetching raises; then nothing is left behind.
     """
-    once = _once(report)
+    once = replace(run, report=_once(run.report))
     try:
         return _unpack(image, source, target, how, once)
     except Retracted:
         # A tree that was begun with wrong bytes is of no use. From now on they are judged before they are used.
-        report(Notice("info", "a layer was wrong at one place and may be right at another; unpacking anew"))
+        run.report(Notice("info", "a layer was wrong at one place and may be right at another; unpacking anew"))
         return _unpack(image, source, target, replace(how, whole=True), once)
 
 
-def _unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, report: Report) -> Unpacked:
+def _unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, run: Run) -> Unpacked:
     if how.bundle:
         from dist_tool.images.bundle import check_bundle, write_config
 
         check_bundle(image.config)
-    with staged(
-        target, force=how.force, whole=how.bundle, sync=how.sync, protected=how.protected, report=report
-    ) as stage:
+    with staged(target, force=how.force, whole=how.bundle, sync=how.sync, protected=how.protected, run=run) as stage:
         own_root(stage.root, how.apply)
         layers = [layer for layer, _ in image.layers]
         directory = stage.scratch if how.spool else None
         with fetched_ahead(layers, source, directory=directory, ahead=how.ahead, whole=how.whole) as reads:
-            _apply_all(image, reads, stage.root, how.apply, report)
+            _apply_all(image, reads, stage.root, how.apply, run)
         if how.bundle:
             write_config(image.config, stage, how.apply)
     return Unpacked(image.desc.digest, chain_id(image.config.diff_ids))
@@ -95,7 +93,7 @@ def _once(report: Report) -> Report:
     return once
 
 
-def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOptions, report: Report) -> None:
+def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOptions, run: Run) -> None:
     """Apply the layers in their order; what they expand to counts together."""
     left = options.limits.size
     skipped = SpillDict()
@@ -103,7 +101,7 @@ def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOpt
         for (layer, diff_id), read in zip(image.layers, reads, strict=False):
             limited = replace(options, limits=replace(options.limits, size=left))
             try:
-                left -= apply_layer(read, root, limited, diff_id=diff_id, report=report, skipped=skipped).size
+                left -= apply_layer(read, root, limited, diff_id=diff_id, run=run, skipped=skipped).size
             except DistError as error:
                 raise error.with_facts(object_id=str(layer.digest)) from error.cause
     finally:

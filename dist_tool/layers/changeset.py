@@ -21,7 +21,7 @@ from dist_tool.rootfs.inode import opened_inode
 from dist_tool.rootfs.names import below, clean, shown
 from dist_tool.rootfs.root import Attributes, Root, RootDirectory
 from dist_tool.rootfs.spill import SpillDict
-from dist_tool.run import Report, no_report
+from dist_tool.run import NO_RUN, Run
 from dist_tool.tar import reader as tarstream
 from dist_tool.tar.reader import Entry, TarReader
 
@@ -42,7 +42,7 @@ def apply_layer(
     options: ApplyOptions | None = None,
     *,
     diff_id: Digest | None = None,
-    report: Report = no_report,
+    run: Run = NO_RUN,
     skipped: SpillDict | None = None,
 ) -> Applied:
     """Apply the layer that `read(n)` gives to the directory open as `root`.
@@ -55,10 +55,10 @@ def apply_layer(
     next, because hard links in later layers may name them.
     """
     options = options or ApplyOptions()
-    head = _Head(read)
+    head = _Head(read, run)
     with LayerStream(head.read, options.limits, diff_id.algorithm if diff_id else "sha256") as stream:
         reader = TarReader(stream.next, options.limits)
-        apply_entries(reader, root, options, report, skipped)
+        apply_entries(reader, root, options, run, skipped)
         actual = stream.digest()
     if diff_id is not None and actual != diff_id:
         raise DigestMismatch(f"the uncompressed layer is {actual}, expected {diff_id}")
@@ -80,13 +80,15 @@ def own_root(root: int, options: ApplyOptions) -> None:
 
 
 class _Head:
-    """The first bytes of a stream, noted while it is read."""
+    """The first bytes of a stream, noted while it is read; reading ends with the `run`."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, run: Run) -> None:
         self._read = read
+        self._run = run
         self.bytes = b""
 
     def read(self, size: int, /) -> bytes:
+        self._run.check()
         data = self._read(size)
         if len(self.bytes) < SNIFFED:
             self.bytes += data[: SNIFFED - len(self.bytes)]
@@ -94,7 +96,7 @@ class _Head:
 
 
 def apply_entries(
-    reader: TarReader, root: int, options: ApplyOptions, report: Report = no_report, skipped: SpillDict | None = None
+    reader: TarReader, root: int, options: ApplyOptions, run: Run = NO_RUN, skipped: SpillDict | None = None
 ) -> None:
     """Apply what the reader gives; raises as `apply_layer` does."""
     try:
@@ -103,7 +105,7 @@ def apply_entries(
         raise failure(error, b"") from error
     own = SpillDict()
     try:
-        Changeset(reader, tree, options, Omissions(report), own if skipped is None else skipped).apply()
+        Changeset(reader, tree, options, Omissions(run.report), own if skipped is None else skipped).apply()
     finally:
         own.close()
         tree.close()

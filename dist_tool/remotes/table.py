@@ -20,7 +20,7 @@ from dist_tool.names.locator import Locator
 from dist_tool.names.prefix import with_other_port
 from dist_tool.programs import absolute_directories, find_program
 from dist_tool.redaction import allow
-from dist_tool.run import Report, no_report
+from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import Context, Endpoint, Policy, Route, Settings
 
 ENTRY_POINTS = "dist_tool.remotes"
@@ -50,7 +50,7 @@ BUILTIN: Mapping[str, Kind] = MappingProxyType(
 OpenRemote = Callable[[Locator, Context], Remote]
 
 
-def open_remote(locator: Locator, settings: Settings, report: Report = no_report) -> Remote:
+def open_remote(locator: Locator, settings: Settings, run: Run = NO_RUN) -> Remote:
     """The remote that a locator means, ready for use; nothing has been asked of it yet.
 
     A name goes through the configured remotes (the longest prefix wins), else to its registry;
@@ -59,23 +59,23 @@ def open_remote(locator: Locator, settings: Settings, report: Report = no_report
     """
     allow(str(locator))
     if locator.kind == "path":
-        return _open_endpoint(_local(locator, settings), Route(), Endpoint(), settings, report)
+        return _open_endpoint(_local(locator, settings), Route(), Endpoint(), settings, run)
     settings.policy.check_name(locator)
     route = settings.route_for(locator) or Route()
     if route.blocked:
         raise PolicyRefused(f"{locator} is blocked", hint=f"by {route.where}")
     if route.mirrors:
-        remote: Remote = _mirrored(locator, route, settings, report)
+        remote: Remote = _mirrored(locator, route, settings, run)
     else:
-        remote = _open_endpoint(locator, route, route.own, settings, report)
+        remote = _open_endpoint(locator, route, route.own, settings, run)
     return _governed(remote, locator, settings)
 
 
-def _open_endpoint(locator: Locator, route: Route, endpoint: Endpoint, settings: Settings, report: Report) -> Remote:
+def _open_endpoint(locator: Locator, route: Route, endpoint: Endpoint, settings: Settings, run: Run) -> Remote:
     target = route.rewrite(locator, endpoint)
     settings.policy.check_name(target)
     opener = load_kind(target.kind, settings.environ)
-    remote = opener(target, Context(endpoint, settings, report, locator))
+    remote = opener(target, Context(endpoint, settings, run, locator))
     moved = (target.host, target.path) != (locator.host, locator.path)
     if not moved or not settings.policy.digest_required_by(target):
         return remote
@@ -84,7 +84,7 @@ def _open_endpoint(locator: Locator, route: Route, endpoint: Endpoint, settings:
     return GovernedRemote(remote, policy_rule(target, settings.policy), settings.policy.check_digest)
 
 
-def _mirrored(locator: Locator, route: Route, settings: Settings, report: Report) -> Remote:
+def _mirrored(locator: Locator, route: Route, settings: Settings, run: Run) -> Remote:
     """All endpoints of a name. Only the last one is retried: before it, the next one is a better try."""
     from dist_tool.remotes.mirrors.mirror import Mirror
     from dist_tool.remotes.mirrors.remote import MirroredRemote
@@ -93,9 +93,9 @@ def _mirrored(locator: Locator, route: Route, settings: Settings, report: Report
     for number, endpoint in enumerate(route.endpoints, 1):
         is_last = number == len(route.endpoints) or not endpoint.location
         hasty = endpoint if is_last else replace(endpoint, retry=replace(endpoint.retry, attempts=1))
-        opener = partial(_open_endpoint, locator, route, hasty, settings, report)
+        opener = partial(_open_endpoint, locator, route, hasty, settings, run)
         mirrors.append(Mirror(str(route.rewrite(locator, endpoint)), opener, endpoint.capabilities))
-    return MirroredRemote(mirrors, report)
+    return MirroredRemote(mirrors, run)
 
 
 def _governed(remote: Remote, locator: Locator, settings: Settings) -> Remote:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dist_tool.rootfs.building import Building, is_building_name
 from dist_tool.rootfs.moving import movable
 from dist_tool.rootfs.removal import names_in
-from dist_tool.run import Notice, Report
+from dist_tool.run import Notice, Run
 
 
-def fill(building: Building, tree: int, target: int, name: bytes, report: Report) -> None:
+def fill(building: Building, tree: int, target: int, name: bytes, run: Run) -> None:
     """Move what is in `tree` to `target`, and give that the tree's own attributes.
 
     The building directory in `target` is removed before, since that changes a time of
@@ -35,7 +35,7 @@ def fill(building: Building, tree: int, target: int, name: bytes, report: Report
     try:
         _describe(target, info, xattrs)
     except OSError as error:
-        report(Notice("warning", f"the attributes of the directory itself could not be set: {error.strerror}"))
+        run.report(Notice("warning", f"the attributes of the directory itself could not be set: {error.strerror}"))
 
 
 def _listed(descriptor: int) -> list[str]:

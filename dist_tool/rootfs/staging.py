@@ -17,7 +17,7 @@ from dist_tool.rootfs.filling import fill
 from dist_tool.rootfs.libc import exchange, sync_file_system
 from dist_tool.rootfs.moving import movable
 from dist_tool.rootfs.target import Target, mount_points, opened_target, refuse_mounts
-from dist_tool.run import Notice, Report, no_report
+from dist_tool.run import NO_RUN, Notice, Run
 
 _ROOT_MODE = 0o755  # of a root that no layer mentions
 _ROOTFS = b"rootfs"
@@ -43,7 +43,7 @@ def staged(
     whole: bool = False,
     sync: bool = True,
     protected: Sequence[str] = (),
-    report: Report = no_report,
+    run: Run = NO_RUN,
 ) -> Iterator[Staged]:
     """Build a tree for `target`, which appears there when the block ends well, else not at all.
 
@@ -64,14 +64,14 @@ def staged(
                     if sync:
                         sync_file_system(building.descriptor)
                     if place.inside >= 0:
-                        fill(building, stage.top, place.inside, place.name, report)
+                        fill(building, stage.top, place.inside, place.name, run)
                     else:
                         _put(building, stage.top, place, target, force=force)
                     if sync:
                         _sync_directory(place.built_in)
         finally:
             if building.descriptor >= 0 and not building.discard():
-                report(Notice("warning", f"{os.fsdecode(building.name)} beside {target} could not be removed"))
+                run.report(Notice("warning", f"{os.fsdecode(building.name)} beside {target} could not be removed"))
             building.close()
 
 

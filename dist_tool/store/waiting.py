@@ -14,7 +14,7 @@ from dist_tool.run import Event, Listeners, Notice
 
 if TYPE_CHECKING:
     from dist_tool.oci.descriptor import Descriptor
-    from dist_tool.stream.retry import Retry
+    from dist_tool.run import Run
 
 _FIRST_S = 0.016
 _LONGEST_S = 2.0
@@ -27,7 +27,7 @@ class _Ingester(Protocol[_W]):
 
 
 def wait_for_writer(
-    ingester: _Ingester[_W], ref: str, desc: Descriptor | None, retry: Retry, listeners: Listeners | None = None
+    ingester: _Ingester[_W], ref: str, desc: Descriptor | None, retry: Run, listeners: Listeners | None = None
 ) -> _W:
     """The writer of `ref`, once nobody else has it; with what they left, where they gave up.
 

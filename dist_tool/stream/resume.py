@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from dist_tool.errors import DigestMismatch, DistError, LimitExceeded, ProtocolError, SizeMismatch, Truncated
+from dist_tool.errors import Cancelled, DigestMismatch, DistError, LimitExceeded, ProtocolError, SizeMismatch, Truncated
 from dist_tool.oci.digest import Digest
-from dist_tool.run import Notice, Report, no_report
+from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.retry import Attempts, Retry, received
 from dist_tool.stream.verify import Verifier
@@ -41,7 +41,7 @@ class ResumingReader:
         verifier: PartialHash,
         retry: Retry,
         *,
-        report: Report = no_report,
+        run: Run = NO_RUN,
         limit: int | None = None,
     ) -> None:
         self._reopen = reopen
@@ -49,8 +49,8 @@ class ResumingReader:
         # The judge may lag behind by what is buffered. A digest makes up for that at the end;
         # without one, what is compared after a cut must be every byte that went by.
         self._seen = None if verifier.digest else Verifier(None)
-        self._attempts = Attempts(retry, report)
-        self._report = report
+        self._attempts = Attempts(retry, run)
+        self._run = run
         self._limit = limit
         self._body: Body | None = None
         self._mark = 0
@@ -115,6 +115,7 @@ class ResumingReader:
 
     def readinto(self, view: memoryview, /) -> int:
         """Fill a part of `view`; 0 at the end of the object. Raises when it is cut for good."""
+        self._run.check()
         with self._attempts:
             while True:
                 body = self._body or self._connect()
@@ -185,9 +186,11 @@ class ResumingReader:
             return False
         self._asked_past_end = True
         self.close()
-        self._report(Notice("info", "the connection ended before the content did; asking for the rest"))
+        self._run.report(Notice("info", "the connection ended before the content did; asking for the rest"))
         try:
             self.open()
+        except Cancelled:
+            raise
         except DistError:
             return False
         total: int | None = self.total  # known now, if the source told

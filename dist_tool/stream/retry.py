@@ -7,28 +7,21 @@ others are running join those.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError, RemoteFailed
-from dist_tool.run import Notice, Report, no_report
+from dist_tool.run import NO_RUN, Notice, Run
 
 # HTTP statuses that are worth another try, beside 429 (behaviours B39; 425: RFC 8470 5.2).
 PASSING_STATUSES = frozenset({408, 425, 499, 500, 502, 503, 504, 522})
 
 
-def _random() -> float:
-    from random import random  # loads hashlib and more: only once something failed
-
-    return random()
-
-
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Limits of retrying. All times in seconds; `deadline` is on `time.monotonic`.
+    """Limits of retrying. All times in seconds.
 
     `max_stall_s` bounds the time without progress of one object, all attempts and waits
     together; `floor` is how many bytes a second count as progress.
@@ -40,26 +33,14 @@ class Retry:
     max_wait_s: float = 60.0
     max_stall_s: float = 75.0
     floor: int = 1024
-    deadline: float | None = None
-    clock: Callable[[], float] = field(default=time.monotonic, compare=False)
-    sleep: Callable[[float], None] = field(default=time.sleep, compare=False)
-    random: Callable[[], float] = field(default=_random, compare=False)
-
-    def remaining(self) -> float | None:
-        """Seconds until the deadline, None without one. Raises DeadlineExceeded after it."""
-        if self.deadline is None:
-            return None
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(TIME_IS_OVER)
-        return left
 
 
 class _Effort:
     """Failures and seconds of waiting for one object from one source, since it last made progress."""
 
-    def __init__(self, retry: Retry, *, joined: bool = True) -> None:
+    def __init__(self, retry: Retry, clock: Callable[[], float], *, joined: bool = True) -> None:
         self.retry = retry
+        self.clock = clock
         self._joined = joined
         self.failures = 0
         self.history: list[str] = []
@@ -76,7 +57,7 @@ class _Effort:
     def start(self) -> None:
         self._depth += 1
         if self._depth == 1:
-            self._since = self.retry.clock()
+            self._since = self.clock()
 
     def stop(self) -> None:
         self._depth -= 1
@@ -84,7 +65,7 @@ class _Effort:
             self._stalled, self._since = self._waited(), None
 
     def _waited(self) -> float:
-        return self._stalled + (0.0 if self._since is None else self.retry.clock() - self._since)
+        return self._stalled + (0.0 if self._since is None else self.clock() - self._since)
 
     def left(self) -> float:
         """Seconds until the object has stalled for too long; negative after that."""
@@ -94,7 +75,7 @@ class _Effort:
         """Take back seconds that were no waiting for this source."""
         self._stalled = max(0.0, self._waited() - seconds)
         if self._since is not None:
-            self._since = self.retry.clock()
+            self._since = self.clock()
 
     def received(self, count: int) -> None:
         floor = self.retry.floor
@@ -142,8 +123,8 @@ def counted_apart(source: object) -> Iterator[None]:
     if outer is None:
         yield
         return
-    effort = outer.sources.setdefault(source, _Effort(outer.retry, joined=False))
-    started = outer.retry.clock()
+    effort = outer.sources.setdefault(source, _Effort(outer.retry, outer.clock, joined=False))
+    started = outer.clock()
     effort.start()
     token = _running.set(effort)
     try:
@@ -151,7 +132,7 @@ def counted_apart(source: object) -> Iterator[None]:
     finally:
         _running.reset(token)
         effort.stop()
-        outer.credit(outer.retry.clock() - started)
+        outer.credit(outer.clock() - started)
 
 
 class Attempts:
@@ -161,10 +142,10 @@ class Attempts:
     inside count with these. Not thread-safe, but each `with` block may run in another thread.
     """
 
-    def __init__(self, retry: Retry, report: Report = no_report) -> None:
+    def __init__(self, retry: Retry, run: Run = NO_RUN) -> None:
         self._retry = retry
-        self._report = report
-        self._effort = _running.get() or _Effort(retry)
+        self._run = run
+        self._effort = _running.get() or _Effort(retry, run.clock)
         self._effort.join(retry)
         self._outer: list[_Effort | None] = []
 
@@ -186,9 +167,9 @@ class Attempts:
         """Wait before another try, or raise `error` when there is to be none.
 
         A server's Retry-After is kept, up to the limit; a longer one ends the operation at
-        once rather than sleeping for hours. Raises DeadlineExceeded where the wait would
-        outlast the time that the user gave. An error that is not retryable is not counted: it
-        is an answer.
+        once rather than sleeping for hours. Raises DeadlineExceeded if the wait would outlast
+        the deadline of the run, Cancelled when the run is cancelled. An error that is not
+        retryable is not counted: it is an answer.
         """
         effort = self._effort
         error = error.with_(attempts=(*effort.history, error.what))
@@ -196,7 +177,7 @@ class Attempts:
             raise error from error.cause
         self.wasted(error)
         wait = self._wait(error)
-        left = self._retry.remaining()
+        left = self._run.remaining()
         if left is not None and wait >= left:
             late = f"{TIME_IS_OVER} before another try; last: {error.what}"
             raise DeadlineExceeded(late, host=error.host, attempts=error.attempts) from error
@@ -205,8 +186,8 @@ class Attempts:
             hint = "; ".join(part for part in (error.hint, self._asked(error), limit) if part)
             raise error.with_(hint=hint) from error.cause
         tries = f"{effort.failures}/{self._retry.attempts}"
-        self._report(Notice("info", f"{error.what}; trying again in {wait:.1f} s ({tries})"))
-        self._retry.sleep(wait)
+        self._run.report(Notice("info", f"{error.what}; trying again in {wait:.1f} s ({tries})"))
+        self._run.sleep(wait)
         effort.slept(wait)
 
     def wasted(self, error: DistError) -> None:
@@ -225,7 +206,7 @@ class Attempts:
         if asked is not None and asked > self._retry.max_wait_s:
             hint = f"the server asks to wait {asked:.0f} s, more than the limit of {self._retry.max_wait_s:.0f} s"
             raise error.with_(hint=hint) from error.cause
-        backoff = self._retry.random() * min(self._retry.cap_s, self._retry.base_s * 2.0 ** (self._effort.failures - 1))
+        backoff = self._run.random() * min(self._retry.cap_s, self._retry.base_s * 2.0 ** (self._effort.failures - 1))
         return backoff if asked is None else asked + backoff / 10
 
 

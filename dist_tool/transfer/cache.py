@@ -74,7 +74,7 @@ def heal(
     A size that may have been that of the damaged file is not demanded.
     """
     desc = wanted.desc
-    options.report(Notice("warning", f"the stored {desc.digest} is damaged ({error.what}); fetching it anew"))
+    options.run.report(Notice("warning", f"the stored {desc.digest} is damaged ({error.what}); fetching it anew"))
     size = None if desc.size == store.size(desc.digest) else desc.size
     store.distrust(desc.digest)
     return keep(remote, store, replace(desc, size=size), wanted.hints, options)
@@ -117,10 +117,10 @@ def keep(
     while True:
         size = store.size(desc.digest)
         if size is not None and store.claim(replace(desc, size=size, data=None)):  # and gc spares it
-            options.progress(Event(ref, size, size, "exists", size))
+            options.run.progress(Event(ref, size, size, "exists", size))
             return replace(desc, size=size, data=None)
-        listeners = Listeners(options.report, options.progress)
-        with suppress(AlreadyExists), wait_for_writer(store, ref, desc, options.retry, listeners) as writer:
+        listeners = Listeners(options.run.report, options.run.progress)
+        with suppress(AlreadyExists), wait_for_writer(store, ref, desc, options.run, listeners) as writer:
             if anew:
                 writer.truncate()
             try:
@@ -128,13 +128,13 @@ def keep(
             except DistError as error:
                 places.reject(error)
                 anew = True
-                options.report(Notice("info", f"{ref}: {error.what}; beginning anew"))
+                options.run.report(Notice("info", f"{ref}: {error.what}; beginning anew"))
 
 
 def _fill(places: Places, writer: DiskWriter, desc: Descriptor, options: FetchOptions) -> Descriptor:
     source = open_source(places, _WriterJudge(writer, desc), options)
     source.start_at(writer.offset)
-    with with_progress(source, str(desc.digest), options.progress) as watching:
+    with with_progress(source, str(desc.digest), options.run.progress) as watching:
         if writer.digest() != desc.digest:  # an earlier session may have ended just before its commit
             _announce(source, writer)
             writer.fill(watching)
@@ -143,7 +143,7 @@ def _fill(places: Places, writer: DiskWriter, desc: Descriptor, options: FetchOp
         if desc.size not in (None, writer.offset) and writer.digest() == desc.digest:
             raise unexpected(writer.offset, desc.size)
         committed = writer.commit(replace(desc, data=None))
-    options.progress(Event(str(desc.digest), writer.offset, writer.offset, "done", writer.resumed))
+    options.run.progress(Event(str(desc.digest), writer.offset, writer.offset, "done", writer.resumed))
     return replace(committed, media_type=source.media_type or desc.media_type)
 
 

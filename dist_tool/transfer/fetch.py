@@ -13,7 +13,7 @@ from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import reject_misspelled_digest
-from dist_tool.run import Event, Notice, Progress, Report, no_progress, no_report
+from dist_tool.run import NO_RUN, Event, Notice, Report, Run
 from dist_tool.stream.body import Body
 from dist_tool.stream.pump import SMALL, Sink, pump
 from dist_tool.stream.resume import PartialHash, ResumingReader
@@ -32,15 +32,13 @@ if TYPE_CHECKING:
 class FetchOptions(NamedTuple):
     """How to fetch. `limit` bounds an object's size in bytes.
 
-    `report` hears of warnings and retries, `progress` of bytes; `small` is the size in bytes up
-    to which nothing is written before the whole is verified.
+    `small` is the size in bytes up to which nothing is written before the whole is verified.
     """
 
     retry: Retry = Retry()
     limit: int | None = None
-    report: Report = no_report
-    progress: Progress = no_progress
     small: int = SMALL
+    run: Run = NO_RUN
 
 
 _NO_HINTS = Hints()
@@ -59,7 +57,7 @@ class OpenedObject(NamedTuple):
 
 
 @contextmanager
-def open_remote(locator: str | Locator, settings: Settings, report: Report = no_report) -> Iterator[Remote]:
+def open_remote(locator: str | Locator, settings: Settings, run: Run = NO_RUN) -> Iterator[Remote]:
     """The remote of a locator; closed at the end.
 
     Errors raised inside come out naming the locator. Raises what `remotes.table.open_remote`
@@ -70,7 +68,7 @@ def open_remote(locator: str | Locator, settings: Settings, report: Report = no_
     remote: Remote | None = None
     try:
         parsed = parse_locator(locator) if isinstance(locator, str) else locator
-        remote = table.open_remote(parsed, settings, report)
+        remote = table.open_remote(parsed, settings, run)
         yield remote
     except DistError as error:
         raise error.with_facts(locator=str(locator)) from error.cause
@@ -108,7 +106,7 @@ def locate(remote: Remote, object_id: str, hints: Hints) -> Descriptor:
 
 def open_source(places: Places, judge: PartialHash, options: FetchOptions) -> ResumingReader:
     """The bytes of an object, resumed over cuts; nothing is asked for yet."""
-    return ResumingReader(places.open, judge, options.retry, report=options.report, limit=options.limit)
+    return ResumingReader(places.open, judge, options.retry, run=options.run, limit=options.limit)
 
 
 def _open(places: Places, desc: Descriptor, hints: Hints, options: FetchOptions) -> OpenedObject:
@@ -120,7 +118,7 @@ def _open(places: Places, desc: Descriptor, hints: Hints, options: FetchOptions)
     verifier = Verifier(desc.digest, desc.size)
     source = open_source(places, verifier, options)
     source.open()
-    _compare_types(desc, hints, source, options.report)
+    _compare_types(desc, hints, source, options.run.report)
     return OpenedObject(desc, source, verifier)
 
 
@@ -133,9 +131,9 @@ def _open_unverified(remote: object, object_id: str, hints: Hints, options: Fetc
         # Nothing tells whether a second answer is the same object: no resume.
         retry = replace(retry, attempts=1)
     reopen = _Name(remote, object_id, hints)
-    source = ResumingReader(reopen, verifier, retry, report=options.report, limit=options.limit)
+    source = ResumingReader(reopen, verifier, retry, run=options.run, limit=options.limit)
     source.open()
-    options.report(Notice("warning", f"{object_id}: no digest is known, the bytes are not verified"))
+    options.run.report(Notice("warning", f"{object_id}: no digest is known, the bytes are not verified"))
     return OpenedObject(None, source, verifier)
 
 
@@ -198,7 +196,7 @@ def open_known(
         spool.end()
         return done, VerifiedReader(Body(spool.reader()), Verifier(done.digest, done.size))
     opened = _open(Places(remote, desc), desc, hints, options)
-    source = progress_reader(opened.source, str(desc.digest), options.progress)
+    source = progress_reader(opened.source, str(desc.digest), options.run.progress)
     size = desc.size if desc.size is not None else opened.source.total
     return replace(desc, size=size), VerifiedReader(source, opened.verifier)
 
@@ -262,9 +260,9 @@ def _fetch_unverified(remote: Remote, object_id: str, sink: Sink, hints: Hints, 
 
 def _deliver(opened: OpenedObject, ref: str, sink: Sink, options: FetchOptions) -> Descriptor:
     """Write an opened object to `sink` and close it; `ref` is its name for those who watch."""
-    with with_progress(opened.source, ref, options.progress) as source:
+    with with_progress(opened.source, ref, options.run.progress) as source:
         size = pump(source, opened.verifier, sink, small=options.small)
-    options.progress(Event(ref, size, size, "done"))
+    options.run.progress(Event(ref, size, size, "done"))
     desc = opened.desc or Descriptor(opened.verifier.actual())
     return replace(desc, size=size, data=None, media_type=opened.source.media_type or desc.media_type)
 

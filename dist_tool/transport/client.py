@@ -12,6 +12,7 @@ from dist_tool.auth.authenticator import Authenticator, TokenRequest, TokenRespo
 from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.token_cache import TokenCache
 from dist_tool.errors import (
+    Cancelled,
     DistError,
     PermissionDenied,
     PolicyRefused,
@@ -55,12 +56,12 @@ class Client:
         self._session = Session(home, context)
         self._warned: set[str] = set()
         means = TokenSources(
-            Keychain(context.endpoint.auth, context.settings.environ, context.report, context.settings.deadline),
-            TokenCache(context.settings.cache_dir, report=context.report, deadline=context.settings.deadline),
+            Keychain(context.endpoint.auth, context.settings.environ, context.run),
+            TokenCache(context.settings.cache_dir, run=context.run),
             self._exchange,
         )
         verified = not context.endpoint.tls.skip_verify
-        self._auth = Authenticator(home, account, means, report=context.report, verified=verified)
+        self._auth = Authenticator(home, account, means, run=context.run, verified=verified)
 
     def request(
         self,
@@ -78,7 +79,7 @@ class Client:
         answer that it got in another way when a try has failed.
         """
         retry = replace(self._context.retry, attempts=1) if once else self._context.retry
-        with Attempts(retry, self._context.report) as attempts:
+        with Attempts(retry, self._context.run) as attempts:
             while True:
                 try:
                     return self._judged(self._authorized(request, scopes), ok)
@@ -142,11 +143,11 @@ class Client:
         for text in warning_texts(reply.headers.get("Warning", "")):
             if text not in self._warned:
                 self._warned.add(text)
-                self._context.report(Notice("warning", f"{reply.origin.netloc} says: {text}"))
+                self._context.run.report(Notice("warning", f"{reply.origin.netloc} says: {text}"))
 
     def _show_rate_limit(self, reply: Reply) -> None:
         if text := _rate_limit(reply.headers):
-            self._context.report(Notice("debug", f"{reply.origin.netloc} {text}"))
+            self._context.run.report(Notice("debug", f"{reply.origin.netloc} {text}"))
 
     def fetch_url(self, url: str) -> Reply:
         """GET an absolute URL that content names (a foreign layer), with nothing of ours.
@@ -163,7 +164,7 @@ class Client:
         from dist_tool.transport.session import check_redirect
 
         check_redirect(self.home, origin, self._context.endpoint, self._context.settings.policy)
-        with Attempts(self._context.retry, self._context.report) as attempts:
+        with Attempts(self._context.retry, self._context.run) as attempts:
             while True:
                 try:
                     return self._judged(self._session.follow(Request("GET", url), foreign=True), (200,))
@@ -226,6 +227,8 @@ def error_body(reply: Reply) -> bytes:
         return b""
     try:
         return reply.read(_SMALL_BODY)
+    except Cancelled:
+        raise
     except DistError:
         return b""  # the status says enough
 

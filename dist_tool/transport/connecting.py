@@ -6,6 +6,9 @@ owner of a name decides how many addresses it has.
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import socket
 import sys
 import time
@@ -16,6 +19,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
+from dist_tool.run import NO_RUN, Run
 from dist_tool.threads import start_thread
 
 if TYPE_CHECKING:
@@ -26,22 +30,24 @@ _LEAST_S = 0.25  # an address that answers at all mostly does within this time
 Option = tuple[int, int, int | bytes]
 
 
-def connect(host: str, port: int, allowed_s: float, options: Sequence[Option] = ()) -> socket.socket:
+def connect(host: str, port: int, allowed_s: float, options: Sequence[Option] = (), run: Run = NO_RUN) -> socket.socket:
     """A connection to the first address that takes one, its timeout the time that is left.
 
     Each address gets an equal share of the time that is left, but not less than a quarter of a
     second. Raises TimeoutError after `allowed_s` seconds, socket.gaierror for a name without
-    addresses, LocationParseError for what is no name, else the last address's OSError.
+    addresses, LocationParseError for what is no name, else the last address's OSError;
+    Cancelled and DeadlineExceeded when `run` must not go on.
     """
     due = time.monotonic() + allowed_s
-    addresses = _addresses(host, port, allowed_s)
+    addresses = _addresses(host, port, allowed_s, run)
     last: OSError = TimeoutError(f"{host}: timed out")
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         left = due - time.monotonic()
         if left <= 0:
             raise last
         try:
-            made = _connected(family, kind, protocol, address, _share(left, len(addresses) - number), options)
+            share = _share(left, len(addresses) - number)
+            made = _connected(family, kind, protocol, address, share, options, run)
         except OSError as error:
             last = error
         else:
@@ -55,21 +61,36 @@ def _share(left: float, waiting: int) -> float:
 
 
 def _connected(
-    family: int, kind: int, protocol: int, address: Any, allowed_s: float, options: Sequence[Option]
+    family: int, kind: int, protocol: int, address: Any, allowed_s: float, options: Sequence[Option], run: Run
 ) -> socket.socket:
     made = socket.socket(family, kind, protocol)
     try:
         for option in options:
             made.setsockopt(*option)
-        made.settimeout(allowed_s)
-        made.connect(address)
+        made.setblocking(False)
+        number = made.connect_ex(address)
+        if number == errno.EINPROGRESS:
+            number = _wait_until_connected(made, allowed_s, run)
+        if number:
+            raise OSError(number, os.strerror(number))
     except BaseException:
         made.close()
         raise
     return made
 
 
-def _addresses(host: str, port: int, allowed_s: float) -> list[Any]:
+def _wait_until_connected(made: socket.socket, allowed_s: float, run: Run) -> int:
+    """The error number of a connection under way, 0 for success. Raises TimeoutError."""
+    due = time.monotonic() + allowed_s
+    poll = select.poll()
+    poll.register(made, select.POLLOUT)
+    while (left := due - time.monotonic()) > 0:
+        if poll.poll(run.slice(left) * 1000):
+            return made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    raise TimeoutError("timed out")
+
+
+def _addresses(host: str, port: int, allowed_s: float, run: Run) -> list[Any]:
     host = host.strip("[]")
     try:
         host.encode("idna")
@@ -78,7 +99,7 @@ def _addresses(host: str, port: int, allowed_s: float) -> list[Any]:
     lookup = _Lookup(host, port)
     if host.replace(".", "").isdigit() or ":" in host or not lookup.start():
         lookup.run()
-    return lookup.result(allowed_s)
+    return lookup.result(allowed_s, run)
 
 
 class _Lookup:
@@ -101,9 +122,11 @@ class _Lookup:
         except Exception as error:
             self._error = error
 
-    def result(self, allowed_s: float) -> list[Any]:
+    def result(self, allowed_s: float, run: Run) -> list[Any]:
         if self._thread is not None:
-            self._thread.join(allowed_s)
+            due = time.monotonic() + allowed_s
+            while self._thread.is_alive() and (left := due - time.monotonic()) > 0:
+                self._thread.join(run.slice(left))
             if self._thread.is_alive():
                 raise TimeoutError(f"{self._asked[0]}: not found in time")
         if self._error is not None:
@@ -112,14 +135,19 @@ class _Lookup:
 
 
 class TimedConnection(HTTPConnection):
-    """A connection whose `timeout` limits the lookup, all addresses and the TLS handshake together."""
+    """A connection whose `timeout` limits the lookup, all addresses and the TLS handshake together.
+
+    It is not made when `run` must not go on.
+    """
+
+    run: Run = NO_RUN
 
     def _new_conn(self) -> socket.socket:
         """Connect, or raise one of urllib3's exceptions, as its own connections do."""
         assert isinstance(self.timeout, int | float)
         options = self.socket_options or ()
         try:
-            made = connect(self._dns_host, self.port, self.timeout, options)
+            made = connect(self._dns_host, self.port, self.timeout, options, self.run)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:

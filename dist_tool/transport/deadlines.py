@@ -17,6 +17,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from dist_tool.errors import TIME_IS_OVER
+from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import Timeouts
 from dist_tool.stream.retry import stall_left, stall_limit
 from dist_tool.transport.connecting import TimedConnection
@@ -47,10 +48,10 @@ class TooSlow(TimeoutError):
 
 
 class ConnectionLimits(NamedTuple):
-    """The limits of one adapter. `deadline` is on `time.monotonic`, None for none."""
+    """The limits of one adapter, and the operation that ends with its connections."""
 
     timeouts: Timeouts
-    deadline: float | None = None
+    run: Run = NO_RUN
 
 
 class _Pace(io.RawIOBase):
@@ -87,22 +88,32 @@ class _Pace(io.RawIOBase):
             return None  # nothing without waiting
         started = time.monotonic()
         allowed, reason = self._allowance(started)
-        self._sock.settimeout(max(allowed, 0.001))
-        try:
-            got = cast(int, self._raw.readinto(buffer))
-        except TimeoutError as error:
-            raise reason from error
+        got = self._receive(buffer, started + allowed, reason)
         self._account(got, time.monotonic() - started)
         return got
+
+    def _receive(self, buffer: memoryview, due: float, reason: TooSlow) -> int:
+        """Read in short waits. Raises `reason` at `due`, Cancelled when the run is cancelled.
+
+        From the socket itself: `socket.SocketIO` refuses to read after a timeout.
+        """
+        while (left := due - time.monotonic()) > 0:
+            self._sock.settimeout(max(self._limits.run.slice(left), 0.001))
+            try:
+                return self._sock.recv_into(buffer)
+            except TimeoutError as error:
+                if error.errno is not None:  # from the system: the connection is dead, and a read would return 0
+                    raise reason from error
+        raise reason
 
     def _allowance(self, now: float) -> tuple[float, TooSlow]:
         limits = self._limits.timeouts
         choices = [(limits.idle_s, TooSlow(f"nothing came for {limits.idle_s:g} s"))]
         if self._headers_due is not None:
             choices.append((self._headers_due - now, TooSlow(f"no response within {limits.headers_s:g} s")))
-        if self._limits.deadline is not None:
-            due = self._limits.deadline - now
-            choices.append((due, TooSlow(TIME_IS_OVER, final=True)))
+        run = self._limits.run
+        if run.deadline is not None:
+            choices.append((run.deadline - run.clock(), TooSlow(TIME_IS_OVER, final=True)))
         stall = stall_left()
         if stall is not None:
             choices.append((stall, TooSlow(f"no progress for {stall_limit():g} s")))
@@ -337,8 +348,8 @@ class _SecurePool(_ExactPool, HTTPSConnectionPool):
 def pool_classes(limits: ConnectionLimits) -> dict[str, type[HTTPConnectionPool]]:
     """urllib3's pool classes for http and https, with paced responses."""
     response = type("PacedResponse", (PacedResponse,), {"limits": limits})
-    plain = type("PacedConnection", (_PlainConnection,), {"response_class": response})
-    secure = type("PacedConnection", (_SecureConnection,), {"response_class": response})
+    plain = type("PacedConnection", (_PlainConnection,), {"response_class": response, "run": limits.run})
+    secure = type("PacedConnection", (_SecureConnection,), {"response_class": response, "run": limits.run})
     return {
         "http": type("PacedPool", (_PlainPool,), {"ConnectionCls": plain}),
         "https": type("PacedPool", (_SecurePool,), {"ConnectionCls": secure}),

@@ -67,7 +67,7 @@ def open_object(ask: Ask, wanted: DownloadRequest, offset: int, context: Context
         if where is not None and usable:
             return _body(reply, HttpBody(reply, where, content_type(reply)), wanted)
         reply.close()  # an unusable range: read from the beginning, what was there is compared
-    with Attempts(context.retry, context.report) as attempts:
+    with Attempts(context.retry, context.run) as attempts:
         while True:
             reply = ask(wanted.headers, (200,))
             where = extent(200, reply.headers, 0)

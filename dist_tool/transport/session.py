@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from dist_tool import __version__
 from dist_tool.errors import DistError, PolicyRefused, ProtocolError
 from dist_tool.names.origin import Origin, host_class, redact, resolve_location, split_url
-from dist_tool.run import Notice, Report
+from dist_tool.run import Notice, Run
 from dist_tool.settings import Context, Endpoint, Policy, Tls
 from dist_tool.stream.retry import stall_left
 from dist_tool.transport.deadlines import ConnectionLimits, PacedResponse, pool_classes
@@ -95,6 +95,8 @@ class Reply:
                     raw.release_conn()
                 return got
             data = raw.read(len(view), decode_content=False)
+        except DistError:
+            raise
         except Exception as error:
             raise from_exception(error, self.origin.netloc) from error
         view[: len(data)] = data
@@ -138,6 +140,7 @@ class _Adapter(HTTPAdapter):
         self._environ = environ
         self._guard = Lock()
         self._context: ssl.SSLContext | None = None
+        self._run = limits.run
         self._pools = pool_classes(limits)
         super().__init__(pool_connections=4, pool_maxsize=64, max_retries=_RETRY_NEVER)
 
@@ -161,7 +164,7 @@ class _Adapter(HTTPAdapter):
             return host, {}
         with self._guard:
             if self._context is None:
-                self._context = tls_context(self._tls, self._environ)
+                self._context = tls_context(self._tls, self._environ, self._run)
         pool: dict[str, Any] = {"ssl_context": self._context}
         if self._tls.skip_verify:
             pool |= {"cert_reqs": "CERT_NONE", "assert_hostname": False}
@@ -188,8 +191,7 @@ class Session:
         self._endpoint: Endpoint = context.endpoint
         self._policy = context.settings.policy
         self._environ = context.settings.environ
-        self._report: Report = context.report
-        self._retry = context.retry
+        self._run: Run = context.run
         self._guard = Lock()
         own = context.endpoint.tls
         self._at_home = self._new(own)
@@ -200,7 +202,7 @@ class Session:
         session.trust_env = False
         session.headers.clear()
         session.cookies.set_policy(_no_cookies())
-        adapter = _Adapter(tls, self._environ, ConnectionLimits(self._endpoint.timeout, self._retry.deadline))
+        adapter = _Adapter(tls, self._environ, ConnectionLimits(self._endpoint.timeout, self._run))
         for scheme in ("http://", "https://"):
             session.mount(scheme, adapter)
         return session
@@ -216,7 +218,7 @@ class Session:
     def _timeout(self) -> tuple[float, float]:
         """Seconds for connecting and for silence; connecting ends with the time of the whole command or object."""
         limits = self._endpoint.timeout
-        left = [seconds for seconds in (self._retry.remaining(), stall_left()) if seconds is not None]
+        left = [seconds for seconds in (self._run.remaining(), stall_left()) if seconds is not None]
         return max(min(limits.connect_s, *left), 0.001) if left else limits.connect_s, limits.idle_s
 
     def send(self, request: Request, *, foreign: bool = False) -> Reply:
@@ -234,7 +236,7 @@ class Session:
         remember_request(headers, self._endpoint.header if at_home else {}, (request.url,))
         if request.moved:
             remember_path(urlsplit(request.url).path)
-        self._report(Notice("debug", f"> {request}"))
+        self._run.report(Notice("debug", f"> {request}"))
         try:
             proxies = proxies_for(origin, self._endpoint.proxy, self._environ)
             for proxy in proxies.values():
@@ -250,7 +252,7 @@ class Session:
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, UnicodeError) as error:
             raise from_exception(error, origin.netloc) from error
-        self._report(Notice("debug", f"< {response.status_code} {redact(request.url, moved=request.moved)}"))
+        self._run.report(Notice("debug", f"< {response.status_code} {redact(request.url, moved=request.moved)}"))
         return Reply(response, origin, request)
 
     def follow(self, request: Request, *, foreign: bool = False) -> Reply:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from dist_tool.errors import InvalidArgument
+from dist_tool.errors import DistError, InvalidArgument
+from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import Tls
 
 # What other tools call the trust store, in order; the first that is set replaces the system's.
 _BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-def tls_context(tls: Tls, environ: Mapping[str, str]) -> ssl.SSLContext:
+def tls_context(tls: Tls, environ: Mapping[str, str], run: Run = NO_RUN) -> ssl.SSLContext:
     """The context for an endpoint's own origin.
 
     The trust store is the environment's or the system's, plus `tls.ca`. Nothing of requests'
     or urllib3's defaults takes part, so that the environment cannot undo a setting (trap T8).
+    Handshakes end when `run` is cancelled.
     Raises InvalidArgument naming the file that cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = type("TlsSocket", (_TlsSocket,), {"run": run})
     if tls.skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -36,6 +40,35 @@ def tls_context(tls: Tls, environ: Mapping[str, str]) -> ssl.SSLContext:
         what = f"key {key} of client certificate" if key != certificate else "client certificate with its key in"
         _load(certificate, what, load)
     return context
+
+
+class _TlsSocket(ssl.SSLSocket):
+    """A TLS socket whose handshake looks for the cancellation of a run while it waits."""
+
+    run: Run = NO_RUN
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Raise TimeoutError after the socket's timeout, and as `Run.slice`."""
+        allowed = self.gettimeout()
+        if not allowed:
+            super().do_handshake(block)
+            return
+        due = time.monotonic() + allowed
+        try:
+            while (left := due - time.monotonic()) > 0:
+                self.settimeout(self.run.slice(left))
+                try:
+                    super().do_handshake(block)
+                except TimeoutError as error:
+                    if error.errno is not None:  # from the system: the connection is dead
+                        raise
+                    continue
+                self.settimeout(allowed)
+                return
+            raise TimeoutError("the TLS handshake timed out")
+        except DistError:
+            self.close()  # ssl closes it for an OSError only
+            raise
 
 
 def _load_trust(context: ssl.SSLContext, environ: Mapping[str, str]) -> None:

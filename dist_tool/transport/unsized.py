@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dist_tool.errors import DistError, SizeMismatch
+from dist_tool.errors import Cancelled, DistError, SizeMismatch
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import counted_apart
 
@@ -43,6 +43,8 @@ class _BoundedByHead(Body):
         try:
             with counted_apart(self):
                 return self._ask_size()
+        except Cancelled:
+            raise
         except DistError:
             return None
 

@@ -27,8 +27,8 @@ from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes import table
+from dist_tool.run import Run
 from dist_tool.stream.body import Body
-from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import FetchOptions, fetch, fetch_to, resolve
 
 V1 = CONTENT.images["v1"].manifest
@@ -43,7 +43,7 @@ def test_every_kind_has_a_seeder_and_every_seeder_a_kind() -> None:
 
 def read(remote: Remote, object_id: object, *words: str) -> bytes:
     out = bytearray()
-    fetch_to(remote, str(object_id), out.extend, parse_hints(words), FetchOptions(Retry(sleep=lambda _: None)))
+    fetch_to(remote, str(object_id), out.extend, parse_hints(words), FetchOptions(run=Run(pause=lambda _: None)))
     return bytes(out)
 
 

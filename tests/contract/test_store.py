@@ -29,14 +29,13 @@ from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, OCTET_STREAM
-from dist_tool.run import Event, Listeners
+from dist_tool.run import Event, Listeners, Run
 from dist_tool.store import default_path, open_store
 from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.ingest import format_time, parse_time, ref_for
 from dist_tool.store.sniff import media_types, sniff
 from dist_tool.store.verify import verify, verify_all
 from dist_tool.store.waiting import wait_for_writer
-from dist_tool.stream.retry import Retry
 
 EVERYTHING = GcPolicy(grace_s=0)
 
@@ -638,7 +637,7 @@ def waiting(store, desc, then):
     heard, seen = [], []
     listeners = Listeners(heard.append, seen.append)
     try:
-        return wait_for_writer(store, ref_for(desc.digest), desc, Retry(sleep=clock.sleep), listeners), clock, heard
+        return wait_for_writer(store, ref_for(desc.digest), desc, Run(pause=clock.sleep), listeners), clock, heard
     finally:
         assert len(clock.waits) == 3
         assert clock.waits[0] <= 0.016
@@ -667,7 +666,7 @@ def test_who_waits_for_a_writer_that_gives_up_goes_on_where_it_was(store):
 
 def test_waiting_ends_with_the_time_that_was_given(store):
     with store.writer("ref"), pytest.raises(DeadlineExceeded):
-        wait_for_writer(store, "ref", None, Retry(deadline=time.monotonic() - 1))
+        wait_for_writer(store, "ref", None, Run(deadline=time.monotonic() - 1))
 
 
 def test_listing_writes_does_not_disturb_them(store):

@@ -17,6 +17,7 @@ from dist_tool.errors import DistError
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import parse_locator
 from dist_tool.oci.descriptor import Descriptor
+from dist_tool.run import Run
 from dist_tool.settings import Settings
 from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import open_remote, resolve
@@ -42,10 +43,10 @@ class Looked:
 def look(kind: Kind, server: FaultServer, attempts: int = 2) -> Looked:
     looked = Looked()
     parsed = parse_locator(kind.at(server))
-    retry = Retry(attempts=attempts, sleep=looked.waits.append, random=lambda: 0.0)
-    table = route(server.host, kind=parsed.kind, retry=retry, timeout=SHORT)
+    run = Run(pause=looked.waits.append, random=lambda: 0.0)
+    table = route(server.host, kind=parsed.kind, retry=Retry(attempts=attempts), timeout=SHORT)
     try:
-        with open_remote(parsed, Settings(routes=(table,))) as remote:
+        with open_remote(parsed, Settings(routes=(table,)), run) as remote:
             looked.desc = resolve(remote, str(BLOB.digest), Hints())
     except DistError as error:
         looked.error = error

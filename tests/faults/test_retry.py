@@ -215,7 +215,7 @@ class TestRetryAfter:
 
     def test_b38_the_deadline_is_not_slept_away(self, kind: Kind, server: FaultServer) -> None:
         server.script("GET", kind.path("v1"), faults.too_many("30"))
-        outcome = fetch(kind.at(server), "v1", settings=Settings(deadline=time.monotonic() + 10))
+        outcome = fetch(kind.at(server), "v1", deadline=time.monotonic() + 10)
         assert isinstance(outcome.error, errors.DeadlineExceeded)
         assert (outcome.code, outcome.waits) == (6, [])
 
@@ -313,6 +313,6 @@ class TestTokens:
 def test_b42_time_for_the_whole_command_ends_a_body_too(kind: Kind, servers: OpenServer) -> None:
     server = servers()
     server.always("GET", PATH, faults.slow_body(BLOB.data, 0.02))
-    outcome = fetch(kind.at(server), BLOB.digest, settings=Settings(deadline=time.monotonic() + 0.2))
+    outcome = fetch(kind.at(server), BLOB.digest, deadline=time.monotonic() + 0.2)
     assert isinstance(outcome.error, errors.DeadlineExceeded)
     assert outcome.data == b""

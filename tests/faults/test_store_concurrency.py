@@ -17,15 +17,15 @@ from dist_tool.errors import AlreadyExists, Locked, NotFound
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
+from dist_tool.run import Run
 from dist_tool.store import gc as gc_module
 from dist_tool.store import locks, open_store
 from dist_tool.store.gc import GcPolicy, collect
 from dist_tool.store.ingest import ref_for
 from dist_tool.store.verify import verify_all
 from dist_tool.store.waiting import wait_for_writer
-from dist_tool.stream.retry import Retry
 
-PATIENT = Retry(sleep=lambda seconds: time.sleep(seconds / 10))
+PATIENT = Run(pause=lambda seconds: time.sleep(seconds / 10))
 
 
 def blob(number):

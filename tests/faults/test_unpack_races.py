@@ -19,6 +19,7 @@ from support.trees import Node, snapshot
 from dist_tool.errors import DataLoss, LocalFailure
 from dist_tool.images.unpack import UnpackOptions, unpack
 from dist_tool.layers.options import ApplyOptions
+from dist_tool.run import Run
 from dist_tool.stream import spool
 
 LAYER = tar(file("program", b"data" * 200, mode=0o4755), file("d/f", b"x"))
@@ -44,7 +45,7 @@ def unpacking(layout: Path, target: Path, *, bundle: bool, force: bool) -> Calla
 
     def work() -> None:
         with opened(layout) as (image, source), contextlib.suppress(DataLoss, LocalFailure):
-            unpack(image, source, str(target), options, Heard())
+            unpack(image, source, str(target), options, Run(Heard()))
 
     return work
 

@@ -16,6 +16,7 @@ from dist_tool.stream import body, resume
 from dist_tool.stream import pump as pump_module
 from dist_tool.stream.pump import pump
 from dist_tool.stream.resume import ResumingReader
+from dist_tool.stream.retry import Retry
 from dist_tool.stream.verify import VerifiedReader, Verifier
 
 CHUNK, SMALL = 16, 64
@@ -60,7 +61,7 @@ def mutations(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 def _pump(reopen: Scripted, sink: Collected, digest: Digest, size: int | None) -> None:
     verifier = Verifier(digest, size)
-    source = ResumingReader(reopen, verifier, PATIENT)
+    source = ResumingReader(reopen, verifier, Retry(), run=PATIENT)
     try:
         pump(source, verifier, sink, small=SMALL)
     finally:
@@ -94,7 +95,7 @@ def test_a_wrong_object_is_never_complete(
 def test_a_verified_file_never_ends_cleanly_on_a_wrong_object(pair: tuple[bytes, bytes], sizes: list[int]) -> None:
     data, wrong = pair
     verifier = Verifier(Digest.of(data))
-    file = VerifiedReader(ResumingReader(Scripted([Answer(wrong)], sizes), verifier, PATIENT), verifier)
+    file = VerifiedReader(ResumingReader(Scripted([Answer(wrong)], sizes), verifier, Retry(), run=PATIENT), verifier)
     with file, pytest.raises(DataLoss):
         file.readall()
 

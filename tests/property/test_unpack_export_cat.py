@@ -27,6 +27,7 @@ from dist_tool.errors import DistError, InvalidArgument, InvalidContent, NotFoun
 from dist_tool.images.cat import cat
 from dist_tool.images.export import export
 from dist_tool.images.unpack import UnpackOptions, unpack
+from dist_tool.run import Run
 
 pytestmark = pytest.mark.skipif(shutil.which("tar") is None, reason="needs tar")
 
@@ -285,7 +286,7 @@ def compare(wanted: Image, most: int) -> None:
         layout = write_layout(here / "layout", {"image": image})
         target, out = here / "unpacked", bytearray()
         with opened(layout, in_place=True) as (image_, source):
-            refused = result(lambda: unpack(image_, source, str(target), UnpackOptions(ahead=0), Heard()))
+            refused = result(lambda: unpack(image_, source, str(target), UnpackOptions(ahead=0), Run(Heard())))
             unexported = result(lambda: export(image_, source, out.extend))
         assert (refused is None) == (unexported is None), (refused, unexported)
         if refused is not None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dist_tool.errors import Truncated
+from dist_tool.run import Run
 from dist_tool.stream.body import Body
-from dist_tool.stream.retry import Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Scripted:
         return self.bodies[-1]
 
 
-PATIENT = Retry(sleep=lambda _: None)
+PATIENT = Run(pause=lambda _: None)
 
 
 class Collected:

@@ -9,7 +9,7 @@ from dist_tool.errors import DistError
 from dist_tool.names.hints import parse_hints
 from dist_tool.names.locator import parse_locator
 from dist_tool.oci.descriptor import Descriptor
-from dist_tool.run import Notice
+from dist_tool.run import Notice, Run
 from dist_tool.settings import Endpoint, Route, Settings, Timeouts
 from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import FetchOptions, fetch_to, open_remote
@@ -50,13 +50,15 @@ def fetch(
     settings: Settings | None = None,
     attempts: int = 5,
     max_stall_s: float = 75.0,
+    deadline: float | None = None,
 ) -> Outcome:
     """Fetch as the command does; failures are in the outcome.
 
     `remote` is configured for the locator's host: an endpoint, or a route with mirrors. Its retries do not sleep.
     """
     outcome = Outcome()
-    retry = Retry(attempts=attempts, max_stall_s=max_stall_s, sleep=outcome.waits.append, random=lambda: 0.0)
+    run = Run(outcome.notices.append, deadline=deadline, pause=outcome.waits.append, random=lambda: 0.0)
+    retry = Retry(attempts=attempts, max_stall_s=max_stall_s)
     parsed = parse_locator(locator)
     route = remote if isinstance(remote, Route) else Route(endpoints=(remote or Endpoint(),))
     own = replace(route.own, kind=route.own.kind or parsed.kind, retry=retry)
@@ -64,10 +66,8 @@ def fetch(
     settings = replace(settings or Settings(), routes=(route,))
     pieces: list[bytes] = []
     try:
-        with open_remote(parsed, settings, outcome.notices.append) as opened:
-            options = FetchOptions(
-                replace(retry, deadline=settings.deadline), settings.max_size, outcome.notices.append
-            )
+        with open_remote(parsed, settings, run) as opened:
+            options = FetchOptions(retry, settings.max_size, run=run)
             outcome.desc = fetch_to(
                 opened, str(object_id), lambda view: pieces.append(bytes(view)), parse_hints(hints), options
             )

@@ -22,7 +22,7 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from dist_tool.oci.platform import default_platform
-from dist_tool.run import Notice
+from dist_tool.run import Notice, Run
 from dist_tool.settings import Settings
 from dist_tool.stream.spool import Spool
 from dist_tool.stream.verify import VerifiedReader, Verifier
@@ -67,7 +67,7 @@ def apply(
     with held(root) as fd:
         for layer in layers:
             applied = apply_layer(
-                io.BytesIO(layer).read, fd, options, diff_id=diff_id, report=Heard() if report is None else report
+                io.BytesIO(layer).read, fd, options, diff_id=diff_id, run=Run(Heard() if report is None else report)
             )
     return applied
 

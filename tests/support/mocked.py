@@ -11,9 +11,8 @@ import responses
 from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.names.locator import parse_locator
 from dist_tool.remotes.registry import RegistryRemote
-from dist_tool.run import Notice
+from dist_tool.run import Notice, Run
 from dist_tool.settings import Context, Endpoint, Settings
-from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import FetchOptions, fetch_to
 
 HOST = "registry.test"
@@ -43,15 +42,15 @@ class MockedRegistry:
 
     def remote(self, *, lenient: bool = False, locator: str = f"{HOST}/{REPOSITORY}", **table: Any) -> RegistryRemote:
         """The remote, its retries not sleeping. It is closed with the fixture."""
-        retry = Retry(sleep=self.waits.append, random=lambda: 0.0)
-        context = Context(Endpoint(retry=retry, **table), Settings(lenient=lenient), self.notices.append)
+        run = Run(self.notices.append, pause=self.waits.append, random=lambda: 0.0)
+        context = Context(Endpoint(**table), Settings(lenient=lenient), run)
         self._open.append(RegistryRemote(parse_locator(locator), context))
         return self._open[-1]
 
     def fetch(self, object_id: object, *words: str, remote: RegistryRemote | None = None) -> bytes:
         """All bytes of an object, verified."""
         out = bytearray()
-        options = FetchOptions(Retry(sleep=self.waits.append), report=self.notices.append)
+        options = FetchOptions(run=Run(self.notices.append, pause=self.waits.append))
         fetch_to(remote or self.remote(), str(object_id), out.extend, parse_hints(words), options)
         return bytes(out)
 

@@ -13,7 +13,7 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.mirrors.mirror import Mirror
 from dist_tool.remotes.mirrors.remote import MirroredRemote
-from dist_tool.run import Notice
+from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Retry
 from dist_tool.transfer.fetch import FetchOptions
@@ -97,10 +97,11 @@ def liar(truth: Blob) -> Source:
     return Source(random_bytes("lie", len(truth.data)))
 
 
-def options(attempts: int = 5, waits: list[float] | None = None) -> FetchOptions:
+def options(attempts: int = 5, waits: list[float] | None = None, notices: list[Notice] | None = None) -> FetchOptions:
     """How to fetch without waiting; `waits` notes the seconds."""
     noted: list[float] = [] if waits is None else waits
-    return FetchOptions(retry=Retry(attempts=attempts, sleep=noted.append, random=lambda: 0.0))
+    heard: list[Notice] = [] if notices is None else notices
+    return FetchOptions(Retry(attempts=attempts), run=Run(heard.append, pause=noted.append, random=lambda: 0.0))
 
 
 def mirrored(
@@ -112,7 +113,7 @@ def mirrored(
         Mirror(f"place {number}", lambda source=source: source, able[number])  # type: ignore[misc]
         for number, source in enumerate(sources)
     ]
-    return MirroredRemote(places, notices.append if notices is not None else lambda _: None)
+    return MirroredRemote(places, Run(notices.append) if notices is not None else NO_RUN)
 
 
 class Shelf:

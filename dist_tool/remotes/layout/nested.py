@@ -52,7 +52,7 @@ class _Files:
             raise InvalidArgument(f"{locator}: the blobs of a layout are where it says", hint="leave the template out")
         self.where = locator.rest
         self._context = context
-        remote = table.open_remote(inner, context.settings, context.report)
+        remote = table.open_remote(inner, context.settings, context.run)
         if not isinstance(remote, PathFetcher):
             close_remote(remote)
             raise Unsupported(f"{locator}: a remote of kind {inner.kind or 'registry'} does not serve files by path")
@@ -60,7 +60,7 @@ class _Files:
 
     def document(self, name: str) -> bytes:
         """A file by its path; a cut starts it again."""
-        with Attempts(self._context.retry, self._context.report) as attempts:
+        with Attempts(self._context.retry, self._context.run) as attempts:
             while True:
                 try:
                     return read_whole(self._remote.open_path(name), MANIFEST_LIMIT + 1)

@@ -16,7 +16,7 @@ class StoreRemote(LayoutReader):
 
     def __init__(self, locator: Locator, context: Context) -> None:
         path = context.settings.at_home(locator.rest) or place(context.settings)
-        self._store = open_store(path, context.report)
+        self._store = open_store(path, context.run.report)
         super().__init__(LayoutDirectory(self._store.root), repository_of(context))
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from dist_tool.errors import DataLoss, DeadlineExceeded, DigestMismatch, DistError, SizeMismatch
+from dist_tool.errors import Cancelled, DataLoss, DeadlineExceeded, DigestMismatch, DistError, SizeMismatch
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.mirrors.mirror import FailureLog, Mirror
-from dist_tool.run import Report
+from dist_tool.run import Run
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import counted_apart
 
@@ -27,11 +27,11 @@ class Failover:
     more, so that there is an end.
     """
 
-    def __init__(self, desc: Descriptor, places: Sequence[Mirror], liars: BadContent, report: Report) -> None:
+    def __init__(self, desc: Descriptor, places: Sequence[Mirror], liars: BadContent, run: Run) -> None:
         self._desc = desc
         self._places = places
         self._liars = liars
-        self._history = FailureLog(report)
+        self._history = FailureLog(run.report)
         self._failed: dict[Mirror, DistError] = {}  # for the time being
         self._gone: set[Mirror] = set()  # for good
         self._alone: list[Mirror] = []  # who gets a chance alone, the first of them now
@@ -56,6 +56,8 @@ class Failover:
             try:
                 with counted_apart(place):  # going to another one is no retry
                     body = place.remote.open(self._desc, offset)
+            except Cancelled:
+                raise
             except DistError as error:
                 self._failed[place] = error
                 self._history.note(place, error)
@@ -83,7 +85,7 @@ class Failover:
 
     def _lost(self, place: Mirror, body: Body, error: DistError) -> bool:
         """See `Body.lost`. What is wrong is for `reject`; all else is left behind, and counted by the round."""
-        if isinstance(error, (DataLoss, DeadlineExceeded)):
+        if isinstance(error, (DataLoss, DeadlineExceeded, Cancelled)):
             return False
         if body.ended and body.total is None and self._desc.size is None and len(set(self._gave)) > 1:
             # Too early by what others gave or declared, who may have lied.
@@ -98,7 +100,7 @@ class Failover:
     def reject(self, error: DistError) -> None:
         """See `api.Search`."""
         told = self._exhausted
-        if isinstance(error, DeadlineExceeded) or not (told or (error.elsewhere and self._gave)):
+        if isinstance(error, (DeadlineExceeded, Cancelled)) or not (told or (error.elsewhere and self._gave)):
             raise error
         if self._alone:
             place = self._alone.pop(0)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from dist_tool.api import Listable, Referring, Remote
-from dist_tool.errors import DistError, InvalidArgument, Unsupported
+from dist_tool.errors import Cancelled, DistError, InvalidArgument, Unsupported
 from dist_tool.names.hints import Hints
 from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
@@ -18,7 +18,7 @@ from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.mirrors.failover import BadContent, Failover
 from dist_tool.remotes.mirrors.mirror import FailureLog, Mirror
-from dist_tool.run import Report, no_report
+from dist_tool.run import NO_RUN, Run
 from dist_tool.stream.body import Body
 
 _T = TypeVar("_T")
@@ -27,9 +27,9 @@ _T = TypeVar("_T")
 class MirroredRemote:
     """Places in the order in which they are asked; the last is the one that the name means. Thread-safe."""
 
-    def __init__(self, places: Sequence[Mirror], report: Report = no_report) -> None:
+    def __init__(self, places: Sequence[Mirror], run: Run = NO_RUN) -> None:
         self._places = places
-        self._report = report
+        self._run = run
         self._liars: BadContent = {}
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
@@ -50,10 +50,12 @@ class MirroredRemote:
 
     def _first(self, places: Sequence[Mirror], doing: str, ask: Callable[[Remote], _T]) -> _T:
         """The answer of the first place that has one. Raises the last place's error, naming all."""
-        history = FailureLog(self._report)
+        history = FailureLog(self._run.report)
         for place in places:
             try:
                 return ask(place.remote)
+            except Cancelled:
+                raise
             except DistError as error:
                 history.note(place, error)
         raise history.failure(places, doing)
@@ -63,7 +65,7 @@ class MirroredRemote:
 
     def search(self, desc: Descriptor) -> Failover:
         """The places that may give an object; see `api.Alternatives`."""
-        return Failover(desc, self._able("pull"), self._liars, self._report)
+        return Failover(desc, self._able("pull"), self._liars, self._run)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The bytes of an object from `offset`, from the first place that gives them."""

@@ -66,7 +66,7 @@ class PathRemote:
         body = self._open(self._template.path(object_id), DownloadRequest(_HEADERS, None, hints.size), 0)
         if body.total is None and hints.size is None:  # B30
             text = f"{object_id}: {body.source} declares no size: an end that comes too early would not be noticed"
-            self._context.report(Notice("warning", text))
+            self._context.run.report(Notice("warning", text))
         return body
 
     def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> Body:

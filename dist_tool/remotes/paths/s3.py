@@ -110,7 +110,7 @@ class _Door:
         return BucketEndpoint(origin, f"/{self._bucket}", True)
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
-        with Attempts(self._context.retry, self._context.report) as attempts:
+        with Attempts(self._context.retry, self._context.run) as attempts:
             while True:
                 try:
                     return self._ask_once(method, path, headers, ok)

@@ -15,8 +15,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from dist_tool.errors import (
-    TIME_IS_OVER,
-    DeadlineExceeded,
     DistError,
     InvalidArgument,
     LocalFailure,
@@ -31,6 +29,7 @@ from dist_tool.errors import (
     printable,
 )
 from dist_tool.programs import without_secrets
+from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import Timeouts
 from dist_tool.stream.retry import stall_left, stall_limit
 
@@ -50,10 +49,10 @@ _CLASSES: Mapping[str, type[DistError]] = {
 
 
 class HelperLimits(NamedTuple):
-    """How long a helper may be silent, and when everything must end, on `time.monotonic`."""
+    """How long a helper may be silent, and the operation that it serves."""
 
     timeouts: Timeouts
-    deadline: float | None = None
+    run: Run = NO_RUN
 
 
 class HelperRefusal(Exception):
@@ -157,17 +156,18 @@ class Helper:
             raise ProtocolError(f"{self.name} answered something that is not text") from error
 
     def _wait(self, due: float, allowed_s: float) -> None:
-        """Wait for output. Raises Unavailable after `due`, DeadlineExceeded at the user's own."""
-        deadline, stall = self._limits.deadline, stall_left()
+        """Wait for output. Raises Unavailable after `due`, and as `Run.slice`."""
+        stall = stall_left()
         if stall is not None and time.monotonic() + stall < due:
             due, allowed_s = time.monotonic() + stall, stall_limit()
-        until = due if deadline is None else min(due, deadline)
         poll = select.poll()
         poll.register(self._output.fileno(), select.POLLIN)
-        if poll.poll(max(0, int((until - time.monotonic()) * 1000) + 1)):
-            return
-        if deadline is not None and deadline <= due:
-            raise DeadlineExceeded(TIME_IS_OVER)
+        while True:
+            left = max(0.0, due - time.monotonic())
+            if poll.poll(self._limits.run.slice(left) * 1000):
+                return
+            if not left:
+                break
         raise Unavailable(f"{self.name}: nothing came for {allowed_s:g} s")
 
     def _ended(self) -> Truncated:

@@ -36,7 +36,7 @@ class ProgramRemote:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        limits = HelperLimits(self._context.endpoint.timeout, self._context.retry.deadline)
+        limits = HelperLimits(self._context.endpoint.timeout, self._context.run)
         helper = Helper(self._argv, self._context.settings.environ, limits)
         try:
             self._powers = helper.greet()
@@ -61,7 +61,7 @@ class ProgramRemote:
 
     def _ask(self, question: str) -> tuple[Helper, list[str]]:
         """The answer, with the helper that gave it. What may pass is tried again, with another one."""
-        with Attempts(self._context.retry, self._context.report) as attempts:
+        with Attempts(self._context.retry, self._context.run) as attempts:
             while True:
                 try:
                     return self._ask_once(question)

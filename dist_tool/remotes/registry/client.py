@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from dist_tool.errors import DigestMismatch, DistError, InvalidArgument, NotFound, ProtocolError
+from dist_tool.errors import Cancelled, DigestMismatch, DistError, InvalidArgument, NotFound, ProtocolError
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
 from dist_tool.names.reference import parse_object
@@ -91,7 +91,7 @@ class RegistryRemote:
 
     def _get_tag(self, tag: str, accept: str) -> Descriptor:
         """GET, and pin: from here on the digest of these bytes decides (behaviours B1)."""
-        with Attempts(self._context.retry, self._context.report) as attempts:
+        with Attempts(self._context.retry, self._context.run) as attempts:
             for last in (False, True):
                 reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": accept}, self._limit)
                 claimed = _header_digest(reply)
@@ -100,7 +100,7 @@ class RegistryRemote:
                     break
                 text = f"{reply.origin.netloc} declares {claimed}, the content is {digest}"
                 if self._context.settings.lenient:
-                    self._context.report(Notice("warning", text))
+                    self._context.run.report(Notice("warning", text))
                     break
                 # A header that contradicts the body (B12): once it may be a race, twice it is a lie.
                 mismatch = DigestMismatch(text, hint="--lenient goes by the content")
@@ -156,6 +156,8 @@ class RegistryRemote:
         for url in desc.urls:
             try:
                 reply = self._endpoint.foreign(url)
+            except Cancelled:
+                raise
             except DistError as error:
                 last = error
                 continue

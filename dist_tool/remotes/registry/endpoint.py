@@ -53,7 +53,7 @@ class RegistryEndpoint:
 
         Raises LimitExceeded above `limit` bytes, and what `ask` raises.
         """
-        with Attempts(self._context.retry, self._context.report) as attempts:
+        with Attempts(self._context.retry, self._context.run) as attempts:
             while True:
                 reply = self.ask("GET", tail, headers, (200,))
                 try:

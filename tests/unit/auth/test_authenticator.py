@@ -38,7 +38,7 @@ from dist_tool.errors import (
     Unauthenticated,
 )
 from dist_tool.names.origin import Origin
-from dist_tool.run import Notice
+from dist_tool.run import Notice, Run
 from dist_tool.settings import AuthSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -104,11 +104,11 @@ class World:
         """What a new process of the user's starts with: nothing in memory."""
         environ = {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.home / "run"), "PATH": str(self.home / "bin")}
         means = TokenSources(
-            Keychain(self.settings, environ, self.notices.append),
-            TokenCache(self.cache_dir, clock=lambda: self.now, report=self.notices.append),
+            Keychain(self.settings, environ, Run(self.notices.append)),
+            TokenCache(self.cache_dir, clock=lambda: self.now, run=Run(self.notices.append)),
             self.server,
         )
-        return Authenticator(Origin.of(origin), account, means, report=self.notices.append, verified=verified)
+        return Authenticator(Origin.of(origin), account, means, run=Run(self.notices.append), verified=verified)
 
     def helper(self, username: str, secret: str) -> Path:
         """Installs a helper for all hosts; returns the file in which it counts."""

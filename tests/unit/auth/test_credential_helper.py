@@ -13,6 +13,7 @@ from dist_tool.auth import credential_helper
 from dist_tool.auth.credential_file import Credentials
 from dist_tool.auth.credential_helper import HelperRequest, ask, erase, store
 from dist_tool.errors import DeadlineExceeded, InvalidArgument, Unauthenticated
+from dist_tool.run import Run
 
 QUESTION = HelperRequest("test", "registry.test", "config.json")
 ANSWER = 'echo \'{"Username": "me", "Secret": "p"}\''
@@ -117,10 +118,11 @@ def test_a_child_that_holds_the_output_open_is_not_waited_for(tmp_path: Path) ->
 def test_the_deadline_of_the_command_ends_a_helper(action: str, tmp_path: Path) -> None:
     environ = install(tmp_path, f"sleep 60 & echo $! > {tmp_path}/child; wait")
     deadline = time.monotonic() + 0.5
+    limited = Run(deadline=deadline)
     run = {
-        "get": lambda: ask(QUESTION, environ, deadline),
-        "store": lambda: store(QUESTION, ME, environ, deadline),
-        "erase": lambda: erase(QUESTION, environ, deadline),
+        "get": lambda: ask(QUESTION, environ, limited),
+        "store": lambda: store(QUESTION, ME, environ, limited),
+        "erase": lambda: erase(QUESTION, environ, limited),
     }[action]
     with pytest.raises(DeadlineExceeded):
         run()
@@ -131,7 +133,7 @@ def test_the_deadline_of_the_command_ends_a_helper(action: str, tmp_path: Path) 
 def test_an_answer_that_the_deadline_cut_off_is_asked_for_again(tmp_path: Path) -> None:
     environ = install(tmp_path, f"[ -e {tmp_path}/again ] || exec sleep 60; {ANSWER}")
     with pytest.raises(DeadlineExceeded):
-        ask(QUESTION, environ, time.monotonic() + 0.2)
+        ask(QUESTION, environ, Run(deadline=time.monotonic() + 0.2))
     (tmp_path / "again").touch()
     assert ask(QUESTION, environ) == ME
 
@@ -143,7 +145,7 @@ def test_the_deadline_holds_while_another_thread_runs_the_helper(tmp_path: Path)
     try:
         assert soon((tmp_path / "began").exists)
         with pytest.raises(DeadlineExceeded):
-            ask(QUESTION, environ, time.monotonic() + 0.1)
+            ask(QUESTION, environ, Run(deadline=time.monotonic() + 0.1))
     finally:
         (tmp_path / "end").touch()
         other.join()

@@ -16,7 +16,7 @@ from dist_tool.auth import credential_helper
 from dist_tool.auth.credential_file import CredentialFile, Dialect
 from dist_tool.auth.keychain import Credentials, Keychain
 from dist_tool.errors import InvalidArgument, Unauthenticated
-from dist_tool.run import Notice
+from dist_tool.run import Notice, Run
 from dist_tool.settings import AuthSettings
 
 SECRET = "s3cr3t-p4ss"
@@ -65,7 +65,7 @@ class Home:
         return asked
 
     def keychain(self, report: Callable[[Notice], None] = lambda _: None, **settings: Any) -> Keychain:
-        return Keychain(AuthSettings(**settings), self.environ, report)
+        return Keychain(AuthSettings(**settings), self.environ, Run(report))
 
     def lookup(self, host: str, path: str = "a/b", **settings: Any) -> Credentials | None:
         return self.keychain(**settings).lookup(host, path)

@@ -18,7 +18,7 @@ from dist_tool.auth import token_cache as tokens
 from dist_tool.auth import token_files as token_directory
 from dist_tool.auth.token_cache import AccessToken, TokenCache, TokenKey
 from dist_tool.errors import DeadlineExceeded, Unauthenticated, Unavailable
-from dist_tool.run import Notice
+from dist_tool.run import Notice, Run
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = TokenKey("https://registry.test", "registry.test", ("repository:a:pull",), b"somebody")
@@ -60,7 +60,7 @@ def notices() -> list[Notice]:
 @pytest.fixture
 def new(directory: Path, clock: Clock, notices: list[Notice]) -> Callable[[], TokenCache]:
     """Makes caches that share nothing but the directory, as processes would."""
-    return lambda: TokenCache(str(directory), clock=clock, report=notices.append, wait_s=5)
+    return lambda: TokenCache(str(directory), clock=clock, run=Run(notices.append), wait_s=5)
 
 
 def files(directory: Path, prefix: str = "token-") -> list[Path]:
@@ -274,7 +274,7 @@ class TestDistrust:
         (tmp_path / "file").touch()
         notices: list[Notice] = []
         for place in ("file", "file/below", "x" * 300):
-            fill(TokenCache(str(tmp_path / place), clock=clock, report=notices.append))
+            fill(TokenCache(str(tmp_path / place), clock=clock, run=Run(notices.append)))
         assert [notice.level for notice in notices] == ["info"] * 3
 
     @pytest.mark.parametrize(
@@ -542,8 +542,8 @@ class TestDeadline:
         thread.start()
         try:
             assert began.wait(5)
-            for cache in (TokenCache(str(directory), clock=clock, deadline=time.monotonic() + 0.2), holder):
-                cache._deadline = time.monotonic() + 0.2
+            for cache in (TokenCache(str(directory), clock=clock, run=Run()), holder):
+                cache._run = Run(deadline=time.monotonic() + 0.2)
                 start = time.monotonic()
                 with pytest.raises(DeadlineExceeded):
                     cache.obtain(KEY, anything, never)

@@ -30,6 +30,7 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.platform import default_platform
 from dist_tool.remotes.mirrors.remote import MirroredRemote
+from dist_tool.run import Run
 from dist_tool.stream.body import Body
 from dist_tool.stream.spool import Retracted
 from dist_tool.tar.limits import Limits
@@ -54,7 +55,7 @@ class Sample(NamedTuple):
 
     def unpacked(self, remote: Remote, target: Path, **how: Any) -> dict[str, bytes]:
         opened = open_image(remote, str(self.image.root.digest), default_platform(), FetchOptions())
-        unpack(opened, Noting(remote), str(target), UnpackOptions(**how), Heard())
+        unpack(opened, Noting(remote), str(target), UnpackOptions(**how), Run(Heard()))
         return shape(target)  # type: ignore[return-value]
 
     def exported(self, remote: Remote) -> dict[str, bytes]:

@@ -35,6 +35,7 @@ from dist_tool.oci.digest import Digest
 from dist_tool.oci.image import chain_id
 from dist_tool.oci.mediatypes import DOCKER_LAYER, OCI_EMPTY, OCI_LAYER
 from dist_tool.rootfs.staging import staged
+from dist_tool.run import Run
 from dist_tool.stream.verify import VerifiedReader
 from dist_tool.tar.limits import Limits
 
@@ -58,7 +59,7 @@ def run(layout: Path, target: Path, *, report: Heard | None = None, **options: A
             source,
             str(target),
             UnpackOptions(**{"sync": False, **options}),
-            Heard() if report is None else report,
+            Run(Heard() if report is None else report),
         )
 
 

@@ -291,7 +291,7 @@ class TestNames:
     def test_it_comes_from_the_first_that_gives_it_with_one_warning(self) -> None:
         notices: list[Notice] = []
         sources = Files(error=NotFound("no")), Files(SMALL.data), Files(LARGE.data)
-        data, desc = self._fetched(*sources, how=options()._replace(report=notices.append))
+        data, desc = self._fetched(*sources, how=options(notices=notices))
         assert (data, desc.digest) == (SMALL.data, SMALL.digest)
         assert sources[2].asked == ["v1.2/app.tgz"]  # whether it knows a digest, and no more
         assert len(warnings(notices)) == 1

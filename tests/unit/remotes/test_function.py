@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from email.message import Message
 from io import BytesIO
 from typing import IO
@@ -51,7 +52,7 @@ class Function:
 
 def read(function: Function, object_id: object, *words: str, notices: list[Notice] | None = None) -> bytes:
     out = bytearray()
-    options = FetchOptions(PATIENT, report=(notices if notices is not None else []).append)
+    options = FetchOptions(run=replace(PATIENT, report=(notices if notices is not None else []).append))
     fetch_to(FunctionRemote(function), str(object_id), out.extend, parse_hints(words), options)
     return bytes(out)
 

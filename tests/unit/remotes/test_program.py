@@ -39,8 +39,14 @@ def shell(tmp_path: Path, body: str) -> Settings:
     return Settings(environ={**install(tmp_path / "bin", "odd", source, interpreter="/bin/sh"), "HERE": str(tmp_path)})
 
 
-def run(settings: Settings, object_id: object = BLOB.digest, *hints: str, timeout: Timeouts = PATIENT) -> Outcome:
-    return fetch("odd::x", object_id, *hints, remote=Endpoint(timeout=timeout), settings=settings)
+def run(
+    settings: Settings,
+    object_id: object = BLOB.digest,
+    *hints: str,
+    timeout: Timeouts = PATIENT,
+    deadline: float | None = None,
+) -> Outcome:
+    return fetch("odd::x", object_id, *hints, remote=Endpoint(timeout=timeout), settings=settings, deadline=deadline)
 
 
 WHOLE = 'echo "ok 0 5000"; echo "data 5000"; cat "$HERE/blob"; echo end'
@@ -174,8 +180,7 @@ def test_silence_is_given_up_in_the_time_that_was_set(tmp_path: Path, before: st
 
 def test_the_users_deadline_is_final(tmp_path: Path) -> None:
     settings = shell(tmp_path, "sleep 1000")
-    settings = Settings(environ=settings.environ, deadline=time.monotonic() + 0.3)
-    outcome = run(settings, timeout=Timeouts())
+    outcome = run(settings, timeout=Timeouts(), deadline=time.monotonic() + 0.3)
     assert isinstance(outcome.error, errors.DeadlineExceeded)
 
 

@@ -27,7 +27,7 @@ from dist_tool.stream.retry import Retry
 NAME = "docker.io/library/redis"
 DATA = b"content"
 DIGEST = Digest.of(DATA)
-QUICK = Retry(attempts=1, sleep=[].append)
+QUICK = Retry(attempts=1)
 
 
 def opened(remote: Route, settings: Settings | None = None, name: str = NAME) -> RegistryRemote:

@@ -22,7 +22,7 @@ from dist_tool.remotes.function import FunctionRemote
 from dist_tool.remotes.layout import LayoutRemote
 from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.registry import RegistryRemote
-from dist_tool.run import Notice
+from dist_tool.run import Notice, Run
 from dist_tool.settings import Route, Settings
 from dist_tool.stream.body import Body
 
@@ -146,12 +146,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_plugin_gets_the_locator_and_everything_it_may_know(site: Path, kind: str) -> None:
     notices: list[Notice] = []
     settings = Settings(environ={"A": "b"})
-    opened = table.open_remote(parse_locator(f"{kind}::some/where:1"), settings, notices.append)
+    opened = table.open_remote(parse_locator(f"{kind}::some/where:1"), settings, Run(notices.append))
     assert isinstance(opened, Remote)
     assert opened.plugin.locator == Locator(kind, "some/where:1")  # type: ignore[attr-defined]
     context = opened.plugin.context  # type: ignore[attr-defined]
     assert context.settings is settings
-    context.report(Notice("info", "hello"))
+    context.run.report(Notice("info", "hello"))
     assert notices == [Notice("info", "hello")]
 
 

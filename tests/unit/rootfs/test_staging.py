@@ -20,12 +20,13 @@ from dist_tool.errors import InvalidArgument, LocalFailure
 from dist_tool.rootfs import libc, staging
 from dist_tool.rootfs import target as targets
 from dist_tool.rootfs.staging import staged
+from dist_tool.run import Run
 
 
 def build(target: Path | str, *, force: bool = False, whole: bool = False, report: Heard | None = None) -> None:
     """Put a small tree at `target`."""
     heard = Heard() if report is None else report
-    with staged(str(target), force=force, whole=whole, sync=False, report=heard) as stage:
+    with staged(str(target), force=force, whole=whole, sync=False, run=Run(heard)) as stage:
         os.mkdir("d", dir_fd=stage.root)
         os.close(os.open("d/new", os.O_CREAT | os.O_WRONLY, dir_fd=stage.root))
 

@@ -26,6 +26,7 @@ from dist_tool.stream import pump as pump_module
 from dist_tool.stream.body import Body, as_body
 from dist_tool.stream.pump import pump
 from dist_tool.stream.resume import ResumingReader
+from dist_tool.stream.retry import Retry
 from dist_tool.stream.verify import VerifiedReader, Verifier
 
 CHUNK, SMALL = 16, 64
@@ -42,14 +43,14 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _reader(reopen: Scripted, expected: bytes = DATA, size: int | None = None, **options: int) -> ResumingReader:
-    return ResumingReader(reopen, Verifier(Digest.of(expected), size), PATIENT, **options)  # type: ignore[arg-type]
+    return ResumingReader(reopen, Verifier(Digest.of(expected), size), Retry(), run=PATIENT, **options)  # type: ignore[arg-type]
 
 
 def _pump(
     reopen: Scripted, sink: Collected, expected: bytes = DATA, size: int | None = None, small: int = SMALL
 ) -> int:
     verifier = Verifier(Digest.of(expected), size)
-    source = ResumingReader(reopen, verifier, PATIENT)
+    source = ResumingReader(reopen, verifier, Retry(), run=PATIENT)
     try:
         return pump(source, verifier, sink, small=small)
     finally:
@@ -89,7 +90,7 @@ class TestPump:
                 return super().readinto(view)
 
         verifier = Verifier(Digest.of(DATA))
-        source = ResumingReader(lambda _: Slow(io.BytesIO(DATA)), verifier, PATIENT)
+        source = ResumingReader(lambda _: Slow(io.BytesIO(DATA)), verifier, Retry(), run=PATIENT)
         pump(source, verifier, lambda view: written.append(len(view)), small=SMALL)
         assert reads[6] >= SMALL - CHUNK
         assert sum(written) == len(DATA)
@@ -127,7 +128,7 @@ class TestPump:
                 raise BrokenPipeError
 
         verifier = Verifier(Digest.of(b"other" if end == "wrong" else DATA))
-        source = ResumingReader(Scripted([Answer(DATA)]), verifier, PATIENT)
+        source = ResumingReader(Scripted([Answer(DATA)]), verifier, Retry(), run=PATIENT)
         expected: dict[str, AbstractContextManager[object]] = {
             "sound": nullcontext(),
             "wrong": pytest.raises(DigestMismatch),
@@ -299,7 +300,7 @@ class TestResumingReader:
             raise NotFound("gone") if offset else Unavailable("refused")
 
         with pytest.raises(Unavailable, match="refused"):
-            ResumingReader(reopen, Verifier(None), PATIENT).readinto(memoryview(bytearray(10)))
+            ResumingReader(reopen, Verifier(None), Retry(), run=PATIENT).readinto(memoryview(bytearray(10)))
         assert calls == [0]
 
     def test_a_declared_size_that_is_not_the_expected_one_fails_before_any_byte(self) -> None:
@@ -336,7 +337,7 @@ class TestVerifiedReader:
 
     def _file(self, answers: list[Answer], expected: bytes = DATA, size: int | None = None) -> VerifiedReader:
         verifier = Verifier(Digest.of(expected), size)
-        return VerifiedReader(ResumingReader(Scripted(answers), verifier, PATIENT), verifier)
+        return VerifiedReader(ResumingReader(Scripted(answers), verifier, Retry(), run=PATIENT), verifier)
 
     def test_it_reads_like_a_file(self) -> None:
         with io.BufferedReader(self._file([Answer(DATA)])) as file:

@@ -5,18 +5,18 @@ import time
 import pytest
 
 from dist_tool.errors import DeadlineExceeded, DigestMismatch, DistError, ResourceExhausted, ServerError, Unavailable
-from dist_tool.run import Notice
+from dist_tool.run import Notice, Run
 from dist_tool.stream.retry import Attempts, Retry, counted_apart, received, stall_left
 
 
 class Waits:
     """A sleep that only takes notes, and a random number that is always `luck`."""
 
-    def __init__(self, luck: float = 1.0, **options: float) -> None:
+    def __init__(self, luck: float = 1.0, deadline: float | None = None, **options: float) -> None:
         self.slept: list[float] = []
         self.notices: list[Notice] = []
-        retry = Retry(sleep=self.slept.append, random=lambda: luck, **options)  # type: ignore[arg-type]
-        self.attempts = Attempts(retry, self.notices.append)
+        run = Run(self.notices.append, deadline=deadline, pause=self.slept.append, random=lambda: luck)
+        self.attempts = Attempts(Retry(**options), run)  # type: ignore[arg-type]
 
 
 def _limited(seconds: float | None) -> ResourceExhausted:
@@ -40,7 +40,7 @@ def test_waits_are_random_up_to_the_bound_and_the_bound_has_a_cap() -> None:
 
 
 def test_the_chance_of_real_retries_lies_between_nothing_and_one() -> None:
-    assert all(0 <= Retry().random() < 1 for _ in range(100))
+    assert all(0 <= Run().random() < 1 for _ in range(100))
 
 
 @pytest.mark.parametrize("error", [DigestMismatch("wrong"), DistError("other"), DeadlineExceeded("late")])
@@ -104,15 +104,6 @@ def test_running_out_of_time_still_tells_of_every_attempt_and_of_the_host() -> N
     assert (caught.value.attempts, caught.value.host) == (("503", "429"), "registry.example")
 
 
-def test_time_is_up_when_it_is_up() -> None:
-    assert Retry().remaining() is None
-    left = Retry(deadline=time.monotonic() + 100).remaining()
-    assert left is not None
-    assert 90 < left <= 100
-    with pytest.raises(DeadlineExceeded):
-        Retry(deadline=time.monotonic() - 1).remaining()
-
-
 def test_each_wait_is_announced_and_the_last_error_knows_them_all() -> None:
     waits = Waits(attempts=3)
     waits.attempts.failed(Unavailable("first"))
@@ -139,8 +130,9 @@ class Clock:
         self.now += seconds
 
 
-def _timed(clock: Clock, **options: float) -> Retry:
-    return Retry(clock=clock, sleep=clock.wait, random=lambda: 1.0, **options)  # type: ignore[arg-type]
+def _timed(clock: Clock, **options: float) -> Attempts:
+    run = Run(clock=clock, pause=clock.wait, random=lambda: 1.0)
+    return Attempts(Retry(**options), run)  # type: ignore[arg-type]
 
 
 def _silent(attempts: Attempts, clock: Clock) -> int:
@@ -159,19 +151,19 @@ def _silent(attempts: Attempts, clock: Clock) -> int:
 @pytest.mark.parametrize("most", [5, 100])
 def test_an_object_without_progress_is_given_up_after_75_seconds_whatever_the_attempts(most: int) -> None:
     clock = Clock()
-    assert _silent(Attempts(_timed(clock, attempts=most)), clock) == 3
+    assert _silent(_timed(clock, attempts=most), clock) == 3
     assert clock.now == 1075.0
 
 
 def test_the_limit_without_progress_is_settable() -> None:
     clock = Clock()
-    assert _silent(Attempts(_timed(clock, attempts=100, max_stall_s=200.0)), clock) == 7
+    assert _silent(_timed(clock, attempts=100, max_stall_s=200.0), clock) == 7
     assert clock.now == 1200.0
 
 
 def test_waits_that_a_server_asks_for_count_as_time_without_progress() -> None:
     clock = Clock()
-    with Attempts(_timed(clock)) as attempts:
+    with _timed(clock) as attempts:
         attempts.failed(_limited(60))
         with pytest.raises(ResourceExhausted) as caught:
             attempts.failed(_limited(60))
@@ -182,7 +174,7 @@ def test_waits_that_a_server_asks_for_count_as_time_without_progress() -> None:
 def test_time_spent_elsewhere_is_not_time_without_progress() -> None:
     """A slow reader of standard output is not the server's fault."""
     clock = Clock()
-    attempts = Attempts(_timed(clock))
+    attempts = _timed(clock)
     for _ in range(10):
         clock.wait(60)
         with attempts:
@@ -191,7 +183,7 @@ def test_time_spent_elsewhere_is_not_time_without_progress() -> None:
 
 def test_bytes_above_the_floor_make_up_for_the_time_that_they_took() -> None:
     clock = Clock()
-    with Attempts(_timed(clock)):
+    with _timed(clock):
         for _ in range(1000):
             clock.wait(29)
             received(29 << 10)
@@ -203,20 +195,20 @@ def test_bytes_above_the_floor_make_up_for_the_time_that_they_took() -> None:
 
 def test_without_a_floor_every_byte_is_progress() -> None:
     clock = Clock()
-    with Attempts(_timed(clock, floor=0)):
+    with _timed(clock, floor=0):
         clock.wait(60)
         received(1)
         assert stall_left() == 75.0
 
 
 def test_nested_attempts_count_together() -> None:
-    retry = Retry(sleep=[].append)
-    with Attempts(retry) as outer:
+    retry, run = Retry(), Run(pause=[].append)
+    with Attempts(retry, run) as outer:
         for what in ("no answer 1", "no answer 2"):
-            with Attempts(retry) as inner:
+            with Attempts(retry, run) as inner:
                 inner.failed(Unavailable(what))
         outer.failed(Unavailable("cut 3"))
-        inner = Attempts(retry)
+        inner = Attempts(retry, run)
         inner.failed(Unavailable("no answer 4"))
         with pytest.raises(Unavailable) as caught:
             inner.failed(Unavailable("no answer 5"))
@@ -224,35 +216,34 @@ def test_nested_attempts_count_together() -> None:
 
 
 def test_an_answer_that_is_final_uses_up_no_attempt() -> None:
-    retry = Retry(attempts=2, sleep=[].append)
-    with Attempts(retry) as outer:
-        with pytest.raises(DistError), Attempts(retry) as inner:
+    retry, run = Retry(attempts=2), Run(pause=[].append)
+    with Attempts(retry, run) as outer:
+        with pytest.raises(DistError), Attempts(retry, run) as inner:
             inner.failed(DistError("not here"))
         outer.failed(Unavailable("cut"))
 
 
 def test_several_sources_of_one_object_are_counted_apart_and_each_keeps_its_count() -> None:
     clock = Clock()
-    retry = _timed(clock, attempts=3)
-    outer = Attempts(retry)
+    outer = _timed(clock, attempts=3)
     with outer:
         for _ in range(2):
             for source in "ab":
-                with counted_apart(source), Attempts(retry) as inner:
+                with counted_apart(source), _timed(clock, attempts=3) as inner:
                     clock.wait(20)
                     inner.failed(Unavailable("cut"))
         assert stall_left() == 75.0
-        with pytest.raises(Unavailable), counted_apart("a"), Attempts(retry) as inner:
+        with pytest.raises(Unavailable), counted_apart("a"), _timed(clock, attempts=3) as inner:
             inner.failed(Unavailable("cut"))
         outer.progressed()
-        with counted_apart("a"), Attempts(retry) as inner:
+        with counted_apart("a"), _timed(clock, attempts=3) as inner:
             inner.failed(Unavailable("cut"))
 
 
 def test_a_source_has_the_limit_without_progress_that_is_set_for_it() -> None:
     clock = Clock()
-    with Attempts(_timed(clock)), counted_apart("mirror"):
-        assert _silent(Attempts(_timed(clock, attempts=100, max_stall_s=20.0)), clock) == 1
+    with _timed(clock), counted_apart("mirror"):
+        assert _silent(_timed(clock, attempts=100, max_stall_s=20.0), clock) == 1
         assert clock.now == 1020.0
 
 

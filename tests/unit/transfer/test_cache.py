@@ -22,7 +22,7 @@ from dist_tool.errors import (
 from dist_tool.names.hints import Hints
 from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
-from dist_tool.run import Event, Notice
+from dist_tool.run import Event, Notice, Run
 from dist_tool.store.disk import DiskStore
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Retry
@@ -87,7 +87,7 @@ def test_what_a_cut_fetch_left_is_continued_by_the_next(store: DiskStore) -> Non
         taken(broken, store)
     events: list[Event] = []
     remote = Source()
-    assert taken(remote, store, ONCE._replace(progress=events.append)) == CONTENT.data
+    assert taken(remote, store, ONCE._replace(run=Run(progress=events.append))) == CONTENT.data
     assert remote.offsets == [2_000_000]
     assert {event.resumed for event in events if event.state == "moving"} == {2_000_000}
 
@@ -134,7 +134,7 @@ def test_a_rotten_blob_of_the_store_is_fetched_anew(store: DiskStore) -> None:
     path.write_bytes(b"x" + CONTENT.data[1:])
     notices: list[str] = []
     remote = Source()
-    assert taken(remote, store, ONCE._replace(report=lambda notice: notices.append(notice.text))) == CONTENT.data
+    assert taken(remote, store, ONCE._replace(run=Run(lambda notice: notices.append(notice.text)))) == CONTENT.data
     assert remote.offsets == [0]
     assert any("damaged" in text for text in notices)
 
@@ -167,7 +167,7 @@ def test_an_empty_object_is_kept_like_any_other(store: DiskStore) -> None:
 def test_an_object_that_fails_ends_once_for_those_who_watch(store: DiskStore, source: Source) -> None:
     events: list[Event] = []
     with pytest.raises((Truncated, DigestMismatch)):
-        taken(source, store, ONCE._replace(progress=events.append))
+        taken(source, store, ONCE._replace(run=Run(progress=events.append)))
     assert [event.state for event in events if event.state not in ("started", "moving")] == ["failed"]
 
 
@@ -176,9 +176,7 @@ def test_an_object_that_fails_ends_once_for_those_who_watch(store: DiskStore, so
 
 def kept(store: DiskStore, *sources: Place, hints: Hints = NO_HINTS, notices: list[Notice] | None = None) -> bytes:
     out = bytearray()
-    how = places.options()
-    if notices is not None:
-        how = how._replace(report=notices.append)
+    how = places.options(notices=notices)
     remote = places.mirrored(*sources, notices=notices)
     fetch_kept(remote, store, Known(find(remote, store, str(CONTENT.digest), hints), hints), out.extend, how)
     return bytes(out)

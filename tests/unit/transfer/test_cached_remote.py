@@ -11,6 +11,7 @@ from support.layers import Heard
 from dist_tool.errors import NotFound
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
+from dist_tool.run import Run
 from dist_tool.settings import Settings
 from dist_tool.store import open_store
 from dist_tool.store.disk import DiskStore
@@ -33,7 +34,7 @@ def store(tmp_path: Path) -> DiskStore:
 
 
 def read(layout: Path, store: DiskStore, report: Heard | None = None) -> bytes:
-    options = FetchOptions(report=Heard() if report is None else report)
+    options = FetchOptions(run=Run(Heard() if report is None else report))
     with open_remote(str(layout), Settings()) as remote:
         _, reader = fetch(KeptRemote(remote, store, options), str(BLOB.digest), Hints(), options)
         with reader:

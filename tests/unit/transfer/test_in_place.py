@@ -26,6 +26,7 @@ from dist_tool.images.layer_fetcher import LayerFetcher, is_local
 from dist_tool.names.locator import parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.platform import default_platform
+from dist_tool.run import Run
 from dist_tool.settings import Settings
 from dist_tool.store import open_store
 from dist_tool.stream.body import Body
@@ -81,7 +82,7 @@ def test_layers_go_through_the_store_once_and_are_read_there(layout: Path, tmp_p
             return self._remote.open(desc, offset)
 
     with open_remote(str(layout), Settings()) as remote:
-        options = FetchOptions(report=Heard())
+        options = FetchOptions(run=Run(Heard()))
         kept = KeptRemote(Counting(remote), store, options)
         image = open_image(kept, str(IMAGE.manifest.digest), default_platform(), options)
         out, content = bytearray(), bytearray()
