@@ -187,6 +187,12 @@ class FaultServer:
         with self._lock:
             return [r for r in self.log if method in ("", r.method) and path in ("", r.path, r.target)]
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections neither side has closed."""
+        with self._lock:
+            return len(self._live)
+
     def count_body(self, count: int) -> None:
         with self._lock:
             self.body_bytes += count
