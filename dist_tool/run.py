@@ -123,11 +123,3 @@ class Run:
 
 NO_RUN = Run()
 """For calls that need no notices, no deadline and no cancellation. Never cancel it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listeners:
-    """Receivers of notices and progress."""
-
-    report: Report = field(default=no_report)
-    progress: Progress = field(default=no_progress)

@@ -11,9 +11,8 @@ from dist_tool.names.reference import Reference, parse_object
 from dist_tool.transfer.fetch import FetchOptions, fetch_known, fetch_to, identify
 
 if TYPE_CHECKING:
-    from dist_tool.api import Remote
+    from dist_tool.api import NamedStore, Remote
     from dist_tool.oci.descriptor import Descriptor
-    from dist_tool.store.disk import DiskStore
     from dist_tool.stream.pump import Sink
 
 
@@ -23,7 +22,7 @@ class Fetching(NamedTuple):
     locator: Locator
     remote: Remote
     options: FetchOptions
-    store: DiskStore | None = None
+    store: NamedStore | None = None
 
     def fetch(self, object_id: str, hints: Hints, sink: Sink) -> Descriptor:
         """Write an object to `sink`. Raises as `transfer.fetch.fetch_to`."""
@@ -38,14 +37,14 @@ class Fetching(NamedTuple):
         """
         if self.store is None:
             return identify(self.remote, object_id, hints)
-        from dist_tool.transfer.cache import find, keep
+        from dist_tool.transfer.cache import Known, find, store_object
 
         name = self._name(object_id)
         if name:
-            self.store.index.check(name)  # before anything is fetched for it
+            self.store.check_name(name)  # before anything is fetched for it
         desc = find(self.remote, self.store, object_id, hints)
         if name:
-            desc = keep(self.remote, self.store, desc, hints, self.options)
+            desc = store_object(self.remote, self.store, Known(desc, hints), self.options)
             self.store.tag(name, desc)
         return desc
 

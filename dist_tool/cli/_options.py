@@ -14,10 +14,10 @@ from dist_tool.cli._completion import FILE
 from dist_tool.errors import DistError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
+    from dist_tool.api import NamedStore
     from dist_tool.names.locator import Locator
     from dist_tool.run import Notice, Run
     from dist_tool.settings import Settings
-    from dist_tool.store.disk import DiskStore
     from dist_tool.transfer.fetch import FetchOptions
 
 _T = TypeVar("_T")
@@ -88,13 +88,14 @@ class Common(NamedTuple):
         _limit_command(settings.timeout_s, started)
         return settings, Run(self.report, deadline=started + settings.timeout_s if settings.timeout_s else None)
 
-    def store(self, settings: Settings) -> DiskStore | None:
+    def store(self, settings: Settings) -> NamedStore | None:
         """The local store, where one is to be used."""
         if not settings.store:
             return None
+        from dist_tool.run import Run
         from dist_tool.store import open_store, place
 
-        return open_store(place(settings), self.report)
+        return open_store(place(settings), Run(self.report))
 
 
 def _limit_command(seconds: float | None, started: float) -> None:

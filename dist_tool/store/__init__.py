@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.run import Report, no_report
+from dist_tool.run import NO_RUN, Run
 
 if TYPE_CHECKING:
+    from dist_tool.api import NamedStore
     from dist_tool.settings import Settings
-    from dist_tool.store.disk import DiskStore
 
 
 def default_path(environ: Mapping[str, str]) -> str:
@@ -38,7 +38,7 @@ def place(settings: Settings) -> str:
     return settings.store_path or default_path(settings.environ)
 
 
-def open_store(path: str, report: Report = no_report) -> DiskStore:
+def open_store(path: str, run: Run = NO_RUN) -> NamedStore:
     """The store at `path`. Nothing is read or created before the first use asks for it.
 
     A directory that is not there is an empty store; the first write creates it. Raises
@@ -46,4 +46,4 @@ def open_store(path: str, report: Report = no_report) -> DiskStore:
     """
     from dist_tool.store.disk import DiskStore
 
-    return DiskStore(path, report)
+    return DiskStore(path, run)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.run import Notice, Report, no_report
+from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.store import files, locks
 from dist_tool.stream.body import Body
 
@@ -22,7 +22,7 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class OpenBlob(Body):
-    """An open blob, unverified: every read that matters goes through `DiskStore.open_verified`."""
+    """An open blob, unverified: every read that matters goes through `verify.open_verified`."""
 
     def __init__(self, file: io.FileIO, offset: int, total: int) -> None:
         super().__init__(file, offset=offset, total=total, source="the store")
@@ -36,12 +36,6 @@ class OpenBlob(Body):
     def fileno(self) -> int:
         """The file descriptor, for reading at an offset."""
         return self._raw.fileno()
-
-    def __enter__(self) -> OpenBlob:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def missing(digest: Digest) -> NotFound:
@@ -64,9 +58,9 @@ def _identity(digest: Digest, found: os.stat_result) -> _Identity:
 class Blobs:
     """The blobs of the store at `root`. Reading takes no lock and no right to write."""
 
-    def __init__(self, root: str, report: Report = no_report) -> None:
+    def __init__(self, root: str, run: Run = NO_RUN) -> None:
         self._root = root
-        self._report = report
+        self._run = run
         self._damaged: set[_Identity] = set()
 
     def path(self, digest: Digest) -> str:
@@ -76,6 +70,11 @@ class Blobs:
     def locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
         """The store's lock: shared to claim a blob, exclusive to remove one."""
         return locks.held(os.path.join(self._root, locks.LOCK_NAME), exclusive=exclusive)
+
+    def size(self, digest: Digest) -> int | None:
+        """The size of a blob in bytes, None if it is absent."""
+        found = self.stat(digest)
+        return found.st_size if found else None
 
     def stat(self, digest: Digest) -> os.stat_result | None:
         """The status of a blob's file, None where there is none. Links are no blobs."""
@@ -124,7 +123,7 @@ class Blobs:
             except LocalFailure as error:
                 if not isinstance(error.__cause__, PermissionError):
                     raise
-                self._report(Notice("warning", f"{directory} belongs to another user and is passed over"))
+                self._run.report(Notice("warning", f"{directory} belongs to another user and is passed over"))
                 continue
             for encoded in names:
                 with suppress(InvalidArgument):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from functools import cached_property
 
 from dist_tool.api import Info, Status
 from dist_tool.errors import (
     AlreadyExists,
     DistError,
     InvalidArgument,
-    LimitExceeded,
     LocalFailure,
     Locked,
     NotFound,
@@ -22,14 +19,15 @@ from dist_tool.errors import (
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import VERIFIABLE, Digest
-from dist_tool.run import Notice, Report, no_report
+from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.store import files, layout, locks
 from dist_tool.store.blobs import Blobs, OpenBlob, info_time, missing
-from dist_tool.store.index import Index
+from dist_tool.store.index import Index, as_digest
 from dist_tool.store.ingest import IngestDirectory, check_ref
-from dist_tool.store.labels import Labels, check
+from dist_tool.store.labels import Labels, label_blob
+from dist_tool.store.verify import open_verified, read
 from dist_tool.store.writer import DiskWriter
-from dist_tool.stream.verify import VerifiedReader, Verifier
+from dist_tool.stream.verify import VerifiedReader
 
 _LOCK_TRIES = 5  # somebody who lists ingests holds each lock for an instant
 _LOCK_PAUSE_S = 0.002
@@ -41,19 +39,15 @@ class DiskStore:
     Reading needs nothing but `blobs/`: no lock, no database, no right to write.
     """
 
-    def __init__(self, root: str, report: Report = no_report) -> None:
+    def __init__(self, root: str, run: Run = NO_RUN) -> None:
         if not root or "\0" in root:
             raise InvalidArgument("the path of the store is empty")
         self.root = os.path.abspath(root)
-        self.blobs = Blobs(self.root, report)
+        self.blobs = Blobs(self.root, run)
         self.index = Index(os.path.join(self.root, "index.json"))
-        self.report = report
+        self.labels = Labels(os.path.join(self.root, "metadata.db"))
+        self.run = run
         self._prepared = False
-
-    @cached_property
-    def labels(self) -> Labels:
-        """The labels, in a database beside the blobs."""
-        return Labels(os.path.join(self.root, "metadata.db"))
 
     def locked(self) -> AbstractContextManager[None]:
         """The store's lock, exclusive, as a context manager."""
@@ -67,8 +61,7 @@ class DiskStore:
 
     def size(self, digest: Digest) -> int | None:
         """The size of a blob in bytes, None where it is not here. The cheapest question."""
-        found = self.blobs.stat(digest)
-        return found.st_size if found else None
+        return self.blobs.size(digest)
 
     def open(self, desc: Descriptor, offset: int = 0, *, is_use: bool = True) -> OpenBlob:
         """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure.
@@ -82,21 +75,15 @@ class DiskStore:
 
         Raises NotFound, Unsupported for a digest that cannot be computed.
         """
-        verifier = Verifier(desc.digest, desc.size, source="the store")
-        return VerifiedReader(self.open(desc, is_use=is_use), verifier)
+        return open_verified(self.blobs, desc, is_use=is_use)
 
     def read(self, desc: Descriptor, limit: int, *, is_use: bool = True) -> bytes:
         """The whole blob, verified. Raises NotFound, DataLoss, LimitExceeded over `limit` bytes."""
-        with self.open_verified(desc, is_use=is_use) as reader:
-            content = reader.read(limit + 1) if limit >= 0 else b""
-            parts = [content]
-            while content and sum(map(len, parts)) <= limit:
-                content = reader.read(limit + 1)
-                parts.append(content)
-        whole = b"".join(parts)
-        if len(whole) > limit:
-            raise LimitExceeded(f"{desc.digest} is over the limit of {limit} bytes")
-        return whole
+        return read(self.blobs, desc, limit, is_use=is_use)
+
+    def digests(self) -> Iterator[Digest]:
+        """The digests of all blobs, in no order, also of those whose file is not a regular one."""
+        return self.blobs.digests()
 
     def info(self, digest: Digest) -> Info:
         """What is known of a blob. Raises NotFound."""
@@ -109,47 +96,43 @@ class DiskStore:
         try:
             return self.labels.of(digest)
         except LocalFailure as error:
-            self.report(Notice("warning", str(error)))
+            self.run.report(Notice("warning", str(error)))
             return {}
 
-    def walk(self) -> Iterator[Info]:
-        """Every blob, in no order. Names in `blobs/` that are no digest are passed over."""
+    def walk(self, select: Callable[[Info], bool] | None = None) -> Iterator[Info]:
+        """Every blob for which `select` is true, in no order. Names in `blobs/` that are no digest are passed over."""
         try:
             labels = self.labels.everything()
         except LocalFailure as error:
-            self.report(Notice("warning", str(error)))
+            self.run.report(Notice("warning", str(error)))
             labels = {}
         for digest in self.blobs.digests():
             found = self.blobs.stat(digest)
             if found is not None:
-                yield _info(digest, found, labels.get(str(digest), {}))
+                info = _info(digest, found, labels.get(str(digest), {}))
+                if select is None or select(info):
+                    yield info
 
     # Names
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """The descriptor of a digest or of a name in `index.json`. Raises NotFound."""
-        digest = _as_digest(object_id)
-        if digest is None:
-            return self.index.find(object_id, hints.platform())
-        size = self.size(digest)
-        if size is None:
-            raise missing(digest)
-        for entry in self.index.entries():
-            if entry.digest == digest:
-                return entry
-        from dist_tool.store.sniff import sniff  # reads the blob: only where nobody said
+        from dist_tool.store.resolve import resolve  # only to read names: most commands have a digest
 
-        media_type = hints.stated_type() or sniff(self, digest)
-        return Descriptor(digest, size, media_type)
+        return resolve(self, object_id, hints)
+
+    def entries(self) -> list[Descriptor]:
+        """Every entry of `index.json`. Raises BadManifest, LocalFailure."""
+        return self.index.entries()
 
     def find(self, object_id: str) -> Descriptor:
         """What a digest or a name means, without looking for the blob. Raises NotFound for a name."""
-        digest = _as_digest(object_id)
+        digest = as_digest(object_id)
         return self.index.find(object_id) if digest is None else Descriptor(digest)
 
     def remove(self, object_id: str) -> None:
         """Remove a blob by its digest, or a name. Raises NotFound."""
-        digest = _as_digest(object_id)
+        digest = as_digest(object_id)
         if digest is None:
             self.untag(object_id)
         else:
@@ -158,6 +141,10 @@ class DiskStore:
     def tags(self) -> Iterator[str]:
         """Every reference name, in the order of `index.json`."""
         return self.index.names()
+
+    def check_name(self, ref_name: str) -> None:
+        """Check that a name can be recorded, before its blob is added. Raises InvalidArgument, BadManifest."""
+        self.index.check(ref_name)
 
     def tag(self, ref_name: str, desc: Descriptor) -> None:
         """Make `ref_name` mean `desc`, in place of what it meant (behaviours F16).
@@ -197,7 +184,7 @@ class DiskStore:
         directory = IngestDirectory.of(self.root, ref)
         with files.failing("cannot begin a write"):
             lock = self._lock_ingest(directory, ref, create=True)
-            writer = DiskWriter(self, directory, lock, desc)
+            writer = DiskWriter(self.blobs, self.labels, directory, lock, desc)
             try:
                 writer.open(ref)
                 # Whoever held the lock before us may have committed just this.
@@ -221,7 +208,7 @@ class DiskStore:
             lock = locks.try_ingest(directory.path, create=create)
             if lock is not None:
                 return lock
-            time.sleep(_LOCK_PAUSE_S)
+            self.run.sleep(_LOCK_PAUSE_S)
         raise Locked(f"somebody else is writing {ref!r}", hint="wait for it; `dist content active` shows it")
 
     def delete(self, digest: Digest) -> None:
@@ -243,12 +230,11 @@ class DiskStore:
         try:
             self.labels.forget(digests)
         except LocalFailure as error:
-            self.report(Notice("warning", f"{error}; labels of removed blobs stay"))
+            self.run.report(Notice("warning", f"{error}; labels of removed blobs stay"))
 
     def check_labels(self, labels: Mapping[str, str]) -> None:
         """See that labels can be set, before the blob is added. Raises InvalidArgument, LocalFailure."""
-        check(labels)
-        self.labels.check_writable()
+        self.labels.check(labels)
 
     def distrust(self, digest: Digest) -> None:
         """Treat a blob that was found damaged as absent, here only, until another writer has replaced it."""
@@ -260,13 +246,7 @@ class DiskStore:
         Raises NotFound; InvalidArgument for labels over 4096 bytes (F12).
         """
         self._must_exist(missing(digest))
-        with files.failing(f"cannot label {digest}"), self.blobs.locked(exclusive=False):
-            if not self.blobs.freshen(digest, None):
-                raise missing(digest)
-            if replace:
-                self.labels.set(digest, labels)
-            else:
-                self.labels.update(digest, labels)
+        label_blob(self.blobs, self.labels, digest, labels, replace=replace)
         return self.info(digest)
 
     # Writes in flight
@@ -276,8 +256,8 @@ class DiskStore:
         for name in files.names(os.path.join(self.root, "ingest")):
             yield IngestDirectory(os.path.join(self.root, "ingest", name))
 
-    def statuses(self) -> Iterator[Status]:
-        """Every write in flight or abandoned. Those that end meanwhile are passed over."""
+    def statuses(self, select: Callable[[Status], bool] | None = None) -> Iterator[Status]:
+        """Every write, in flight or abandoned, for which `select` is true. Those that end meanwhile are passed over."""
         for directory in self.ingests():
             try:
                 with files.failing("cannot read an ingest"):
@@ -285,10 +265,12 @@ class DiskStore:
             except LocalFailure as error:
                 if not isinstance(error.__cause__, PermissionError):
                     raise
-                self.report(Notice("warning", f"{directory.path} belongs to another user and is passed over"))
+                self.run.report(Notice("warning", f"{directory.path} belongs to another user and is passed over"))
                 continue
             if status is not None:
-                yield status._replace(active=locks.is_held(directory.path))
+                status = status._replace(active=locks.is_held(directory.path))
+                if select is None or select(status):
+                    yield status
 
     def status(self, ref: str) -> Status:
         """The state of one write. Raises NotFound."""
@@ -330,11 +312,3 @@ class DiskStore:
 
 def _info(digest: Digest, found: os.stat_result, labels: Mapping[str, str]) -> Info:
     return Info(digest, found.st_size, found.st_mtime_ns / 1e9, info_time(found), labels)
-
-
-def _as_digest(text: str) -> Digest | None:
-    """A digest, None for a name, even if it looks like one: `localhost:latest`.
-
-    Raises InvalidArgument for a digest that is not well formed.
-    """
-    return Digest.parse(text) if text.partition(":")[0] in (*VERIFIABLE, "blake3") else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.errors import DistError, InvalidArgument
+from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.run import Notice
 from dist_tool.store import files, locks
@@ -74,7 +75,8 @@ def collect(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
 
 
 def _collect(store: DiskStore, policy: GcPolicy, removed: list[Removed]) -> None:
-    garbage = _garbage(store, policy, mark(store, policy.keep))
+    roots = [*store.entries(), *(Descriptor(digest, media_type="") for digest in policy.keep)]
+    garbage = _garbage(store, policy, mark(store, roots, store.labels.everything()))
     if policy.dry_run:
         removed.extend(garbage)
     else:
@@ -98,7 +100,7 @@ def _garbage(store: DiskStore, policy: GcPolicy, marked: set[Digest]) -> list[Re
         if directory not in removable:
             removable[directory] = os.access(directory, os.W_OK)
             if not removable[directory]:
-                store.report(Notice("warning", f"{directory} is passed over: {_FOREIGN}"))
+                store.run.report(Notice("warning", f"{directory} is passed over: {_FOREIGN}"))
         if removable[directory]:
             found.append(Removed("blob", str(digest), status.st_size))
     return found
@@ -130,7 +132,7 @@ def _sweep_ingests(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
-            store.report(Notice("warning", f"{directory.path} is passed over: {_FOREIGN} ({error.strerror})"))
+            store.run.report(Notice("warning", f"{directory.path} is passed over: {_FOREIGN} ({error.strerror})"))
             continue
         if lock is None:
             continue

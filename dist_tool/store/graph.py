@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from dist_tool.errors import BadManifest, DistError, InvalidArgument, LimitExceeded, NotFound
 from dist_tool.oci.descriptor import Descriptor
@@ -14,20 +14,18 @@ from dist_tool.oci.mediatypes import CONFIG_TYPES, is_layer
 from dist_tool.store.blobs import missing
 from dist_tool.store.ingest import parse_time
 from dist_tool.store.labels import GC_EXPIRE, GC_REF, GC_ROOT
+from dist_tool.store.verify import BlobReader, read
 
-if TYPE_CHECKING:
-    from dist_tool.store.disk import DiskStore
+Labelled = Mapping[str, Mapping[str, str]]  # the labels of blobs, by digest
 
 
-def mark(store: DiskStore, keep: Iterable[Digest] = ()) -> set[Digest]:
-    """Every digest that `index.json`, labels or `keep` need, directly or through manifests.
+def mark(blobs: BlobReader, roots: Iterable[Descriptor], labels: Labelled) -> set[Digest]:
+    """Every digest that `roots` or `labels` need, directly or through manifests.
 
     At any depth: each blob is followed once, so that neither cycles nor long chains of subjects
     matter, and a limit would only stop gc for good.
     """
-    labels = store.labels.everything()
-    pending = store.index.entries()
-    pending += [Descriptor(digest, media_type="") for digest in (*keep, *_labelled_roots(labels))]
+    pending = [*roots, *(Descriptor(digest, media_type="") for digest in _labelled_roots(labels))]
     marked: set[Digest] = set()
     followed: set[Digest] = set()
     while pending:
@@ -36,7 +34,7 @@ def mark(store: DiskStore, keep: Iterable[Digest] = ()) -> set[Digest]:
         if desc.digest in followed or not _may_link(desc):
             continue
         followed.add(desc.digest)
-        pending += _links_of(store, desc, labels.get(str(desc.digest), {}))
+        pending += _links_of(blobs, desc, labels.get(str(desc.digest), {}))
     return marked
 
 
@@ -45,7 +43,7 @@ def _may_link(desc: Descriptor) -> bool:
     return not is_layer(desc.media_type) and desc.media_type not in CONFIG_TYPES
 
 
-def _labelled_roots(labels: dict[str, dict[str, str]]) -> Iterator[Digest]:
+def _labelled_roots(labels: Labelled) -> Iterator[Digest]:
     now = time.time()
     for digest, entries in labels.items():
         expires = parse_time(entries.get(GC_EXPIRE, ""))
@@ -53,10 +51,10 @@ def _labelled_roots(labels: dict[str, dict[str, str]]) -> Iterator[Digest]:
             yield Digest.parse(digest)
 
 
-def _links_of(store: DiskStore, desc: Descriptor, labels: dict[str, str]) -> list[Descriptor]:
+def _links_of(blobs: BlobReader, desc: Descriptor, labels: Mapping[str, str]) -> list[Descriptor]:
     found = [_labelled(value) for key, value in labels.items() if key == GC_REF or key.startswith(f"{GC_REF}.")]
     try:
-        return found + links(store, desc.digest)
+        return found + links(blobs, desc.digest)
     except NotFound:  # a partial store: what is not here needs nothing
         return found
     except DistError as error:
@@ -71,18 +69,18 @@ def _labelled(value: str) -> Descriptor:
         raise BadManifest(f"a label {GC_REF} does not hold a digest: {error.what}") from error
 
 
-def links(store: DiskStore, digest: Digest) -> list[Descriptor]:
+def links(blobs: BlobReader, digest: Digest) -> list[Descriptor]:
     """What a manifest or index in the store points to, the subject included; [] for other blobs.
 
     Laxer than the reading that acts on content: whatever looks like a link keeps its blob.
     Raises NotFound, BadManifest, DataLoss, LimitExceeded.
     """
-    size = store.size(digest)
+    size = blobs.size(digest)
     if size is None:
         raise missing(digest)
-    if size > MANIFEST_LIMIT or not _is_document(store, digest):
+    if size > MANIFEST_LIMIT or not _is_document(blobs, digest):
         return []
-    content = store.read(Descriptor(digest), MANIFEST_LIMIT, is_use=False)
+    content = read(blobs, Descriptor(digest), MANIFEST_LIMIT, is_use=False)
     try:
         value = parse_json(content)
     except BadManifest:
@@ -90,8 +88,8 @@ def links(store: DiskStore, digest: Digest) -> list[Descriptor]:
     return _descriptors(value) if isinstance(value, dict) else []
 
 
-def _is_document(store: DiskStore, digest: Digest) -> bool:
-    with store.open(Descriptor(digest), is_use=False) as blob:
+def _is_document(blobs: BlobReader, digest: Digest) -> bool:
+    with blobs.open(Descriptor(digest), is_use=False) as blob:
         first = memoryview(bytearray(64))
         return bytes(first[: blob.readinto(first)]).lstrip()[:1] == b"{"
 

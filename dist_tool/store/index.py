@@ -7,11 +7,12 @@ what this program knows of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dist_tool.errors import BadManifest, InvalidArgument, InvalidContent, NotFound
 from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import VERIFIABLE, Digest
 from dist_tool.oci.entries import REF_NAME, for_platform
 from dist_tool.oci.manifest import parse_json
 from dist_tool.oci.mediatypes import OCI_INDEX
@@ -44,31 +45,18 @@ class Index:
 
         Raises NotFound; InvalidContent if it means two things and no platform tells which.
         """
-        found = [entry for entry in self.entries() if entry.annotations.get(REF_NAME) == ref_name]
-        if not found:
-            raise NotFound(f"{ref_name!r} is not in the store")
-        if platform:
-            return for_platform(found, platform)
-        if len({entry.digest for entry in found}) > 1:
-            listed = ", ".join(f"{entry.digest} ({entry.platform or 'no platform'})" for entry in found[:20])
-            raise InvalidContent(
-                f"{ref_name!r} has {len(found)} entries in index.json", hint=f"name one by digest: {listed}"
-            )
-        return found[0]
+        return find_entry(self.entries(), ref_name, platform)
 
     def check(self, ref_name: str) -> None:
         """See that a name can be recorded, before its blob is added. Raises as `put` would."""
-        _check_name(ref_name)
+        check_name(ref_name)
         _manifests(self._load())
 
     def put(self, ref_name: str, desc: Descriptor, size: int) -> None:
         """Make a name mean `desc`, whose blob has `size` bytes, in place of all it meant (F16)."""
-        _check_name(ref_name)
+        check_name(ref_name)
         value = self._load()
-        annotations = {**desc.annotations, REF_NAME: ref_name}
-        entry = Descriptor(
-            desc.digest, size, desc.media_type, annotations, desc.platform, desc.artifact_type, desc.urls
-        ).to_json()
+        entry = named_entry(ref_name, desc, size).to_json()
         value["manifests"] = [*_without(_manifests(value), ref_name), entry]
         self._save(value)
 
@@ -99,7 +87,37 @@ class Index:
             files.write_small(self.path, text, durable=True)
 
 
-def _check_name(ref_name: str) -> None:
+def as_digest(text: str) -> Digest | None:
+    """A digest, None for a name, even if it looks like one: `localhost:latest`.
+
+    Raises InvalidArgument for a digest that is not well formed.
+    """
+    return Digest.parse(text) if text.partition(":")[0] in (*VERIFIABLE, "blake3") else None
+
+
+def find_entry(entries: Iterable[Descriptor], ref_name: str, platform: str = "") -> Descriptor:
+    """The entry of a name, for one platform if it has several. Raises as `Index.find`."""
+    found = [entry for entry in entries if entry.annotations.get(REF_NAME) == ref_name]
+    if not found:
+        raise NotFound(f"{ref_name!r} is not in the store")
+    if platform:
+        return for_platform(found, platform)
+    if len({entry.digest for entry in found}) > 1:
+        listed = ", ".join(f"{entry.digest} ({entry.platform or 'no platform'})" for entry in found[:20])
+        raise InvalidContent(
+            f"{ref_name!r} has {len(found)} entries in index.json", hint=f"name one by digest: {listed}"
+        )
+    return found[0]
+
+
+def named_entry(ref_name: str, desc: Descriptor, size: int) -> Descriptor:
+    """The entry that makes a name mean `desc`, whose blob has `size` bytes."""
+    annotations = {**desc.annotations, REF_NAME: ref_name}
+    return Descriptor(desc.digest, size, desc.media_type, annotations, desc.platform, desc.artifact_type, desc.urls)
+
+
+def check_name(ref_name: str) -> None:
+    """Raise InvalidArgument unless it is 1 to 4096 printable characters."""
     if not 0 < len(ref_name) <= _LONGEST_NAME or not ref_name.isprintable():
         raise InvalidArgument(f"{ref_name[:80]!r} cannot be a reference name")
 

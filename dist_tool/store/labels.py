@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dist_tool.errors import InvalidArgument, LocalFailure
 from dist_tool.oci.digest import Digest
 from dist_tool.store import files
+from dist_tool.store.blobs import Blobs, missing
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -44,6 +45,17 @@ def check(labels: Mapping[str, str]) -> None:
             raise InvalidArgument(f"label {key[:40]!r} is not valid UTF-8") from error
         if size > LONGEST:
             raise InvalidArgument(f"label {key[:40]!r}: key and value are over {LONGEST} bytes together")
+
+
+def label_blob(blobs: Blobs, store: Labels, digest: Digest, labels: Mapping[str, str], *, replace: bool) -> None:
+    """Update the labels of a blob, or replace all of them, and mark it as used. Raises NotFound, InvalidArgument."""
+    with files.failing(f"cannot label {digest}"), blobs.locked(exclusive=False):
+        if not blobs.freshen(digest, None):
+            raise missing(digest)
+        if replace:
+            store.set(digest, labels)
+        else:
+            store.update(digest, labels)
 
 
 class Labels:
@@ -89,8 +101,12 @@ class Labels:
             with self._writing() as db:
                 db.executemany("DELETE FROM labels WHERE digest = ?", labelled)
 
-    def check_writable(self) -> None:
-        """Raise LocalFailure if a database of another user makes every write fail."""
+    def check(self, labels: Mapping[str, str]) -> None:
+        """Check that labels can be set, before their blob is added.
+
+        Raises InvalidArgument as `check`, LocalFailure if a database of another user makes every write fail.
+        """
+        check(labels)
         if os.path.lexists(self.path) and not os.access(self.path, os.W_OK):
             raise LocalFailure(f"the labels in {self.path} cannot be changed", hint=_OWNER)
 

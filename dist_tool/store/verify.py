@@ -1,17 +1,55 @@
-"""Reading everything back, to see whether each blob still has the digest that names it."""
+"""Verified reading of blobs, and a check whether stored blobs still have the digests that name them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-from dist_tool.errors import DataLoss, LocalFailure, NotFound, Unsupported
+from dist_tool.errors import DataLoss, LimitExceeded, LocalFailure, NotFound, Unsupported
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.stream.body import CHUNK
+from dist_tool.stream.body import CHUNK, Body
+from dist_tool.stream.verify import VerifiedReader, Verifier
 
-if TYPE_CHECKING:
-    from dist_tool.store.disk import DiskStore
+
+class BlobReader(Protocol):
+    """The part of `api.Store` that reads blobs."""
+
+    def size(self, digest: Digest) -> int | None:
+        """The size of a blob in bytes, None if it is absent."""
+
+    def open(self, desc: Descriptor, offset: int = 0, *, is_use: bool = True) -> Body:
+        """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure."""
+
+
+class BlobLister(BlobReader, Protocol):
+    """A `BlobReader` that lists its blobs."""
+
+    def digests(self) -> Iterator[Digest]:
+        """The digests of all blobs, in no order."""
+
+
+def open_verified(blobs: BlobReader, desc: Descriptor, *, is_use: bool = True) -> VerifiedReader:
+    """The whole blob as a file that never ends cleanly unless size and digest match.
+
+    Raises NotFound, Unsupported for a digest that cannot be computed.
+    """
+    verifier = Verifier(desc.digest, desc.size, source="the store")
+    return VerifiedReader(blobs.open(desc, is_use=is_use), verifier)
+
+
+def read(blobs: BlobReader, desc: Descriptor, limit: int, *, is_use: bool = True) -> bytes:
+    """The whole blob, verified. Raises NotFound, DataLoss, LimitExceeded over `limit` bytes."""
+    with open_verified(blobs, desc, is_use=is_use) as reader:
+        content = reader.read(limit + 1) if limit >= 0 else b""
+        parts = [content]
+        while content and sum(map(len, parts)) <= limit:
+            content = reader.read(limit + 1)
+            parts.append(content)
+    whole = b"".join(parts)
+    if len(whole) > limit:
+        raise LimitExceeded(f"{desc.digest} is over the limit of {limit} bytes")
+    return whole
 
 
 class Verdict(NamedTuple):
@@ -23,32 +61,32 @@ class Verdict(NamedTuple):
     detail: str = ""
 
 
-def verify(store: DiskStore, digests: Iterable[Digest]) -> Iterator[Verdict]:
+def verify(blobs: BlobReader, digests: Iterable[Digest]) -> Iterator[Verdict]:
     """Hash each blob again. Raises NotFound for one that is not here."""
     buffer = memoryview(bytearray(CHUNK))
     for digest in digests:
-        yield _verdict(store, digest, buffer)
+        yield _verdict(blobs, digest, buffer)
 
 
-def is_sound(store: DiskStore, digest: Digest) -> bool:
+def is_sound(blobs: BlobReader, digest: Digest) -> bool:
     """Hash a blob again: False if it is damaged. Raises NotFound."""
-    return all(verdict.state != "corrupt" for verdict in verify(store, [digest]))
+    return all(verdict.state != "corrupt" for verdict in verify(blobs, [digest]))
 
 
-def verify_all(store: DiskStore) -> Iterator[Verdict]:
+def verify_all(blobs: BlobLister) -> Iterator[Verdict]:
     """Hash every blob again; those that are removed meanwhile are passed over."""
     buffer = memoryview(bytearray(CHUNK))
-    for digest in store.blobs.digests():
+    for digest in blobs.digests():
         try:
-            yield _verdict(store, digest, buffer)
+            yield _verdict(blobs, digest, buffer)
         except NotFound:
             continue
 
 
-def _verdict(store: DiskStore, digest: Digest, buffer: memoryview) -> Verdict:
+def _verdict(blobs: BlobReader, digest: Digest, buffer: memoryview) -> Verdict:
     size = 0
     try:
-        with store.open_verified(Descriptor(digest), is_use=False) as reader:
+        with open_verified(blobs, Descriptor(digest), is_use=False) as reader:
             while got := reader.readinto(buffer):
                 size += got
     except DataLoss as error:

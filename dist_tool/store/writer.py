@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from dist_tool.api import Status
 from dist_tool.errors import AlreadyExists, DigestMismatch, DistError, LocalFailure, SizeMismatch
@@ -13,11 +13,13 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest, new_hasher
 from dist_tool.store import files
 from dist_tool.store.direct_io import BLOCK, PIECE, DirectFile
+from dist_tool.store.labels import Labels, label_blob
 from dist_tool.stream.verify import BackgroundHash
 
 if TYPE_CHECKING:
-    from dist_tool.store.disk import DiskStore
+    from dist_tool.store.blobs import Blobs
     from dist_tool.store.ingest import IngestDirectory
+    from dist_tool.stream.copy import ByteSource
 
 _PIECE = 512 << 10  # what is read, hashed and written while it is in the processor's cache
 _SLOW = 16 << 10  # a TLS record's worth; who gives less at once has no more at hand
@@ -25,22 +27,17 @@ _WRITE_BACK = 8 << 20  # what the disk is told to begin with at a time
 _WORTH_A_THREAD = 256 << 10  # smaller pieces are hashed sooner than handed over
 
 
-class ByteSource(Protocol):
-    """What `DiskWriter.fill` reads from: a `Readable`, a raw file."""
-
-    def readinto(self, view: memoryview, /) -> int | None:
-        """Fill a part of `view`; 0 at the end."""
-
-
 class DiskWriter:
     """A `Writer` on a locked ingest. Not for two threads at once.
 
-    `resumed` is how many bytes were there when it was opened. After a failed write or sync only
-    `close` is of use: what is on disk is counted and hashed anew by the next opening.
+    After a failed write or sync only `close` is of use: what is on disk is counted and hashed anew by the next opening.
     """
 
-    def __init__(self, store: DiskStore, directory: IngestDirectory, lock: int, desc: Descriptor | None) -> None:
-        self._store = store
+    def __init__(
+        self, blobs: Blobs, labels: Labels, directory: IngestDirectory, lock: int, desc: Descriptor | None
+    ) -> None:
+        self._blobs = blobs
+        self._labels = labels
         self._directory = directory
         self._lock = lock
         self._desc = desc
@@ -54,7 +51,6 @@ class DiskWriter:
         self._limit = 0
         self._broken = False
         self._status = Status("", 0, 0, 0.0, 0.0)
-        self.resumed = 0
 
     # Opening
 
@@ -78,7 +74,6 @@ class DiskWriter:
         self._limit = total or (0 if self._desc else status.total)
         if self._is_hopeless():
             self.truncate()
-        self.resumed = self._offset
         if total:
             self.expect(total)
 
@@ -228,7 +223,7 @@ class DiskWriter:
             os.ftruncate(self._data, 0)
             os.lseek(self._data, 0, os.SEEK_SET)
         self._hasher = new_hasher(self._algorithm)
-        self._offset = self._written_back = self.resumed = 0
+        self._offset = self._written_back = 0
         self._broken = False
 
     def _finish_hash(self) -> None:
@@ -255,13 +250,13 @@ class DiskWriter:
         wanted = desc or self._desc
         try:
             if labels:
-                self._store.check_labels(labels)
+                self._labels.check(labels)
             self._finish_hash()
             digest = self._verified(wanted)
             self._sync()
             self._publish(digest)
             if labels:
-                self._store.label(digest, labels, replace=True)
+                label_blob(self._blobs, self._labels, digest, labels, replace=True)
         finally:
             self.abandon()
         return Descriptor(digest, self._offset, wanted.media_type) if wanted else Descriptor(digest, self._offset)
@@ -309,7 +304,7 @@ class DiskWriter:
 
     def _publish(self, digest: Digest) -> None:
         with files.failing(f"cannot add {digest} to the store"):
-            replaced = self._store.blobs.admit(self._directory.data, digest, self._offset)
+            replaced = self._blobs.admit(self._directory.data, digest, self._offset)
         with suppress(OSError):  # protection from accidents only; umask decides who may read
             # A blob that others could read stays readable for them.
             mode = os.fstat(self._data).st_mode | (replaced.st_mode if replaced else 0)

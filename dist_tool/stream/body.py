@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from dist_tool.errors import DistError, Truncated
+
+if TYPE_CHECKING:
+    from typing import Self
 
 CHUNK = 1 << 20  # bytes moved at a time; also what is withheld until the whole is verified
 
@@ -74,6 +77,12 @@ class Body:
         """Let go of the source. Idempotent."""
         if self._file is not None:
             self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def as_body(raw: IO[bytes] | Body, offset: int, source: str = "the remote") -> Body:

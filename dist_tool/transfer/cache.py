@@ -1,28 +1,21 @@
-"""Fetching through the store: what is there is not asked for, what was cut goes on."""
+"""Fetch through a store: content that it has is not requested, an interrupted fetch is continued."""
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from dist_tool.api import Remote
-from dist_tool.errors import AlreadyExists, DataLoss, DistError, LocalFailure, NotFound, SizeMismatch
+from dist_tool.api import Remote, Store
+from dist_tool.errors import DataLoss, LocalFailure, NotFound, SizeMismatch
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
-from dist_tool.oci.digest import Digest
-from dist_tool.run import Event, Listeners, Notice
-from dist_tool.stream.body import Readable
-from dist_tool.stream.pump import SMALL, Sink, pump
-from dist_tool.stream.resume import ResumingReader
-from dist_tool.stream.verify import Verifier, unexpected
-from dist_tool.transfer.fetch import FetchOptions, identify, open_source
-from dist_tool.transfer.progress import with_progress
+from dist_tool.run import Notice
+from dist_tool.stream.pump import Sink, pump
+from dist_tool.stream.verify import Verifier
+from dist_tool.transfer.copy import copy_object
+from dist_tool.transfer.fetch import FetchOptions, identify
 from dist_tool.transfer.sources import Places
-
-if TYPE_CHECKING:
-    from dist_tool.store.disk import DiskStore
-    from dist_tool.store.writer import DiskWriter
 
 _DEFAULTS = FetchOptions()
 _NO_HINTS = Hints()
@@ -37,7 +30,7 @@ class Known(NamedTuple):
 
 
 def fetch_kept(
-    remote: Remote, store: DiskStore, wanted: Known, sink: Sink, options: FetchOptions = _DEFAULTS
+    remote: Remote, store: Store, wanted: Known, sink: Sink, options: FetchOptions = _DEFAULTS
 ) -> Descriptor:
     """Have an object in the store, then write it to `sink`; returns its descriptor.
 
@@ -52,7 +45,7 @@ def fetch_kept(
         written += len(data)
 
     for _ in range(TRIES):
-        kept = keep(remote, store, *wanted, options)
+        kept = store_object(remote, store, wanted, options)
         try:
             deliver(store, kept, counted, options)
         except DataLoss as error:
@@ -60,15 +53,13 @@ def fetch_kept(
                 raise
             kept = heal(remote, store, wanted, error, options)
             deliver(store, kept, sink, options)
-        except NotFound:  # removed since `keep`, as by a gc without grace
+        except NotFound:  # removed since then, as by a gc without grace
             continue
         return kept
     raise removed(wanted.desc)
 
 
-def heal(
-    remote: Remote, store: DiskStore, wanted: Known, error: DataLoss, options: FetchOptions = _DEFAULTS
-) -> Descriptor:
+def heal(remote: Remote, store: Store, wanted: Known, error: DataLoss, options: FetchOptions = _DEFAULTS) -> Descriptor:
     """Fetch a stored blob that turned out to be damaged again, and replace it. Its names and labels stay.
 
     A size that may have been that of the damaged file is not demanded.
@@ -77,7 +68,7 @@ def heal(
     options.run.report(Notice("warning", f"the stored {desc.digest} is damaged ({error.what}); fetching it anew"))
     size = None if desc.size == store.size(desc.digest) else desc.size
     store.distrust(desc.digest)
-    return keep(remote, store, replace(desc, size=size), wanted.hints, options)
+    return store_object(remote, store, wanted._replace(desc=replace(desc, size=size)), options)
 
 
 def removed(desc: Descriptor) -> LocalFailure:
@@ -85,7 +76,7 @@ def removed(desc: Descriptor) -> LocalFailure:
     return LocalFailure(f"{desc.digest} was removed from the store", hint="is `dist content gc --grace 0` running?")
 
 
-def find(remote: Remote, store: DiskStore, object_id: str, hints: Hints) -> Descriptor:
+def find(remote: Remote, store: Store, object_id: str, hints: Hints) -> Descriptor:
     """The descriptor of an object; see `fetch.identify`.
 
     Raises SizeMismatch where the store knows another size than was expected.
@@ -95,80 +86,20 @@ def find(remote: Remote, store: DiskStore, object_id: str, hints: Hints) -> Desc
     desc = identify(remote, object_id, hints)
     size = store.size(desc.digest)
     if size is not None and desc.size not in (None, size):
-        if not is_sound(store, desc.digest):  # its size says nothing; `keep` replaces it
+        if not is_sound(store, desc.digest):  # its size says nothing; `copy_object` replaces it
             store.distrust(desc.digest)
             return desc
         raise SizeMismatch(f"{object_id} has {size} bytes, {desc.size} were expected")
     return desc if size is None else replace(desc, size=size)
 
 
-def keep(
-    remote: Remote, store: DiskStore, desc: Descriptor, hints: Hints = _NO_HINTS, options: FetchOptions = _DEFAULTS
-) -> Descriptor:
-    """Have the object of `desc` in the store; returns the descriptor, complete.
-
-    Of two processes that want the same digest one fetches, the other waits. A partial write
-    of an earlier session goes on from where it is; if that turns out wrong, it begins anew.
-    """
-    from dist_tool.store.waiting import wait_for_writer
-
-    places, ref = Places(remote, desc, hints), str(desc.digest)
-    anew = False
-    while True:
-        size = store.size(desc.digest)
-        if size is not None and store.claim(replace(desc, size=size, data=None)):  # and gc spares it
-            options.run.progress(Event(ref, size, size, "exists", size))
-            return replace(desc, size=size, data=None)
-        listeners = Listeners(options.run.report, options.run.progress)
-        with suppress(AlreadyExists), wait_for_writer(store, ref, desc, options.run, listeners) as writer:
-            if anew:
-                writer.truncate()
-            try:
-                return _fill(places, writer, desc, options)
-            except DistError as error:
-                places.reject(error)
-                anew = True
-                options.run.report(Notice("info", f"{ref}: {error.what}; beginning anew"))
+def store_object(remote: Remote, store: Store, wanted: Known, options: FetchOptions = _DEFAULTS) -> Descriptor:
+    """Have an object in the store; returns its descriptor, complete. See `copy_object`."""
+    sources = Places(remote, *wanted)
+    return copy_object(sources, store, wanted.desc, options.run, retry=options.retry, limit=options.limit)
 
 
-def _fill(places: Places, writer: DiskWriter, desc: Descriptor, options: FetchOptions) -> Descriptor:
-    source = open_source(places, _WriterJudge(writer, desc), options)
-    source.start_at(writer.offset)
-    with with_progress(source, str(desc.digest), options.run.progress) as watching:
-        if writer.digest() != desc.digest:  # an earlier session may have ended just before its commit
-            _announce(source, writer)
-            writer.fill(watching)
-            while writer.digest() != desc.digest and source.reopen_past_end():
-                writer.fill(watching)
-        if desc.size not in (None, writer.offset) and writer.digest() == desc.digest:
-            raise unexpected(writer.offset, desc.size)
-        committed = writer.commit(replace(desc, data=None))
-    options.run.progress(Event(str(desc.digest), writer.offset, writer.offset, "done", writer.resumed))
-    return replace(committed, media_type=source.media_type or desc.media_type)
-
-
-def _announce(source: ResumingReader, writer: DiskWriter) -> None:
-    """Let whoever looks at the store know how much is to come; what is small is there before anybody looks."""
-    source.open()
-    if source.total is not None and source.total - writer.offset > SMALL:
-        writer.expect(source.total)
-
-
-class _WriterJudge:
-    """A writer as the judge of a `ResumingReader`: `commit` has the last word."""
-
-    def __init__(self, writer: DiskWriter, desc: Descriptor) -> None:
-        self._writer = writer
-        self.digest: Digest | None = desc.digest
-        self.size = desc.size
-        self.source = ""
-
-    def snapshot(self) -> tuple[int, bytes]:
-        return self._writer.offset, bytes.fromhex(self._writer.digest().encoded)
-
-
-def deliver(store: DiskStore, desc: Descriptor, sink: Sink, options: FetchOptions = _DEFAULTS) -> None:
+def deliver(store: Store, desc: Descriptor, sink: Sink, options: FetchOptions = _DEFAULTS) -> None:
     """Write a stored blob to `sink`, verified as if it came from anywhere. Raises DataLoss."""
-    source: Readable = store.open(desc)
-    with closing(source):
+    with closing(store.open(desc)) as source:
         pump(source, Verifier(desc.digest, desc.size, source="the store"), sink, small=options.small)

@@ -11,12 +11,13 @@ from dist_tool.names.reference import parse_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
+from dist_tool.store.verify import open_verified
 from dist_tool.stream.body import CHUNK, Body
-from dist_tool.transfer.cache import TRIES, Known, find, heal, keep, removed
+from dist_tool.transfer.cache import TRIES, Known, find, heal, removed, store_object
 from dist_tool.transfer.fetch import FetchOptions
 
 if TYPE_CHECKING:
-    from dist_tool.store.disk import DiskStore
+    from dist_tool.api import Store
 
 
 class KeptRemote:
@@ -26,7 +27,7 @@ class KeptRemote:
     opens it again verifies the bytes that it reads.
     """
 
-    def __init__(self, remote: Remote, store: DiskStore, options: FetchOptions) -> None:
+    def __init__(self, remote: Remote, store: Store, options: FetchOptions) -> None:
         self._remote = remote
         self._store = store
         self._options = options
@@ -55,17 +56,17 @@ class KeptRemote:
         return hints.media_type() or OCTET_STREAM
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        """The bytes, once all of them are in the store. Raises as `keep.keep`."""
+        """The bytes, once all of them are in the store. Raises as `copy_object`."""
         for _ in range(TRIES):
             stored = self._store.size(desc.digest) is not None
-            kept = keep(self._remote, self._store, desc, options=self._options)
+            kept = store_object(self._remote, self._store, Known(desc), self._options)
             try:
                 unread = stored and not offset and desc.digest not in self._verified
                 damage = self._damage(kept) if unread else None
                 self._verified.add(desc.digest)
                 if damage is None:
                     return self._store.open(kept, offset)
-            except NotFound:  # removed since `keep`, as by a gc without grace
+            except NotFound:  # removed since then, as by a gc without grace
                 continue
             return self._store.open(heal(self._remote, self._store, Known(desc), damage, self._options))
         raise removed(desc)
@@ -73,7 +74,7 @@ class KeptRemote:
     def _damage(self, desc: Descriptor) -> DataLoss | None:
         """What is wrong with a blob that was there before: read once more, before anything is made of it."""
         try:
-            with self._store.open_verified(desc) as reader:
+            with open_verified(self._store, desc) as reader:
                 while reader.read(CHUNK):
                     pass
         except DataLoss as error:

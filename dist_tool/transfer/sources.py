@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 
-from dist_tool.api import Alternatives, Remote, Search
+from dist_tool.api import Alternatives, Fetcher, Search
 from dist_tool.errors import DigestMismatch, DistError, SizeMismatch, UnexpectedSize
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
@@ -22,7 +22,7 @@ class Places:
     `hints` are the user's: a size that no place agrees with is reported as theirs.
     """
 
-    def __init__(self, remote: Remote, desc: Descriptor, hints: Hints = _NO_HINTS) -> None:
+    def __init__(self, remote: Fetcher, desc: Descriptor, hints: Hints = _NO_HINTS) -> None:
         self._desc = desc
         bare = replace(desc, data=None)
         self._search: Search = remote.search(bare) if isinstance(remote, Alternatives) else _OnePlace(remote, bare)
@@ -62,7 +62,7 @@ class _OnePlace:
     Only what an earlier session left may have been to blame, once.
     """
 
-    def __init__(self, remote: Remote, desc: Descriptor) -> None:
+    def __init__(self, remote: Fetcher, desc: Descriptor) -> None:
         self._remote = remote
         self._desc = desc
         self._asked = False

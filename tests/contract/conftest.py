@@ -15,7 +15,7 @@ from support.content import Blob, Image, blob, image, random_bytes, write_blob, 
 from support.programs import SHELF, install
 from support.tree import serving
 
-from dist_tool.api import Remote
+from dist_tool.api import NamedStore, Remote
 from dist_tool.errors import NotFound
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import parse_locator
@@ -23,6 +23,7 @@ from dist_tool.remotes.function import FunctionRemote
 from dist_tool.remotes.table import open_remote
 from dist_tool.service.http import RegistryServer
 from dist_tool.settings import Settings
+from dist_tool.store import open_store
 from dist_tool.stream.body import CHUNK
 
 SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1)
@@ -229,3 +230,10 @@ def remote(place: Place) -> Iterator[Remote]:
     opened = place.open()
     with closing(opened) if hasattr(opened, "close") else nullcontext():
         yield opened
+
+
+@pytest.fixture(params=["disk"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> NamedStore:
+    """An empty store of each implementation."""
+    assert request.param == "disk"
+    return open_store(str(tmp_path / "store"))

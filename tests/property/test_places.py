@@ -12,7 +12,7 @@ from support.places import Source, mirrored, options
 from dist_tool.errors import DistError, NotFound, ProtocolError, Unavailable
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.store.disk import DiskStore
-from dist_tool.transfer.cache import keep
+from dist_tool.transfer.cache import Known, store_object
 from dist_tool.transfer.fetch import fetch_known
 
 TRUTH = blob("places", 200)
@@ -76,7 +76,7 @@ def test_one_sound_place_is_enough_for_the_store_whatever_an_earlier_session_lef
         desc = Descriptor(TRUTH.digest, size)
         with store.writer(str(TRUTH.digest)) as writer:
             writer.write(left)
-        kept = keep(mirrored(*before, sound), store, desc, options=options(attempts))
+        kept = store_object(mirrored(*before, sound), store, Known(desc), options(attempts))
         assert store.read(kept, 1000) == TRUTH.data
 
 

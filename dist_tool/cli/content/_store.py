@@ -51,14 +51,15 @@ def _with_store(function: _F, *, creating: bool) -> _F:
 
 def _open(root: str | None, *, creating: bool) -> DiskStore:
     """The usual place is an empty store where it is not there; one that was typed is a mistake, or to be made."""
-    from dist_tool.store import open_store
+    from dist_tool.run import Run
+    from dist_tool.store.disk import DiskStore
 
     path = os.path.expanduser(_usual_place() if root is None else root)
     if root and not creating and not os.path.exists(path):
         from dist_tool.errors import NotFound
 
         raise NotFound(f"{root}: there is no store")
-    return open_store(path, show_notice)
+    return DiskStore(path, Run(show_notice))
 
 
 def _usual_place() -> str:

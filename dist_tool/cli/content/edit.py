@@ -49,7 +49,7 @@ def command(store: DiskStore, object_id: str, validate: bool, name: str | None) 
 def _type_of(store: DiskStore, desc: Descriptor) -> str:
     from dist_tool.store.sniff import media_types
 
-    return media_types(store, [desc.digest])[desc.digest]
+    return media_types(store, [desc.digest], store.run)[desc.digest]
 
 
 def _edited(before: bytes, media_type: str, *, validate: bool) -> bytes:

@@ -140,12 +140,12 @@ def _distrust_damaged(store: DiskStore, digest: Digest) -> None:
 
 def _writer(store: DiskStore, wanted: _IngestRequest, desc: Descriptor | None) -> DiskWriter:
     """Whoever wants known content waits for another who writes it; other refs are busy then."""
-    from dist_tool.run import Listeners, Run
+    from dist_tool.run import Run
     from dist_tool.store.waiting import wait_for_writer
 
     if desc is None or wanted.appends:
         return store.writer(wanted.ref, desc)
-    return wait_for_writer(store, wanted.ref, desc, Run(show_notice), Listeners(show_notice))
+    return wait_for_writer(store, wanted.ref, desc, Run(show_notice))
 
 
 def _sized(writer: DiskWriter, size: int | None) -> Descriptor | None:

@@ -106,7 +106,8 @@ def _types(store: DiskStore, infos: list[Info], *, all_of_store: bool) -> dict[D
     from dist_tool.store.sniff import media_types
 
     digests = [info.digest for info in infos]
-    return media_types(store, dict.fromkeys([*digests, *store.blobs.digests()]) if all_of_store else digests)
+    wanted = dict.fromkeys([*digests, *store.digests()]) if all_of_store else digests
+    return media_types(store, wanted, store.run)
 
 
 def _check_types(wanted: tuple[str, ...]) -> None:

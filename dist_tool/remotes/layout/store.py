@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
@@ -16,8 +18,8 @@ class StoreRemote(LayoutReader):
 
     def __init__(self, locator: Locator, context: Context) -> None:
         path = context.settings.at_home(locator.rest) or place(context.settings)
-        self._store = open_store(path, context.run.report)
-        super().__init__(LayoutDirectory(self._store.root), repository_of(context))
+        self._store = open_store(path, context.run)
+        super().__init__(LayoutDirectory(os.path.abspath(path)), repository_of(context))
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """As of any layout, the media type of a blob that no entry names being found from its bytes."""

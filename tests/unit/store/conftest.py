@@ -12,7 +12,7 @@ from dist_tool.errors import AlreadyExists
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM
-from dist_tool.store import open_store
+from dist_tool.run import Run
 from dist_tool.store.disk import DiskStore
 
 
@@ -21,7 +21,7 @@ class Filled:
 
     def __init__(self, root: Path) -> None:
         self.notices: list[str] = []
-        self.store: DiskStore = open_store(str(root), lambda notice: self.notices.append(notice.text))
+        self.store: DiskStore = DiskStore(str(root), Run(lambda notice: self.notices.append(notice.text)))
         self.root = root
 
     def put(self, data: bytes, media_type: str = OCTET_STREAM) -> Descriptor:

@@ -70,7 +70,7 @@ def collect_nothing(filled: Any) -> None:
     "look",
     [
         lambda filled: list(verify_all(filled.store)),
-        lambda filled: media_types(filled.store, filled.digests()),
+        lambda filled: media_types(filled.store, filled.digests(), filled.store.run),
         collect_nothing,
     ],
     ids=["verify", "media types", "gc"],

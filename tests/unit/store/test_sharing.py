@@ -17,6 +17,7 @@ from dist_tool.errors import AlreadyExists, LocalFailure
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
+from dist_tool.run import Run
 from dist_tool.store import open_store, verify
 from dist_tool.store import sniff as media
 from dist_tool.store.disk import DiskStore
@@ -51,7 +52,7 @@ def run_as(uid: int, root: Path, work: Work, umask: int = 0o022) -> list[str]:
             os.setgroups([GROUP])
             os.setgid(uid)
             os.setuid(uid)
-        store = open_store(str(root), lambda notice: tell(f"{notice.level}: {notice.text}"))
+        store = open_store(str(root), Run(lambda notice: tell(f"{notice.level}: {notice.text}")))
         work(store, tell)
 
     code, lines = Child(become_and_work).wait()
@@ -86,7 +87,7 @@ def use_all(store: DiskStore, tell: Callable[[str], None]) -> None:
     for info in list(store.walk()):
         store.label(info.digest, {"seen": "yes"})
     assert all(verdict.state == "ok" for verdict in verify.verify_all(store))
-    media.media_types(store, list(store.blobs.digests()))
+    media.media_types(store, list(store.digests()), store.run)
     for name in list(store.tags()):
         desc = store.resolve(name, Hints())
         store.untag(name)
@@ -166,7 +167,7 @@ def test_blob_that_cannot_be_read_does_not_end_a_list(place: Path) -> None:
 
     def look(store: DiskStore, tell: Callable[[str], None]) -> None:
         store.untag("alice")
-        tell(",".join(media.media_types(store, list(store.blobs.digests())).values()))
+        tell(",".join(media.media_types(store, list(store.digests()), store.run).values()))
 
     warning, types = run_as(ALICE, root, look)
     assert "Permission denied" in warning

@@ -26,7 +26,7 @@ from dist_tool.run import Event, Notice, Run
 from dist_tool.store.disk import DiskStore
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Retry
-from dist_tool.transfer.cache import Known, fetch_kept, find, keep
+from dist_tool.transfer.cache import Known, fetch_kept, find, store_object
 from dist_tool.transfer.fetch import FetchOptions
 
 ONCE = FetchOptions(retry=Retry(attempts=1))
@@ -104,16 +104,16 @@ def test_a_size_that_was_not_known_is_that_of_the_answer(store: DiskStore) -> No
     """What `content active` shows of a fetch by digest alone."""
     large = blob("keep, large", 6 << 20)
     with pytest.raises(Truncated):
-        keep(Source(large.data, cut_at=1_500_000), store, Descriptor(large.digest), options=ONCE)
+        store_object(Source(large.data, cut_at=1_500_000), store, Known(Descriptor(large.digest)), ONCE)
     assert [(status.offset, status.total) for status in store.statuses()] == [(1_500_000, 6 << 20)]
-    assert keep(Source(large.data), store, Descriptor(large.digest), options=ONCE).size == 6 << 20
+    assert store_object(Source(large.data), store, Known(Descriptor(large.digest)), ONCE).size == 6 << 20
 
 
 def test_a_size_that_was_a_lie_binds_nobody_later(store: DiskStore) -> None:
     large, longer = blob("keep, large", 6 << 20), blob("keep, longer", 7 << 20)
     with pytest.raises(Truncated):
-        keep(Source(longer.data, cut_at=5 << 20), store, Descriptor(large.digest), options=ONCE)
-    assert keep(Source(large.data), store, Descriptor(large.digest), options=ONCE).size == 6 << 20
+        store_object(Source(longer.data, cut_at=5 << 20), store, Known(Descriptor(large.digest)), ONCE)
+    assert store_object(Source(large.data), store, Known(Descriptor(large.digest)), ONCE).size == 6 << 20
 
 
 def test_wrong_content_is_refused_delivered_to_nobody_and_poisons_nothing(store: DiskStore) -> None:
@@ -151,7 +151,7 @@ def test_an_absent_object_leaves_no_partial_write(store: DiskStore) -> None:
             raise NotFound("not here")
 
     with pytest.raises(NotFound):
-        keep(Empty(), store, Descriptor(CONTENT.digest), options=ONCE)
+        store_object(Empty(), store, Known(Descriptor(CONTENT.digest)), ONCE)
     assert list(store.statuses()) == []
 
 
@@ -185,7 +185,7 @@ def kept(store: DiskStore, *sources: Place, hints: Hints = NO_HINTS, notices: li
 def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed_for_it(store: DiskStore) -> None:
     sources = Place(CONTENT.data), Place(CONTENT.data)
     with pytest.raises(LimitExceeded):
-        keep(places.mirrored(*sources), store, Descriptor(CONTENT.digest), options=ONCE._replace(limit=10))
+        store_object(places.mirrored(*sources), store, Known(Descriptor(CONTENT.digest)), ONCE._replace(limit=10))
     assert [source.asked for source in sources] == [[0], []]
 
 

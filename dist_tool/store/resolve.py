@@ -1,0 +1,28 @@
+"""Resolve a digest or a name in a store."""
+
+from __future__ import annotations
+
+from dist_tool.names.hints import Hints
+from dist_tool.oci.descriptor import Descriptor
+from dist_tool.store.blobs import missing
+from dist_tool.store.index import as_digest, find_entry
+from dist_tool.store.sniff import NamedBlobs, sniff
+
+
+def resolve(blobs: NamedBlobs, object_id: str, hints: Hints) -> Descriptor:
+    """The descriptor of a digest that is stored, or of a name.
+
+    The media type of a blob without a name is that of the hints, else what its bytes suggest.
+    Raises NotFound, InvalidArgument for a digest that is not well formed, InvalidContent for a
+    name with several meanings.
+    """
+    digest = as_digest(object_id)
+    if digest is None:
+        return find_entry(blobs.entries(), object_id, hints.platform())
+    size = blobs.size(digest)
+    if size is None:
+        raise missing(digest)
+    for entry in blobs.entries():
+        if entry.digest == digest:
+            return entry
+    return Descriptor(digest, size, hints.stated_type() or sniff(blobs, digest))

@@ -1,0 +1,36 @@
+"""Copy a stream into a writer."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from dist_tool.api import Writer
+from dist_tool.stream.body import CHUNK
+
+
+class ByteSource(Protocol):
+    """Source of `copy_into`: a `Readable`, a raw file."""
+
+    def readinto(self, view: memoryview, /) -> int | None:
+        """Fill a part of `view`; 0 at the end."""
+
+
+@runtime_checkable
+class ReaderFrom(Protocol):
+    """A writer with a faster loop of its own, as Go's `io.ReaderFrom`."""
+
+    def fill(self, source: ByteSource) -> int:
+        """Append `source` up to its end; returns the number of bytes. Raises what reading and writing raise."""
+
+
+def copy_into(writer: Writer, source: ByteSource) -> int:
+    """Append `source` up to its end to `writer`; returns the number of bytes.
+
+    Raises what reading and writing raise. Bytes that were read before a failure are written.
+    """
+    if isinstance(writer, ReaderFrom):
+        return writer.fill(source)
+    buffer, before = memoryview(bytearray(CHUNK)), writer.offset
+    while got := source.readinto(buffer):
+        writer.write(buffer[:got])
+    return writer.offset - before
