@@ -24,6 +24,7 @@ from dist_tool.remotes.table import open_remote
 from dist_tool.service.http import RegistryServer
 from dist_tool.settings import Settings
 from dist_tool.store import open_store
+from dist_tool.store.memory import MemoryStore
 from dist_tool.stream.body import CHUNK
 
 SIZES = (0, 1, CHUNK - 1, CHUNK, CHUNK + 1)
@@ -232,8 +233,7 @@ def remote(place: Place) -> Iterator[Remote]:
         yield opened
 
 
-@pytest.fixture(params=["disk"])
+@pytest.fixture(params=["disk", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> NamedStore:
     """An empty store of each implementation."""
-    assert request.param == "disk"
-    return open_store(str(tmp_path / "store"))
+    return MemoryStore() if request.param == "memory" else open_store(str(tmp_path / "store"))

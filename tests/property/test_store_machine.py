@@ -1,4 +1,4 @@
-"""The store against a dict: any order of operations, with crashes of the process between them."""
+"""The stores against a dict: any order of operations, on disk with crashes of the process between them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.store import open_store
 from dist_tool.store.gc import GcPolicy, collect
-from dist_tool.store.verify import verify_all
+from dist_tool.store.memory import MemoryStore
+from dist_tool.store.verify import read, verify_all
 
 CONTENTS = [b"", b"a", b"ab", b"abc" * 30, b"abd" * 30, b"x" * 300]
 REFS = st.sampled_from(["r1", "r2"])
@@ -31,20 +32,17 @@ class StoreMachine(RuleBasedStateMachine):
 
     digests = Bundle("digests")
 
+    def new_store(self):
+        return MemoryStore()
+
     @initialize()
     def begin(self):
-        self.root = tempfile.mkdtemp()
-        self.store = open_store(self.root + "/store")
+        self.store = self.new_store()
         self.blobs: dict[Digest, bytes] = {}
         self.partial: dict[str, bytes] = {}
         self.writers = {}
         self.labels: dict[Digest, dict[str, str]] = {}
         self.names: dict[str, Digest] = {}
-
-    def teardown(self):
-        for writer in self.writers.values():
-            writer.abandon()
-        shutil.rmtree(self.root)
 
     @rule(ref=REFS)
     def open(self, ref):
@@ -75,13 +73,6 @@ class StoreMachine(RuleBasedStateMachine):
             self.writers.pop(ref).close()
             if not self.partial[ref]:
                 del self.partial[ref]
-
-    @rule(ref=REFS)
-    def crash(self, ref):
-        """What a kill does to a writer: file and lock are gone, and nothing else happens."""
-        if ref in self.writers:
-            self.writers.pop(ref).abandon()
-            self.store = open_store(self.store.root)
 
     @rule(ref=REFS, algorithm=ALGORITHMS, target=digests)
     def commit(self, ref, algorithm):
@@ -159,19 +150,6 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(NotFound):
                 self.store.untag(name)
 
-    @rule(dry_run=st.booleans())
-    def collect(self, dry_run):
-        removed = {each.name for each in collect(self.store, GcPolicy(grace_s=0, dry_run=dry_run))}
-        garbage = {digest for digest in self.blobs if digest not in self.names.values()}
-        abandoned = {ref for ref in self.partial if ref not in self.writers}
-        assert removed == {str(digest) for digest in garbage} | abandoned
-        if not dry_run:
-            for digest in garbage:
-                del self.blobs[digest]
-                self.labels.pop(digest, None)
-            for ref in abandoned:
-                del self.partial[ref]
-
     @invariant()
     def the_store_is_what_the_model_says(self):
         if not hasattr(self, "store"):
@@ -185,14 +163,51 @@ class StoreMachine(RuleBasedStateMachine):
         assert {name: self.store.resolve(name, Hints()).digest for name in self.store.tags()} == self.names
         assert all(verdict.state == "ok" for verdict in verify_all(self.store))
         for digest, data in self.blobs.items():
-            assert self.store.read(Descriptor(digest), 1000) == data
+            assert read(self.store, Descriptor(digest), 1000) == data
 
 
-TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(
+class DiskStoreMachine(StoreMachine):
+    """The store on disk: a process may be killed, and garbage is collected."""
+
+    def new_store(self):
+        self.root = tempfile.mkdtemp()
+        return open_store(self.root + "/store")
+
+    def teardown(self):
+        for writer in getattr(self, "writers", {}).values():
+            writer.abandon()
+        if hasattr(self, "root"):
+            shutil.rmtree(self.root)
+
+    @rule(ref=REFS)
+    def crash(self, ref):
+        """What a kill does to a writer: file and lock are gone, and nothing else happens."""
+        if ref in self.writers:
+            self.writers.pop(ref).abandon()
+            self.store = open_store(self.store.root)
+
+    @rule(dry_run=st.booleans())
+    def collect(self, dry_run):
+        removed = {each.name for each in collect(self.store, GcPolicy(grace_s=0, dry_run=dry_run))}
+        garbage = {digest for digest in self.blobs if digest not in self.names.values()}
+        abandoned = {ref for ref in self.partial if ref not in self.writers}
+        assert removed == {str(digest) for digest in garbage} | abandoned
+        if not dry_run:
+            for digest in garbage:
+                del self.blobs[digest]
+                self.labels.pop(digest, None)
+            for ref in abandoned:
+                del self.partial[ref]
+
+
+SETTINGS = settings(
     max_examples=int(os.environ.get("DIST_TEST_EXAMPLES", "20")),
     stateful_step_count=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+TestMemoryStoreMachine = StoreMachine.TestCase
+TestMemoryStoreMachine.settings = SETTINGS
+TestDiskStoreMachine = DiskStoreMachine.TestCase
+TestDiskStoreMachine.settings = SETTINGS
