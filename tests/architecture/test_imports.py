@@ -46,6 +46,7 @@ FOREIGN = {
     "isal": {"layers"},
     "backports": {"layers"},
 }
+DISK = {"DiskStore", "DiskWriter", "dist_tool.store.disk", "dist_tool.store.writer"}
 READS_ENVIRONMENT = {"config", "cli"}
 NO_NOUNS = {"utils", "util", "helpers", "helper", "common", "misc"}
 
@@ -110,10 +111,11 @@ def modules() -> dict[str, Path]:
 
 
 def needs(path: Path) -> Iterator[str]:
-    """The modules of ours that a module imports, wherever the import stands, annotations left out."""
+    """The modules of ours that a module imports, wherever the import stands, also for annotations."""
     known = modules()
     for found in imports(path):
-        if found.for_types or found.module.partition(".")[0] != "dist_tool":
+        top, _, rest = found.module.partition(".")
+        if top != "dist_tool" or (found.for_types and (part(path), rest.partition(".")[0]) in FOR_TYPES):
             continue
         inner = [f"{found.module}.{name}" for name in found.names if f"{found.module}.{name}" in known]
         yield from inner or [found.module]
@@ -147,6 +149,20 @@ def test_no_module_imports_itself_through_others() -> None:
         graph = {name: targets for name, targets in graph.items() if name not in leaves}
     # Packages that re-export their modules are imported by nobody inside: what is left would be a cycle.
     assert sorted(graph) == []
+
+
+def test_only_the_store_and_its_commands_know_the_store_on_disk() -> None:
+    """All other parts take the protocols of `api`, and open a store with `dist_tool.store.open_store`."""
+    wrong = [
+        str(found)
+        for path in sources()
+        for found in imports(path)
+        if found.module.startswith("dist_tool.store")
+        and not path.is_relative_to(PACKAGE / "store")
+        and not path.is_relative_to(PACKAGE / "cli" / "content")
+        and any(name in DISK for name in (found.module, *found.names, *(f"{found.module}.{n}" for n in found.names)))
+    ]
+    assert not wrong
 
 
 def test_public_classes_have_names_of_their_own() -> None:
@@ -227,3 +243,21 @@ def test_the_rules_see_imports_wherever_they_stand(monkeypatch: pytest.MonkeyPat
         test_parts_import_only_what_comes_before_them()
     with pytest.raises(AssertionError, match="imagined"):
         test_third_party_packages_stay_in_their_part()
+
+
+def test_the_rules_see_cycles_of_annotations(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, other in (("imagined", "dreamt"), ("dreamt", "imagined")):
+        code = f"if TYPE_CHECKING:\n    from dist_tool.oci import {other}\n"
+        monkeypatch.setitem(sources(), PACKAGE / "oci" / f"{name}.py", ast.parse(code))
+    with pytest.raises(AssertionError, match="dreamt"):
+        test_no_module_imports_itself_through_others()
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["from dist_tool.store.disk import DiskStore", "import dist_tool.store.disk", "from dist_tool.store import disk"],
+)
+def test_the_rules_see_imports_of_the_store_on_disk(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    monkeypatch.setitem(sources(), PACKAGE / "transfer" / "imagined.py", ast.parse(code))
+    with pytest.raises(AssertionError, match="imagined"):
+        test_only_the_store_and_its_commands_know_the_store_on_disk()
