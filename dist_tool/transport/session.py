@@ -176,6 +176,14 @@ class _Adapter(HTTPAdapter):
         origin, target = split_url(whole)
         return target if super().request_url(request, proxies).startswith("/") else f"{origin}{target}"
 
+    def close(self) -> None:
+        """Close every idle connection now: urllib3 leaves that to the garbage collection of its pools."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  it cannot be iterated over
+                if (pool := manager.pools.get(key)) is not None:
+                    pool.close()
+        super().close()
+
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Nothing: the context decides."""
 
