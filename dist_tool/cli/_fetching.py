@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.errors import InvalidArgument
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
-from dist_tool.names.reference import Reference, parse_object
+from dist_tool.names.reference import Reference, as_object
 from dist_tool.transfer.fetch import FetchOptions, fetch_known, fetch_to, identify
 
 if TYPE_CHECKING:
@@ -58,14 +57,9 @@ class Fetching(NamedTuple):
 
     def _name(self, object_id: str) -> str:
         """What a tag is recorded as: its full reference, so that names of two places cannot clash."""
-        try:
-            name = parse_object(object_id)
-        except InvalidArgument:
-            return object_id  # a reference name of a layout
-        if name.digest is not None:
+        name = as_object(object_id)
+        if name.digest is not None or not object_id:
             return ""
-        return (
-            str(Reference(Locator("", self.locator.rest), name.tag))
-            if self.locator.kind in ("", "registry")
-            else object_id
-        )
+        if self.locator.kind in ("", "registry"):
+            return str(Reference(Locator("", self.locator.rest), name.tag))
+        return object_id  # of a layout, whose names may be any text

@@ -12,6 +12,7 @@ from dist_tool.errors import InvalidArgument
 from dist_tool.names.locator import KIND, Locator, checked_text, is_path, parse_locator
 from dist_tool.oci.digest import Digest, is_hash_name, looks_like_digest, reject_misspelled_digest
 
+POSITION = re.compile(r"@([0-9]{1,5})")  # of an entry in a layout's index.json, from 0
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _COLON_ENDS_PLACE = frozenset({"", "layout", "archive", "store"})
 
@@ -60,19 +61,27 @@ def parse_object(text: str) -> ObjectName:
     return ObjectName(_parse_tag(text))
 
 
-def digest_in(text: str) -> Digest | None:
-    """The digest in an object of a remote whose names have a grammar of their own; None for a name.
+def as_object(text: str) -> ObjectName:
+    """Read an object of a remote whose names have a grammar of their own: a digest, or any other text as a name.
 
-    `redis:7` has the form of a digest and is none. Raises InvalidArgument for what is meant as a
-    digest and is not spelled as one: the content of a name can come out unverified.
+    Only hash functions make a digest: `redis:7` has the form of one and is a name, and so is `@N`,
+    the position of an entry in a layout. Raises InvalidArgument for a misspelled digest: the
+    content of a name can be delivered without verification.
     """
+    if not text or POSITION.fullmatch(text):
+        return ObjectName(text)
     try:
-        digest = parse_object(text).digest if text else None
-        return digest if digest is None or is_hash_name(digest.algorithm) else None
+        found = parse_object(text)
     except InvalidArgument:
         if looks_like_digest(text) or text.startswith("@"):
             raise
-        return None
+        return ObjectName(text)
+    return found if found.digest is None or is_hash_name(found.digest.algorithm) else ObjectName(text)
+
+
+def as_digest(text: str) -> Digest | None:
+    """The digest in an object, None for a name. Raises InvalidArgument as `as_object`."""
+    return as_object(text).digest
 
 
 def _parse_tag(text: str) -> str:

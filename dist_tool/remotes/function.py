@@ -8,7 +8,7 @@ from typing import IO
 
 from dist_tool.errors import DistError, NoDigest, NotFound, PermissionDenied, RemoteFailed, Unauthenticated, Unavailable
 from dist_tool.names.hints import Hints
-from dist_tool.names.reference import digest_in
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.stream.body import Body, as_body
@@ -31,7 +31,7 @@ class FunctionRemote:
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """A digest as it is. Raises NoDigest for a name: only the bytes could tell."""
-        digest = digest_in(object_id)
+        digest = as_digest(object_id)
         if digest is None:
             raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
         digest.hasher()

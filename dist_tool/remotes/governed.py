@@ -20,7 +20,7 @@ from dist_tool.api import (
 from dist_tool.errors import InvalidArgument, NoDigest, Unsupported
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
-from dist_tool.names.reference import ObjectName, parse_object
+from dist_tool.names.reference import ObjectName, as_object
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.settings import Policy, Settings
@@ -55,7 +55,7 @@ def policy_rule(target: Locator, policy: Policy) -> Rule:
 
 def _named(object_id: str) -> ObjectName:
     try:
-        return parse_object(object_id)
+        return as_object(object_id)
     except InvalidArgument:
         return ObjectName(object_id)  # a name of another grammar, if its remote has one
 

@@ -17,12 +17,13 @@ from dist_tool.errors import (
     Unsupported,
 )
 from dist_tool.names.hints import Hints
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import VERIFIABLE, Digest
 from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.store import files, layout, locks
 from dist_tool.store.blobs import Blobs, OpenBlob, info_time, missing
-from dist_tool.store.index import Index, as_digest
+from dist_tool.store.index import Index
 from dist_tool.store.ingest import IngestDirectory, check_ref
 from dist_tool.store.labels import Labels, label_blob
 from dist_tool.store.verify import open_verified, read

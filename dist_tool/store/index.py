@@ -12,7 +12,6 @@ from typing import Any
 
 from dist_tool.errors import BadManifest, InvalidArgument, InvalidContent, NotFound
 from dist_tool.oci.descriptor import Descriptor
-from dist_tool.oci.digest import VERIFIABLE, Digest
 from dist_tool.oci.entries import REF_NAME, for_platform
 from dist_tool.oci.manifest import parse_json
 from dist_tool.oci.mediatypes import OCI_INDEX
@@ -85,14 +84,6 @@ class Index:
             text = json.dumps(value).encode()
         with files.failing("cannot update index.json", when_full=_WHEN_FULL):
             files.write_small(self.path, text, durable=True)
-
-
-def as_digest(text: str) -> Digest | None:
-    """A digest, None for a name, even if it looks like one: `localhost:latest`.
-
-    Raises InvalidArgument for a digest that is not well formed.
-    """
-    return Digest.parse(text) if text.partition(":")[0] in (*VERIFIABLE, "blake3") else None
 
 
 def find_entry(entries: Iterable[Descriptor], ref_name: str, platform: str = "") -> Descriptor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dist_tool.names.hints import Hints
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.store.blobs import missing
-from dist_tool.store.index import as_digest, find_entry
+from dist_tool.store.index import find_entry
 from dist_tool.store.sniff import NamedBlobs, sniff
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dist_tool.api import Remote
-from dist_tool.errors import DataLoss, InvalidArgument, NotFound
+from dist_tool.errors import DataLoss, NotFound
 from dist_tool.names.hints import Hints
-from dist_tool.names.reference import parse_object
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
@@ -38,7 +38,7 @@ class KeptRemote:
 
         Raises SizeMismatch where the store knows another size than the hints.
         """
-        digest = _digest_of(object_id)
+        digest = as_digest(object_id)
         size = self._store.size(digest) if digest is not None else None
         if digest is None or size is None or hints.size not in (None, size):
             return find(self._remote, self._store, object_id, hints)
@@ -79,12 +79,4 @@ class KeptRemote:
                     pass
         except DataLoss as error:
             return error
-        return None
-
-
-def _digest_of(object_id: str) -> Digest | None:
-    """The digest in an object; None for a name, which in a layout may be anything."""
-    try:
-        return parse_object(object_id).digest if object_id else None
-    except InvalidArgument:
         return None

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dist_tool.api import Alternatives, Closable, Cut, NamedFetcher, NamedResumer, Remote
-from dist_tool.errors import DistError, InvalidArgument, NoDigest, SizeMismatch
+from dist_tool.errors import DistError, NoDigest, SizeMismatch
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator, parse_locator
-from dist_tool.names.reference import parse_object
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import reject_misspelled_digest
 from dist_tool.run import NO_RUN, Event, Notice, Report, Run
@@ -82,11 +82,7 @@ def identify(remote: Remote, object_id: str, hints: Hints = _NO_HINTS) -> Descri
 
     A digest is known already and nobody is asked; what a tag means is asked without the content.
     """
-    try:
-        is_digest = parse_object(object_id).digest is not None
-    except InvalidArgument:
-        is_digest = False
-    return locate(remote, object_id, hints._replace(content=is_digest))
+    return locate(remote, object_id, hints._replace(content=as_digest(object_id) is not None))
 
 
 def locate(remote: Remote, object_id: str, hints: Hints) -> Descriptor:

@@ -154,3 +154,44 @@ def test_a_cut_fetch_is_exit_6_writes_nothing_and_is_continued(server: FaultServ
     assert run_dist(args).stdout == LARGE.data
     assert server.requests()[-1].header("Range") == "bytes=1500000-"
     assert list(store.statuses()) == []
+
+
+@pytest.mark.parametrize("name", ["redis:7", "docker.io/library/redis:7", "v7"])
+def test_name_of_a_layout_is_recorded_even_with_the_form_of_a_digest(
+    name: str, store: DiskStore, tmp_path: Path
+) -> None:
+    layout = write_layout(tmp_path / "layout", {name: IMAGE})
+    assert run_dist(["fetch", str(layout), name, "--store"]).stdout == IMAGE.manifest.data
+    assert list(store.tags()) == [name]
+    assert run_dist(["fetch", "store::", name]).stdout == IMAGE.manifest.data
+
+
+def test_name_with_the_form_of_a_digest_is_fetched_from_a_layout_that_serves_a_name(tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "layout", {"redis:7": IMAGE})
+    config = tmp_path / "config.toml"
+    config.write_text(f'[[remote]]\nprefix = "x.test/a"\nkind = "layout"\nlocation = "{layout}"\n')
+    fetched = run_dist(["fetch", "x.test/a", "redis:7", "--config", str(config)])
+    assert (fetched.stdout, fetched.stderr) == (IMAGE.manifest.data, "")
+
+
+def test_name_with_the_form_of_a_digest_does_not_pass_for_a_required_digest(tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "layout", {"redis:7": IMAGE})
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[policy]\nrequire_digest = ["x.test"]\n'
+        f'[[remote]]\nprefix = "x.test/a"\nkind = "layout"\nlocation = "{layout}"\n'
+    )
+    refused = run_dist(["fetch", "x.test/a", "redis:7", "--config", str(config)])
+    assert (refused.stdout, refused.code) == (b"", 10)
+    assert "takes digests only, not the tag 'redis:7'" in refused.stderr
+
+
+def test_name_with_the_form_of_a_digest_is_fetched_from_a_mirror_that_is_a_layout(tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "layout", {"redis:7": IMAGE})
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[[remote]]\nprefix = "x.test/a"\nkind = "layout"\nlocation = "{layout}"\n'
+        '[[remote.mirror]]\nkind = "layout"\nlocation = "/nowhere"\n'
+    )
+    fetched = run_dist(["fetch", "x.test/a", "redis:7", "--config", str(config)])
+    assert fetched.stdout == IMAGE.manifest.data, fetched.stderr

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dist_tool.api import Cut
 from dist_tool.errors import DistError, NoDigest
 from dist_tool.names.hints import Hints
-from dist_tool.names.reference import digest_in
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.mirrors.mirror import Mirror
@@ -50,7 +50,7 @@ class Source:
         self.asked.append(object_id)
         if self.error:
             raise self.error
-        digest = digest_in(object_id)
+        digest = as_digest(object_id)
         if digest is not None:
             return Descriptor(digest, len(self.data))
         if self.tag is None:
@@ -124,7 +124,7 @@ class Shelf:
         self.asked: list[Digest] = []
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        digest = digest_in(object_id)
+        digest = as_digest(object_id)
         assert digest is not None
         return Descriptor(digest, len(self._contents[digest]))
 

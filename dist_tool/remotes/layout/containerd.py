@@ -10,7 +10,7 @@ import os
 from dist_tool.errors import NotFound
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
-from dist_tool.names.reference import digest_in
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.layout.directory import LayoutDirectory
@@ -31,7 +31,7 @@ class ContainerdRemote:
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """A digest that is there, with its size. Raises NotFound for it else, and for every name."""
-        digest = digest_in(object_id)
+        digest = as_digest(object_id)
         if digest is None:
             raise NotFound(
                 f"{object_id!r}: a containerd content root knows digests only", hint="`ctr images list` shows them"

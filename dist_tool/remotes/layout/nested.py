@@ -6,12 +6,13 @@ from dist_tool.api import Closable, PathFetcher
 from dist_tool.errors import DistError, InvalidArgument, Unsupported
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator, parse_locator
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes import table
-from dist_tool.remotes.layout.reader import LayoutReader, digest_of, read_whole, repository_of
+from dist_tool.remotes.layout.reader import LayoutReader, read_whole, repository_of
 from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
@@ -26,7 +27,7 @@ class NestedLayout(LayoutReader):
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """As of any layout; but nobody is asked about a digest whose content is wanted anyway."""
-        digest = digest_of(object_id)
+        digest = as_digest(object_id)
         if digest is None:
             return self._named(object_id, hints)
         digest.hasher()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from dist_tool.errors import BadManifest, InvalidArgument, LimitExceeded, NotFound, Unsupported, printable
 from dist_tool.names.hints import Hints
-from dist_tool.names.reference import digest_in, parse_reference
+from dist_tool.names.reference import POSITION, as_digest, parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.entries import REF_NAME, for_platform, is_one_image
@@ -19,7 +18,6 @@ from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.retry import received
 
 IMAGE_NAME = "io.containerd.image.name"  # the whole reference: what containerd and docker write beside it
-_POSITION = re.compile(r"@([0-9]{1,5})")
 
 
 class LayoutFiles(Protocol):
@@ -54,7 +52,7 @@ class LayoutReader:
         entries with one name the `platform:` hint chooses. Raises NotFound, listing the names that
         there are.
         """
-        digest = digest_of(object_id)
+        digest = as_digest(object_id)
         if digest is None:
             return self._named(object_id, hints)
         digest.hasher()
@@ -90,7 +88,7 @@ class LayoutReader:
         ):
             if found := [entry for entry in entries if entry.annotations.get(key) == wanted]:
                 return found
-        position = _POSITION.fullmatch(name)
+        position = POSITION.fullmatch(name)
         if position is not None:
             return list(entries[int(position[1]) :][:1])
         tagged = [entry for entry in entries if entry.annotations.get(IMAGE_NAME, "").endswith(f":{name}")]
@@ -179,8 +177,3 @@ def repository_of(context: Context) -> str:
     """The name of the repository that a remote stands in for, "" where it was asked for as what it is."""
     asked = context.asked
     return str(asked) if asked is not None and asked.kind == "" else ""
-
-
-def digest_of(object_id: str) -> Digest | None:
-    """The digest in an object, None for a reference name or `@N`. Raises InvalidArgument as `digest_in`."""
-    return None if _POSITION.fullmatch(object_id) else digest_in(object_id)

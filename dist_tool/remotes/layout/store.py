@@ -6,9 +6,10 @@ import os
 
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.layout.directory import LayoutDirectory
-from dist_tool.remotes.layout.reader import LayoutReader, digest_of, repository_of
+from dist_tool.remotes.layout.reader import LayoutReader, repository_of
 from dist_tool.settings import Context
 from dist_tool.store import open_store, place
 
@@ -23,7 +24,7 @@ class StoreRemote(LayoutReader):
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """As of any layout, the media type of a blob that no entry names being found from its bytes."""
-        digest = digest_of(object_id)
+        digest = as_digest(object_id)
         if digest is None:
             return self._named(object_id, hints)
         digest.hasher()

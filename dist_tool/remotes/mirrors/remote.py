@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from dist_tool.api import Listable, Referring, Remote
-from dist_tool.errors import Cancelled, DistError, InvalidArgument, Unsupported
+from dist_tool.errors import Cancelled, DistError, Unsupported
 from dist_tool.names.hints import Hints
-from dist_tool.names.reference import parse_object
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM
@@ -37,7 +37,7 @@ class MirroredRemote:
 
         A digest that will be read is not asked about anywhere.
         """
-        digest = _digest_of(object_id)
+        digest = as_digest(object_id)
         if digest is not None and hints.content:
             digest.hasher()
             return Descriptor(digest, hints.size, hints.media_type() or OCTET_STREAM)
@@ -96,10 +96,3 @@ def _power(remote: Any, power: Any) -> Any:
     if not isinstance(remote, power):
         raise Unsupported(f"{type(remote).__name__} cannot do that")
     return remote
-
-
-def _digest_of(object_id: str) -> Digest | None:
-    try:
-        return parse_object(object_id).digest
-    except InvalidArgument:
-        return None  # a reference name of a layout: its place decides

@@ -9,7 +9,7 @@ from typing import Protocol
 from dist_tool.api import Cut
 from dist_tool.errors import NoDigest
 from dist_tool.names.hints import Hints
-from dist_tool.names.reference import digest_in
+from dist_tool.names.reference import as_digest
 from dist_tool.names.template import Template
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
@@ -44,7 +44,7 @@ class PathRemote:
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """A digest, with its size where somebody is asked. Raises NoDigest for names: only their bytes could tell."""
-        digest = digest_in(object_id)
+        digest = as_digest(object_id)
         if digest is None:
             self._template.path(object_id)
             raise NoDigest(f"the digest of {object_id!r} is not known before it is read")

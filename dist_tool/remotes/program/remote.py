@@ -7,7 +7,7 @@ from threading import Lock
 from dist_tool.api import Cut
 from dist_tool.errors import DistError, InvalidArgument, NoDigest, NotFound, ProtocolError, Unsupported
 from dist_tool.names.hints import Hints
-from dist_tool.names.reference import digest_in
+from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM
@@ -83,7 +83,7 @@ class ProgramRemote:
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """A digest, or what the helper says that a name means. Raises NoDigest where it could only open the name."""
-        digest = digest_in(object_id)
+        digest = as_digest(object_id)
         if digest is not None:
             digest.hasher()
             size = hints.size if hints.content else self._size(digest)

@@ -7,7 +7,7 @@ import pytest
 from dist_tool.errors import InvalidArgument
 from dist_tool.names.hints import Hints, parse_hints, parse_size
 from dist_tool.names.locator import Locator, parse_host, parse_locator
-from dist_tool.names.reference import ObjectName, Reference, digest_in, parse_object, parse_reference
+from dist_tool.names.reference import ObjectName, Reference, as_digest, as_object, parse_object, parse_reference
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import kind
 
@@ -198,7 +198,7 @@ MISSPELLED_DIGESTS = [
 ]
 
 
-@pytest.mark.parametrize("parse", [parse_object, digest_in])
+@pytest.mark.parametrize("parse", [parse_object, as_digest])
 @pytest.mark.parametrize("text", MISSPELLED_DIGESTS)
 def test_a_misspelled_digest_is_refused_with_the_right_spelling(text: str, parse: Callable[[str], object]) -> None:
     with pytest.raises(InvalidArgument) as caught:
@@ -206,7 +206,7 @@ def test_a_misspelled_digest_is_refused_with_the_right_spelling(text: str, parse
     assert caught.value.hint == f"did you mean {SHA}?"
 
 
-@pytest.mark.parametrize("parse", [parse_object, digest_in])
+@pytest.mark.parametrize("parse", [parse_object, as_digest])
 @pytest.mark.parametrize("text", ["MD5:abc", "md5=abc", "x@MD5:abc", "SHA1:abc", "Blake3:abc", f"sha512={HEX}"])
 def test_a_misspelled_digest_of_another_algorithm_is_refused(text: str, parse: Callable[[str], object]) -> None:
     with pytest.raises(InvalidArgument, match="is not a "):
@@ -218,14 +218,14 @@ def test_a_misspelled_digest_of_another_algorithm_is_refused(text: str, parse: C
 )
 def test_the_algorithm_of_bare_hexadecimal_digits_follows_from_their_number(length: int, algorithm: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        digest_in("a" * length)
+        as_digest("a" * length)
     assert caught.value.hint == f"did you mean {algorithm}:{'a' * length}?"
 
 
 @pytest.mark.parametrize("text", ["a" * 40, "a" * 63, f"sha256-{HEX}.sig", f"v{HEX}", "shared", "md5", "7-sha256"])
 def test_names_that_only_remind_of_a_digest_are_tags(text: str) -> None:
     assert parse_object(text) == ObjectName(text)
-    assert digest_in(text) is None
+    assert as_digest(text) is None
 
 
 @pytest.mark.parametrize(
@@ -354,20 +354,35 @@ def test_sizes_are_plain_numbers() -> None:
 def test_where_names_are_free_text_a_colon_makes_no_digest(text: str) -> None:
     if text.startswith("@"):
         with pytest.raises(InvalidArgument):
-            digest_in(text)
+            as_digest(text)
     else:
-        assert digest_in(text) is None
+        assert as_digest(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("v7", ObjectName("v7")),
+        ("redis:7", ObjectName("redis:7")),
+        ("@0", ObjectName("@0")),
+        ("", ObjectName("")),
+        (f"v1@{SHA}", ObjectName("v1", Digest.parse(SHA))),
+        (SHA, ObjectName("", Digest.parse(SHA))),
+    ],
+)
+def test_object_of_a_remote_with_free_names_is_a_name_or_a_digest(text: str, expected: ObjectName) -> None:
+    assert as_object(text) == expected
 
 
 @pytest.mark.parametrize("text", [SHA, f"@{SHA}", f"v1@{SHA}", f"blake3:{HEX}", "sha1:abc", "md5:abc"])
 def test_where_names_are_free_text_a_digest_is_one_even_if_it_cannot_be_verified(text: str) -> None:
-    assert digest_in(text) is not None
+    assert as_digest(text) is not None
 
 
 @pytest.mark.parametrize("text", ["sha256:short", "@sha256:x", f"v1@{SHA[:-1]}"])
 def test_where_names_are_free_text_a_broken_digest_is_no_name(text: str) -> None:
     with pytest.raises(InvalidArgument):
-        digest_in(text)
+        as_digest(text)
 
 
 def test_kinds_with_a_place_of_their_own_need_no_other() -> None:
