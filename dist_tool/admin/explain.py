@@ -131,8 +131,9 @@ def _capabilities(endpoint: Endpoint) -> tuple[str, ...]:
 
 def _registry(locator: Locator, target: Locator, endpoint: Endpoint, settings: Settings) -> ExplainedEndpoint:
     from dist_tool.auth.keychain import Keychain
+    from dist_tool.transport.schemes import schemes_for
 
-    scheme = schemes(endpoint, target.host)[0]
+    scheme = schemes_for(endpoint, target.host)[0]
     api = HUB_API if target.host == HUB else target.host
     return ExplainedEndpoint(
         role="",
@@ -147,17 +148,6 @@ def _registry(locator: Locator, target: Locator, endpoint: Endpoint, settings: S
         credentials=tuple(Keychain(endpoint.auth, settings.environ).explain(target.host, target.path)),
         where=endpoint.where,
     )
-
-
-def schemes(endpoint: Endpoint, host: str) -> tuple[str, ...]:
-    """The schemes that a registry is tried with, in order (behaviours B51, D10)."""
-    from dist_tool.names.origin import is_loopback
-
-    if endpoint.plain_http is not None:
-        return ("http",) if endpoint.plain_http else ("https",)
-    if is_loopback(host) and not endpoint.tls.ca:
-        return ("http", "https")
-    return ("https", "http") if endpoint.insecure else ("https",)
 
 
 def _tls(endpoint: Endpoint) -> dict[str, Any]:

@@ -6,18 +6,17 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
-from dist_tool.admin.explain import schemes
 from dist_tool.auth.credential_file import HUB_KEY, Credentials
 from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.saved_logins import CredentialLocation, SavedLogin, remove, save
 from dist_tool.auth.token_cache import forget_tokens
-from dist_tool.errors import DistError, InvalidArgument, NotHttp, Unauthenticated, Unavailable
+from dist_tool.errors import InvalidArgument, Unauthenticated
 from dist_tool.names.hub import HUB, HUB_API
 from dist_tool.names.locator import Locator
 from dist_tool.names.origin import Origin
 from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import AuthSettings, Context, Endpoint, Settings
-from dist_tool.transport.client import Client
+from dist_tool.transport.service import HttpService
 from dist_tool.transport.session import Request, Session
 
 
@@ -86,29 +85,21 @@ def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: S
         replace(settings, environ={**settings.environ, "DIST_AUTH_CONFIG": json.dumps(auths)}, cache_dir=""),
         run,
     )
-    first: DistError | None = None
-    for scheme in schemes(endpoint, host):
-        home = Origin.of(f"{scheme}://{HUB_API if host == HUB else host}")
+    api = HUB_API if host == HUB else host
+    path = f"{endpoint.api_path}/"
+    with closing(HttpService(api, trial, account=host)) as service:
         try:
-            return _accepted(home, host, trial)
-        except (Unavailable, NotHttp) as error:
-            first = first or error
+            service.ask("GET", path, {}, (200,)).close()
         except Unauthenticated as error:
             what = f"{host} refuses user name and password of {credentials.username!r}"
             raise error.with_(what=what, hint="nothing was saved") from error.cause
-    assert first is not None
-    raise first
+        home = service.home
+    return _asks_for_credentials(home, path, trial)
 
 
-def _accepted(home: Origin, host: str, trial: Context) -> bool:
-    """True where the registry asked for credentials and took them, False where it asks for none."""
-    request = Request("GET", f"{home}{trial.endpoint.api_path}/")
-    session = Session(home, trial)
-    try:
-        reply = session.send(request)
+def _asks_for_credentials(home: Origin, path: str, trial: Context) -> bool:
+    """Whether a request without credentials is refused with 401."""
+    with closing(Session(home, trial)) as session:
+        reply = session.send(Request("GET", f"{home}{path}"))
         reply.close()
-    finally:
-        session.close()
-    with closing(Client(home, host, trial)) as client:
-        client.request(request, (), (200,)).close()
     return reply.status == 401

@@ -6,9 +6,10 @@ from collections.abc import Callable, Container, Mapping
 from threading import Lock
 
 from dist_tool.errors import DistError, NotHttp, NotTls, Truncated, Unavailable, Unreachable
-from dist_tool.names.origin import Origin, is_loopback
+from dist_tool.names.origin import Origin
 from dist_tool.settings import Context
 from dist_tool.transport.client import Client
+from dist_tool.transport.schemes import schemes_for
 from dist_tool.transport.session import Reply, Request
 
 _OTHER = {"http": "https", "https": "http"}
@@ -28,14 +29,13 @@ class HttpService:
         self._context = context
         self._scopes = scopes
         self._probe = probe
-        plain = context.endpoint.plain_http
-        # Plain http for loopback, as every registry client has it; others must be named (B51).
-        self._guessed = plain is None and is_loopback(host) and not context.endpoint.tls.ca
-        self._insecure = plain is None and context.endpoint.insecure and not self._guessed
+        schemes = schemes_for(context.endpoint, host)
+        self._guessed = schemes == ("http", "https")
+        self._insecure = schemes == ("https", "http")
         self._settled = not self._guessed and not self._insecure
         self._switching = Lock()
         self._left: list[Client] = []  # other threads may be using them still
-        self._client = self._connect("http" if plain or self._guessed else "https")
+        self._client = self._connect(schemes[0])
 
     def _connect(self, scheme: str) -> Client:
         return Client(Origin.of(f"{scheme}://{self._host}"), self._account, self._context, probe=self._probe)

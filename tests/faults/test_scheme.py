@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support import faults
@@ -14,9 +16,12 @@ from support.faults import blob_path, content
 from support.fetching import fetch
 from support.kinds import KINDS, REPOSITORY, Kind
 from support.processes import Authority
-from support.server import OpenServer
+from support.server import Exchange, OpenServer
 
-from dist_tool.settings import Endpoint, Timeouts, Tls
+from dist_tool.admin.login import login
+from dist_tool.auth.credential_file import Credentials
+from dist_tool.settings import Endpoint, Route, Settings, Timeouts, Tls
+from dist_tool.stream.retry import Retry
 
 BLOB = blob("scheme", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)
@@ -70,6 +75,37 @@ def test_a_loopback_server_of_tls_gets_tls(
     outcome = fetch(guessing.at(server), BLOB.digest, remote=remote)
     assert (outcome.data, outcome.error) == (BLOB.data, None)
     assert (outcome.waits, server.connections) == ([], 2)
+
+
+@pytest.mark.parametrize("ending", [_reset, _close, _alert, _bad_request])
+def test_login_to_a_loopback_server_of_tls_uses_tls(
+    servers: OpenServer, authority: Authority, ending: Callable[[socket.socket], None], tmp_path: Path
+) -> None:
+    server = servers(tls=authority.server_context(), to_plain=ending)
+    server.always("GET", "/v2/", _basic_challenge)
+    remote = Endpoint(tls=Tls(skip_verify=True), retry=Retry(attempts=1))
+    file = tmp_path / "auth.json"
+    settings = Settings(routes=(Route(server.host, (remote,)),), environ={"HOME": str(tmp_path)})
+    done = login(server.host, Credentials("user", "secret"), settings, file=str(file))
+    assert done.verified
+    assert list(json.loads(file.read_text())["auths"]) == [server.host]
+
+
+def _basic_challenge(exchange: Exchange) -> None:
+    if exchange.request.header("authorization"):
+        content(b"{}")(exchange)
+    else:
+        faults.status(401, headers=[("WWW-Authenticate", 'Basic realm="x"')])(exchange)
+
+
+def test_s3_on_loopback_with_a_certificate_authority_uses_tls(
+    servers: OpenServer, authority: Authority, tmp_path: Path
+) -> None:
+    server = servers(tls=authority.server_context(), to_plain=_reset)
+    server.always("GET", f"/bucket/{BLOB.digest.algorithm}/{BLOB.digest.encoded}", content(BLOB.data))
+    remote = Endpoint(tls=Tls(ca=(str(authority.ca),)))
+    outcome = fetch(f"s3::bucket@{server.host}", BLOB.digest, remote=remote)
+    assert (outcome.data, outcome.error) == (BLOB.data, None)
 
 
 def test_a_certificate_that_is_not_trusted_is_the_error(

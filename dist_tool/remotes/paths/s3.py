@@ -28,6 +28,7 @@ from dist_tool.remotes.paths.sigv4 import Keys, quoted, sign
 from dist_tool.settings import Context
 from dist_tool.stream.retry import Attempts
 from dist_tool.transport.client import error_body, failure_of
+from dist_tool.transport.schemes import schemes_for
 from dist_tool.transport.session import Reply, Request, Session
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -100,7 +101,7 @@ class _Door:
     def _find(self, host: str, url: str, region: str) -> BucketEndpoint:
         plain = self._context.endpoint.plain_http
         if host:
-            scheme = "http" if plain or (plain is None and is_loopback(host)) else "https"
+            scheme, *_ = schemes_for(self._context.endpoint, host)  # S3 has no fallback to the second
             url = f"{scheme}://{host}"
         elif not url:
             return aws_endpoint(self._bucket, region, "http" if plain else "https")
