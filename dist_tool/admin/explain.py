@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dist_tool.errors import InvalidArgument, PolicyRefused
-from dist_tool.names.hub import HUB, HUB_API
+from dist_tool.names.hub import api_host
 from dist_tool.names.locator import Locator, is_path, parse_host
 from dist_tool.names.reference import ObjectName, parse_object
 from dist_tool.settings import CAPABILITIES, Endpoint, Route, Settings
@@ -134,7 +134,7 @@ def _registry(locator: Locator, target: Locator, endpoint: Endpoint, settings: S
     from dist_tool.transport.schemes import schemes_for
 
     scheme = schemes_for(endpoint, target.host)[0]
-    api = HUB_API if target.host == HUB else target.host
+    api = api_host(target.host)
     return ExplainedEndpoint(
         role="",
         kind="registry",

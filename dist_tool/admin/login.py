@@ -6,12 +6,12 @@ from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
 
-from dist_tool.auth.credential_file import HUB_KEY, Credentials
+from dist_tool.auth.credential_file import Credentials
 from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.saved_logins import CredentialLocation, SavedLogin, remove, save
 from dist_tool.auth.token_cache import forget_tokens
 from dist_tool.errors import InvalidArgument, Unauthenticated
-from dist_tool.names.hub import HUB, HUB_API
+from dist_tool.names.hub import api_host, credential_key
 from dist_tool.names.locator import Locator
 from dist_tool.names.origin import Origin
 from dist_tool.run import NO_RUN, Run
@@ -77,17 +77,15 @@ def _endpoint_of(host: str, settings: Settings) -> Endpoint:
 def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: Settings, run: Run) -> bool:
     import json
 
-    key = HUB_KEY if host == HUB else host
-    auths = {"auths": {key: {"auth": credentials.basic.removeprefix("Basic ")}}}
+    auths = {"auths": {credential_key(host): {"auth": credentials.basic.removeprefix("Basic ")}}}
     trial = Context(
         # Only what is to be tried is known there, and no token that somebody else's login has got.
         replace(endpoint, auth=AuthSettings(realm_hosts=endpoint.auth.realm_hosts)),
         replace(settings, environ={**settings.environ, "DIST_AUTH_CONFIG": json.dumps(auths)}, cache_dir=""),
         run,
     )
-    api = HUB_API if host == HUB else host
     path = f"{endpoint.api_path}/"
-    with closing(HttpService(api, trial, account=host)) as service:
+    with closing(HttpService(api_host(host), trial, account=host)) as service:
         try:
             service.ask("GET", path, {}, (200,)).close()
         except Unauthenticated as error:

@@ -8,11 +8,9 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from dist_tool.errors import InvalidArgument, printable
-from dist_tool.names.hub import HUB, canonical_host
+from dist_tool.names.hub import canonical_host, credential_hosts, credential_key
 from dist_tool.redaction import remember
 
-HUB_KEY = "https://index.docker.io/v1/"
-_HUB_NAMES = (HUB, "index.docker.io", "registry-1.docker.io")
 # What docker's browser login keeps beside the credentials; no registry takes them as such.
 _NOT_CREDENTIALS = ("/access-token", "/refresh-token")
 
@@ -110,7 +108,7 @@ class CredentialFile(NamedTuple):
 
         An empty name of its own means that for this host there is none.
         """
-        for key in ((HUB_KEY,) if host == HUB else ()) + _names(host):
+        for key in (credential_key(host), *credential_hosts(host)):
             if key in self.helpers:
                 name = self.helpers[key]
                 if not isinstance(name, str):
@@ -136,7 +134,7 @@ class CredentialFile(NamedTuple):
 
     def entry_key(self, host: str) -> str:
         """The key under which a login to a whole host is written (behaviours C23)."""
-        return HUB_KEY if host == HUB and self.dialect is not Dialect.CONTAINERS else host
+        return host if self.dialect is Dialect.CONTAINERS else credential_key(host)
 
     def keys(self, host: str) -> list[str]:
         """Every key there is that means the whole host."""
@@ -144,12 +142,10 @@ class CredentialFile(NamedTuple):
 
     def _keys(self, host: str, path: str) -> Iterator[str]:
         """Keys of the file that mean `host`, the most specific first (behaviours C23, C29)."""
-        names = _names(host)
+        names = credential_hosts(host)
         parts = path.split("/") if path else []
         exact = [f"{name}/{'/'.join(parts[:n])}" for n in range(len(parts), 0, -1) for name in names]
-        if host == HUB and self.dialect is not Dialect.CONTAINERS:
-            exact.append(HUB_KEY)
-        exact += names
+        exact += dict.fromkeys((self.entry_key(host), *names))
         yield from (key for key in exact if key in self.auths)
         yield from (key for key in self.auths if key not in exact and self._host_of(key) in names)
 
@@ -190,10 +186,6 @@ class CredentialFile(NamedTuple):
         return Credentials(
             username, password, entry.get("identitytoken") or "", entry.get("registrytoken") or "", self.name
         )
-
-
-def _names(host: str) -> tuple[str, ...]:
-    return _HUB_NAMES if host == HUB else (host,)
 
 
 def _decoded(text: str) -> tuple[str, str] | None:

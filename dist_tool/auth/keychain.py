@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from stat import S_ISFIFO
 from typing import NamedTuple
 
-from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials, Dialect
+from dist_tool.auth.credential_file import CredentialFile, Credentials, Dialect
 from dist_tool.auth.credential_helper import HelperRequest, ask, forget, known
 from dist_tool.errors import DistError, InvalidArgument, printable
-from dist_tool.names.hub import HUB
+from dist_tool.names.hub import credential_key
 from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.settings import AuthSettings
 
@@ -139,7 +139,7 @@ class Keychain:
     def _question(self, source: _Source, host: str) -> HelperRequest | None:
         """What a helper would be asked on behalf of this source, None where none would be."""
         if source.kind == "helper":
-            return HelperRequest(source.where, HUB_KEY if host == HUB else host, self._label(source))
+            return HelperRequest(source.where, credential_key(host), self._label(source))
         file = self._file(source)
         name = file.helper(host) if file else ""
         return HelperRequest(name, file.helper_key(host), file.name) if file and name else None

@@ -6,12 +6,12 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from dist_tool.auth.credential_file import HUB_KEY, CredentialFile, Credentials, Dialect, is_text
+from dist_tool.auth.credential_file import CredentialFile, Credentials, Dialect, is_text
 from dist_tool.auth.credential_helper import HelperRequest, erase, store
 from dist_tool.auth.keychain import dialect_of, docker_file
 from dist_tool.errors import InvalidArgument
 from dist_tool.files import replace_file
-from dist_tool.names.hub import HUB
+from dist_tool.names.hub import credential_key
 from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import AuthSettings
 
@@ -64,7 +64,7 @@ def save(
     it cannot be written or the helper fails.
     """
     if place.helper:
-        question = HelperRequest(place.helper, _server(host), "auth.helper")
+        question = HelperRequest(place.helper, credential_key(host), "auth.helper")
         store(question, credentials, environ, run)
         return SavedLogin(question.program)
     file = _parsed(place, _content(place.file))
@@ -82,7 +82,7 @@ def save(
 def remove(place: CredentialLocation, host: str, environ: Mapping[str, str], run: Run = NO_RUN) -> SavedLogin:
     """Forget a host, under whatever key it is kept. Raises as `save` does."""
     if place.helper:
-        question = HelperRequest(place.helper, _server(host), "auth.helper")
+        question = HelperRequest(place.helper, credential_key(host), "auth.helper")
         return SavedLogin(question.program, changed=erase(question, environ, run))
     file = _parsed(place, _content(place.file))
     helper = file.helper(host)
@@ -91,10 +91,6 @@ def remove(place: CredentialLocation, host: str, environ: Mapping[str, str], run
     if keys:
         _change(place, lambda auths: [auths.pop(key, None) for key in keys])
     return SavedLogin(place.file, changed=changed or bool(keys))
-
-
-def _server(host: str) -> str:
-    return HUB_KEY if host == HUB else host
 
 
 def _content(file: str) -> bytes:

@@ -9,6 +9,7 @@ import click
 
 from dist_tool.cli._completion import FILE
 from dist_tool.cli._options import Common, common_options
+from dist_tool.names.hub import HUB
 
 if TYPE_CHECKING:
     from dist_tool.auth.credential_file import Credentials
@@ -17,7 +18,7 @@ _LONGEST = 64 << 10  # bytes of a password
 
 
 @click.command("login", epilog="Example: pass show ghcr | dist login ghcr.io -u me --password-stdin")
-@click.argument("host", default="docker.io")
+@click.argument("host", default=HUB)
 @click.option("-u", "--username", metavar="NAME", help="The user name. Default: ask for it on the terminal.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input, instead of asking for it.")
 @click.option("--file", type=FILE, help="Write this credentials file instead of the usual one.")

@@ -6,10 +6,11 @@ import click
 
 from dist_tool.cli._completion import FILE
 from dist_tool.cli._options import Common, common_options
+from dist_tool.names.hub import HUB
 
 
 @click.command("logout", epilog="Example: dist logout ghcr.io")
-@click.argument("host", default="docker.io")
+@click.argument("host", default=HUB)
 @click.option("--file", type=FILE, help="Change this credentials file instead of the usual one.")
 @common_options
 def command(host: str, file: str | None, common: Common) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 from dist_tool.config.document import Value
 from dist_tool.config.quantity import checked_bytes, checked_seconds, parse_bytes, parse_duration
 from dist_tool.errors import InvalidArgument
+from dist_tool.names.hub import HUB
 from dist_tool.names.locator import parse_locator
 from dist_tool.names.reference import parse_object, parse_reference
 from dist_tool.oci.digest import VERIFIABLE, Digest
@@ -252,8 +253,8 @@ def _checked_place(value: Value, shown: str, word: str) -> str:
     except InvalidArgument as error:
         reason = error.what.removeprefix(f"{probe!r}: ").removeprefix(f"{word!r}: ")
         raise value.error(f"{value.name}: {shown!r}: {reason}", "expected HOST[:PORT][/PATH]") from error
-    if locator.kind or str(locator) == f"docker.io/{probe}":
-        hint = "expected HOST[:PORT][/PATH]" if locator.kind else f"did you mean {f'docker.io/{word}'!r}?"
+    if locator.kind or str(locator) == f"{HUB}/{probe}":
+        hint = "expected HOST[:PORT][/PATH]" if locator.kind else f"did you mean {f'{HUB}/{word}'!r}?"
         raise value.error(f"{value.name}: {shown!r} does not begin with a host", hint)
     inner = locator.path.removesuffix("x").removesuffix("/") if "/" in word else ""
     return locator.host.lower() + (f"/{inner}" if inner else "")

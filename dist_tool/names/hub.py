@@ -1,15 +1,54 @@
-"""Docker Hub: its names, which other tools write in several ways (behaviours A3, A5)."""
+"""Docker Hub: host names, credential keys and the `library/` rule (behaviours A3-A5, C23)."""
 
 from __future__ import annotations
 
 from dist_tool.names.host import normal_host
 
 HUB = "docker.io"
-HUB_API = "registry-1.docker.io"  # docker.io itself is no registry (behaviours A5)
-HUB_HOSTS = frozenset({HUB, "index.docker.io", HUB_API})
+_INDEX = "index.docker.io"
+_API = "registry-1.docker.io"
+_HOSTS = frozenset({HUB, _INDEX, _API})
+_OFFICIAL = "library/"
+# Docker's key for Docker Hub in its credential file, also passed to credential helpers.
+_CREDENTIAL_KEY = "https://index.docker.io/v1/"
 
 
 def canonical_host(host: str) -> str:
     """The one spelling of a host, also of Docker Hub: see `normal_host`."""
     host = normal_host(host)
-    return HUB if host.removesuffix(":443") in HUB_HOSTS else host
+    return HUB if host.removesuffix(":443") in _HOSTS else host
+
+
+def api_host(host: str) -> str:
+    """The host that serves the API of a canonical host: docker.io itself is no registry (behaviours A5)."""
+    return _API if host == HUB else host
+
+
+def is_registry_of_hub(host: str) -> bool:
+    """True for the hosts that containerd's hosts.toml uses for Docker Hub's own registry."""
+    return host in (HUB, _API)
+
+
+def full_repository(host: str, path: str) -> str:
+    """The repository of a path: on Docker Hub, a single component is an official image in `library/`."""
+    return f"{_OFFICIAL}{path}" if host == HUB and "/" not in path else path
+
+
+def short_repository(path: str) -> str:
+    """The repository without `library/`."""
+    return path.removeprefix(_OFFICIAL)
+
+
+def credential_key(host: str) -> str:
+    """Docker's key for the credentials of a canonical host."""
+    return _CREDENTIAL_KEY if host == HUB else host
+
+
+def credential_hosts(host: str) -> tuple[str, ...]:
+    """The host names that tools file the credentials of a canonical host under, in the order of lookup."""
+    return (HUB, _INDEX, _API) if host == HUB else (host,)
+
+
+def certificate_hosts(host: str) -> tuple[str, ...]:
+    """The names of a canonical host's directory in `certs.d`, in the order of lookup (behaviours D6)."""
+    return (_API, HUB) if host == HUB else (host,)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument
 from dist_tool.names.host import check_host
-from dist_tool.names.hub import HUB, canonical_host
+from dist_tool.names.hub import HUB, canonical_host, full_repository, short_repository
 
 _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*")
@@ -130,8 +130,7 @@ def _parse_name(text: str) -> str:
         )
     if not path or path.endswith("/") or path.startswith("/") or "//" in path:
         raise InvalidArgument(f"{text!r}: a component of the path is empty", hint="expected HOST[:PORT]/PATH")
-    if host == HUB and "/" not in path:
-        path = f"library/{path}"
+    path = full_repository(host, path)
     check_host(host, text)
     _check_repository(path, text)
     return f"{host}/{path}"
@@ -157,7 +156,7 @@ def _split_host(text: str) -> tuple[str, str]:
 def _check_repository(path: str, text: str) -> None:
     if len(path) > _LONGEST_REPOSITORY:
         raise InvalidArgument(f"{text[:80]!r}…: a repository of {len(path)} characters, 255 is the most")
-    if _HEX64.fullmatch(path.removeprefix("library/")):
+    if _HEX64.fullmatch(short_repository(path)):
         raise InvalidArgument(f"{text!r}: 64 hexadecimal digits cannot be a repository")
     if _REPOSITORY.fullmatch(path):
         return

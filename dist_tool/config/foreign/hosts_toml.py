@@ -14,10 +14,9 @@ from dist_tool.config.document import Value, parse_document
 from dist_tool.config.foreign.certs_d import certificates_in
 from dist_tool.config.reading import read_file
 from dist_tool.config.tables import Key, Table
-from dist_tool.names.hub import HUB
+from dist_tool.names.hub import HUB, is_registry_of_hub
 from dist_tool.settings import CAPABILITIES, EVERYTHING, Endpoint, Route, Timeouts, Tls
 
-_HUB_HOSTS = (HUB, "registry-1.docker.io")
 _HOST = re.compile(r"[A-Za-z0-9.\[\]:_-]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*")
 
@@ -125,11 +124,11 @@ def _endpoint(at: Value, url: str, keys: Mapping[str, Any], host: str) -> Endpoi
         netloc += f":{443 if parts.scheme == 'https' else 80}"  # a bare word would be read as a name on docker.io
     return replace(
         endpoint,
-        location=HUB if netloc in _HUB_HOSTS else netloc,
+        location=HUB if is_registry_of_hub(netloc) else netloc,
         plain_http=parts.scheme == "http",
         api_path=_api_path(at, parts.path, override=bool(keys.get("override_path"))),
         # containerd says which registry is meant to every host but the registry itself.
-        ns=netloc != host and not (host == HUB and netloc in _HUB_HOSTS),
+        ns=netloc != host and not (host == HUB and is_registry_of_hub(netloc)),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dist_tool.config.foreign.certs_d import certificates_in
 from dist_tool.config.options import IMPORTS
-from dist_tool.names.hub import HUB
+from dist_tool.names.hub import certificate_hosts
 from dist_tool.names.locator import Locator
 from dist_tool.names.reference import ObjectName
 from dist_tool.settings import Endpoint, Route, Tls
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dist_tool.config.foreign.registries_conf import Registries
 
 ETC = "/etc"
-_HUB_HOSTS = ("registry-1.docker.io", HUB)
 _NO_TLS = Tls()
 
 
@@ -133,8 +132,8 @@ class ForeignFiles:
     def _certificates_for(self, host: str) -> tuple[str, Tls]:
         """Directory and content for a host; "" where there is none. The first directory counts."""
         if host not in self._certificates:
-            names = _HUB_HOSTS if host == HUB else (host,)
-            places = [f"{directory}/{name}" for directory in self._certificate_directories() for name in names]
+            roots = self._certificate_directories()
+            places = [f"{directory}/{name}" for directory in roots for name in certificate_hosts(host)]
             place = next((place for place in places if os.path.isdir(place)), "")
             self._certificates[host] = place, certificates_in(place) if place else _NO_TLS
         return self._certificates[host]

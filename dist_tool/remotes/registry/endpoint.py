@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from dist_tool.auth.authenticator import pull_scope
 from dist_tool.errors import DistError, LimitExceeded, ProtocolError
-from dist_tool.names.hub import HUB, HUB_API
+from dist_tool.names.hub import api_host
 from dist_tool.names.origin import resolve_location, split_url
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.settings import Context
@@ -29,9 +29,8 @@ class RegistryEndpoint:
         self._context = context
         asked = context.asked.host if context.endpoint.ns and context.asked else ""
         self._ns = f"ns={quote(asked, safe=':')}" if asked else ""
-        api = HUB_API if host == HUB else host
         probe = f"{context.endpoint.api_path}/"
-        self._site = HttpService(api, context, account=host, scopes=(pull_scope(path),), probe=probe)
+        self._site = HttpService(api_host(host), context, account=host, scopes=(pull_scope(path),), probe=probe)
 
     @property
     def _root(self) -> str:

@@ -1,0 +1,31 @@
+"""Facts that have one place in the code: elsewhere they are imported."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "dist_tool"
+# The constant, and the module that defines it.
+CONSTANTS = {
+    "docker.io": "names/hub.py",
+    "index.docker.io": "names/hub.py",
+    "registry-1.docker.io": "names/hub.py",
+    "https://index.docker.io/v1/": "names/hub.py",
+    "library/": "names/hub.py",
+}
+
+
+def constants(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_constant_is_in_one_module(constant: str) -> None:
+    found = [str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py")) if constant in constants(path)]
+    assert found == [CONSTANTS[constant]]
