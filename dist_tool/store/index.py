@@ -12,9 +12,8 @@ from typing import Any
 
 from dist_tool.errors import BadManifest, InvalidArgument, InvalidContent, NotFound
 from dist_tool.oci.descriptor import Descriptor
-from dist_tool.oci.entries import REF_NAME, for_platform
+from dist_tool.oci.layout import REF_NAME, for_platform, index_document, name_of, name_of_raw, raw_entries
 from dist_tool.oci.manifest import parse_json
-from dist_tool.oci.mediatypes import OCI_INDEX
 from dist_tool.store import files
 
 _WHEN_FULL = "free some space first: `dist content rm DIGEST` and `dist content gc` need none"
@@ -33,11 +32,11 @@ class Index:
 
         Raises BadManifest, and LocalFailure where it cannot be read.
         """
-        return [Descriptor.from_json(entry) for entry in _manifests(self._load())]
+        return [Descriptor.from_json(entry) for entry in raw_entries(self._load())]
 
     def names(self) -> Iterator[str]:
         """Every reference name, once, in the file's order."""
-        return iter(dict.fromkeys(name for entry in self.entries() if (name := entry.annotations.get(REF_NAME))))
+        return iter(dict.fromkeys(name for entry in self.entries() if (name := name_of(entry))))
 
     def find(self, ref_name: str, platform: str = "") -> Descriptor:
         """What a name means, for one platform if it has several entries.
@@ -49,30 +48,30 @@ class Index:
     def check(self, ref_name: str) -> None:
         """See that a name can be recorded, before its blob is added. Raises as `put` would."""
         check_name(ref_name)
-        _manifests(self._load())
+        raw_entries(self._load())
 
     def put(self, ref_name: str, desc: Descriptor, size: int) -> None:
         """Make a name mean `desc`, whose blob has `size` bytes, in place of all it meant (F16)."""
         check_name(ref_name)
         value = self._load()
         entry = named_entry(ref_name, desc, size).to_json()
-        value["manifests"] = [*_without(_manifests(value), ref_name), entry]
+        value["manifests"] = [*_without(raw_entries(value), ref_name), entry]
         self._save(value)
 
     def drop(self, ref_name: str) -> None:
         """Forget a name; one that is not there is fine."""
         value = self._load()
-        value["manifests"] = _without(_manifests(value), ref_name)
+        value["manifests"] = _without(raw_entries(value), ref_name)
         self._save(value)
 
     def create(self) -> None:
         """Write an index without entries."""
-        self._save(_empty())
+        self._save(index_document())
 
     def _load(self) -> dict[str, Any]:
         with files.failing(f"cannot read {self.path}"):
             text = files.read_small(self.path, _LIMIT)
-        value = _empty() if text is None else parse_json(text, limit=_LIMIT)
+        value = index_document() if text is None else parse_json(text, limit=_LIMIT)
         if not isinstance(value, dict):
             raise BadManifest("index.json is not a JSON object")
         return value
@@ -113,23 +112,5 @@ def check_name(ref_name: str) -> None:
         raise InvalidArgument(f"{ref_name[:80]!r} cannot be a reference name")
 
 
-def _empty() -> dict[str, Any]:
-    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-
-
-def _manifests(value: dict[str, Any]) -> list[Any]:
-    manifests = value.get("manifests")
-    if manifests is None:
-        return []
-    if not isinstance(manifests, list):
-        raise BadManifest("manifests in index.json are not a list")
-    return manifests
-
-
 def _without(manifests: list[Any], ref_name: str) -> list[Any]:
-    return [entry for entry in manifests if _name_of(entry) != ref_name]
-
-
-def _name_of(entry: Any) -> object:
-    annotations = entry.get("annotations") if isinstance(entry, dict) else None
-    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+    return [entry for entry in manifests if name_of_raw(entry) != ref_name]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 
-from dist_tool.errors import InvalidArgument, LocalFailure, PolicyRefused, Unsupported
+from dist_tool.errors import BadManifest, InvalidArgument, LimitExceeded, LocalFailure, PolicyRefused, Unsupported
+from dist_tool.oci.layout import LAYOUT_FILE, is_supported, layout_document, layout_version
+from dist_tool.oci.manifest import parse_json
 from dist_tool.store import files, locks
 from dist_tool.store.index import Index
 
-_LAYOUT = {"imageLayoutVersion": "1.0.0"}
+_LAYOUT = json.dumps(layout_document())
 _CONTAINERD = "io.containerd.content.v1.content"
 
 
@@ -22,7 +24,7 @@ def prepare(root: str, index: Index) -> None:
     """
     with files.failing(f"cannot use the store {root}"):
         _refuse_containerd(root)
-        layout = files.read_small(os.path.join(root, "oci-layout"), 4096)
+        layout = files.read_small(os.path.join(root, LAYOUT_FILE), 4096)
         if layout is not None:
             _check_version(root, layout)
         if layout is None or not os.path.lexists(index.path):
@@ -39,12 +41,12 @@ def _create(root: str, index: Index) -> None:
     Blobs without the one are not ours; the other says that everything before it is durable.
     """
     files.make_directories(root)
-    layout = os.path.join(root, "oci-layout")
+    layout = os.path.join(root, LAYOUT_FILE)
     if not os.path.lexists(layout):
         _refuse_strangers(root)
     with locks.held(os.path.join(root, locks.LOCK_NAME), exclusive=True):
         if not os.path.lexists(layout):
-            files.write_small(layout, json.dumps(_LAYOUT).encode(), durable=True)
+            files.write_small(layout, _LAYOUT.encode(), durable=True)
         if os.path.lexists(index.path):
             return
         _create_blobs(root, sync=True)  # a process that created them may have been killed before it synced
@@ -70,9 +72,9 @@ def _refuse_containerd(root: str) -> None:
 
 def _refuse_strangers(root: str) -> None:
     """A containerd root that was moved away also ends here: it has blobs, and no `oci-layout`."""
-    allowed = {locks.LOCK_NAME, "oci-layout", ".oci-layout.new", "lost+found"}  # the last as on a fresh ext4
+    allowed = {locks.LOCK_NAME, LAYOUT_FILE, f".{LAYOUT_FILE}.new", "lost+found"}  # the last as on a fresh ext4
     strange = next((name for name in os.listdir(root) if name not in allowed), None)
-    if strange is not None and not os.path.lexists(os.path.join(root, "oci-layout")):
+    if strange is not None and not os.path.lexists(os.path.join(root, LAYOUT_FILE)):
         raise InvalidArgument(
             f"{root} is not a store: there is {strange!r}, and no oci-layout", hint="choose an empty or a new directory"
         )
@@ -80,9 +82,10 @@ def _refuse_strangers(root: str) -> None:
 
 def _check_version(root: str, text: bytes) -> None:
     try:
-        version = json.loads(text)["imageLayoutVersion"]
-        is_known = version.startswith("1.")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise LocalFailure(f"{root}/oci-layout is damaged", hint=f"it should be {json.dumps(_LAYOUT)}") from None
-    if not is_known:
+        version = layout_version(parse_json(text))
+    except (BadManifest, LimitExceeded):
+        version = ""
+    if not version:
+        raise LocalFailure(f"{root}/{LAYOUT_FILE} is damaged", hint=f"it should be {_LAYOUT}")
+    if not is_supported(version):
         raise Unsupported(f"{root} is an image layout of version {version}")

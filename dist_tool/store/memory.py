@@ -14,7 +14,7 @@ from dist_tool.errors import AlreadyExists, DigestMismatch, Locked, NotFound, Si
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import VERIFIABLE, Digest, new_hasher
-from dist_tool.oci.entries import REF_NAME
+from dist_tool.oci.layout import REF_NAME
 from dist_tool.store.blobs import missing
 from dist_tool.store.index import check_name, find_entry, named_entry
 from dist_tool.store.ingest import check_ref

@@ -16,6 +16,9 @@ CONSTANTS = {
     "registry-1.docker.io": "names/hub.py",
     "https://index.docker.io/v1/": "names/hub.py",
     "library/": "names/hub.py",
+    "org.opencontainers.image.ref.name": "oci/layout.py",
+    "io.containerd.image.name": "oci/layout.py",
+    "imageLayoutVersion": "oci/layout.py",
 }
 
 

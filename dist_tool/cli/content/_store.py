@@ -117,11 +117,11 @@ def media_type_of(text: str | None) -> str:
 
 def names_of(store: DiskStore) -> dict[Digest, list[str]]:
     """The reference names that each digest has in index.json."""
-    from dist_tool.oci.entries import REF_NAME
+    from dist_tool.oci.layout import name_of
 
     found: dict[Digest, list[str]] = {}
     for entry in store.index.entries():
-        if name := entry.annotations.get(REF_NAME):
+        if name := name_of(entry):
             found.setdefault(entry.digest, []).append(name)
     return found
 

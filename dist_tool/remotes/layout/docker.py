@@ -19,11 +19,10 @@ from dist_tool.layers.compression import sniff
 from dist_tool.names.reference import parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest, new_hasher
-from dist_tool.oci.entries import REF_NAME
+from dist_tool.oci.layout import IMAGE_NAME, LAYOUT_FILE, REF_NAME, index_document, layout_document
 from dist_tool.oci.manifest import CHILDREN_LIMIT, MANIFEST_LIMIT, parse_json
-from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from dist_tool.remotes.layout.members import Member, Members, read_member
-from dist_tool.remotes.layout.reader import IMAGE_NAME
 from dist_tool.stream.body import CHUNK, Body
 
 _LIST_LIMIT = 1 << 20  # bytes of manifest.json
@@ -50,8 +49,8 @@ class DockerArchive:
 
     def document(self, name: str) -> bytes:
         """`oci-layout` or `index.json`, as they would be."""
-        if name == "oci-layout":
-            return _json({"imageLayoutVersion": "1.0.0"})
+        if name == LAYOUT_FILE:
+            return _json(layout_document())
         with self._lock:
             return self._index
 
@@ -69,8 +68,7 @@ class DockerArchive:
 
     @cached_property
     def _index(self) -> bytes:
-        entries = [entry for image in self._images() for entry in self._entries(image)]
-        return _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+        return _json(index_document([entry for image in self._images() for entry in self._entries(image)]))
 
     def _entries(self, image: _Image) -> Iterator[dict[str, Any]]:
         """An entry for each name of the image, or one without a name."""

@@ -10,14 +10,23 @@ from dist_tool.names.hints import Hints
 from dist_tool.names.reference import POSITION, as_digest, parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.oci.entries import REF_NAME, for_platform, is_one_image
+from dist_tool.oci.layout import (
+    IMAGE_NAME,
+    INDEX_FILE,
+    LAYOUT_FILE,
+    REF_NAME,
+    for_platform,
+    is_one_image,
+    is_supported,
+    layout_version,
+    name_of,
+    raw_entries,
+)
 from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
 from dist_tool.settings import Context
 from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.retry import received
-
-IMAGE_NAME = "io.containerd.image.name"  # the whole reference: what containerd and docker write beside it
 
 
 class LayoutFiles(Protocol):
@@ -103,7 +112,7 @@ class LayoutReader:
 
     def tags(self) -> Iterator[str]:
         """Every reference name, in the order of index.json."""
-        names = (entry.annotations.get(REF_NAME) for entry in self.entries())
+        names = (name_of(entry) for entry in self.entries())
         return iter([name for name in names if name])
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
@@ -124,20 +133,14 @@ class LayoutReader:
     def entries(self) -> tuple[Descriptor, ...]:
         """The descriptors of index.json. Raises BadManifest and LimitExceeded."""
         self._check_version()
-        value = self._json("index.json")
-        manifests = value.get("manifests") if isinstance(value, dict) else None
-        if manifests is None:
-            return ()
-        if not isinstance(manifests, list):
-            raise BadManifest(f"{self._tree.where}/index.json: manifests are not a list")
-        return tuple(Descriptor.from_json(entry) for entry in manifests)
+        found = raw_entries(self._json(INDEX_FILE), f"{self._tree.where}/{INDEX_FILE}")
+        return tuple(Descriptor.from_json(entry) for entry in found)
 
     def _check_version(self) -> None:
         if self._checked:
             return
-        value = self._json("oci-layout")
-        version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
-        if not isinstance(version, str) or not version.startswith("1."):
+        version = layout_version(self._json(LAYOUT_FILE))
+        if not is_supported(version):
             raise Unsupported(f"{self._tree.where}: image layout version {version!r}")
         self._checked = True
 

@@ -26,11 +26,11 @@ from dist_tool.names.locator import parse_locator
 from dist_tool.names.reference import parse_object, parse_reference
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
+from dist_tool.oci.layout import INDEX_FILE, LAYOUT_FILE, is_supported, layout_version, name_of
 from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
 from dist_tool.oci.mediatypes import OCI_INDEX, is_manifest_like
 from dist_tool.run import Notice, Report, no_report
 
-REF_NAME = "org.opencontainers.image.ref.name"
 _LAYOUT_FILE_LIMIT = 4096
 # A file written this recently may be written again within one tick of its clock: read it again.
 _SETTLED_NS = 1_000_000_000
@@ -107,7 +107,7 @@ class Snapshot:
 
 def places(entry: Descriptor, name: str, *, alone: bool) -> Iterable[tuple[str, str]]:
     """Repository and tag of each place that an entry of index.json has in the registry."""
-    ref_name = entry.annotations.get(REF_NAME, "")
+    ref_name = name_of(entry)
     if not ref_name:
         return [(name, "latest")] if alone else []
     try:
@@ -141,7 +141,7 @@ class ServedLayout:
         if not os.path.lexists(self.path):
             raise NotFound(f"there is no directory {path}")
         try:
-            _check_version(self._read("oci-layout", _LAYOUT_FILE_LIMIT)[0])
+            _check_version(self._read(LAYOUT_FILE, _LAYOUT_FILE_LIMIT)[0])
             self._snapshot = self._load()
         except (OSError, DistError, ValueError) as error:
             raise InvalidArgument(
@@ -151,7 +151,7 @@ class ServedLayout:
     def snapshot(self) -> Snapshot:
         """What index.json says now."""
         try:
-            status = os.stat(os.path.join(self.path, "index.json"))
+            status = os.stat(os.path.join(self.path, INDEX_FILE))
             if _stamp(status) != self._stamp:
                 self._snapshot = self._load()
                 self._complaint = ""
@@ -191,7 +191,7 @@ class ServedLayout:
             os.close(blob.fd)
 
     def _load(self) -> Snapshot:
-        data, stamp = self._read("index.json", MANIFEST_LIMIT)
+        data, stamp = self._read(INDEX_FILE, MANIFEST_LIMIT)
         content = Digest.of(data)
         if content == self._content:  # rewritten, or not settled: what was made from it stays good
             snapshot = self._snapshot
@@ -229,10 +229,9 @@ def _read_all(blob: ServedBlob, limit: int) -> bytes:
 
 
 def _check_version(data: bytes) -> None:
-    value = parse_json(data, limit=_LAYOUT_FILE_LIMIT)
-    version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
-    if version != "1.0.0":
-        raise ValueError(f"oci-layout has the version {version!r}, 1.0.0 is known")
+    version = layout_version(parse_json(data, limit=_LAYOUT_FILE_LIMIT))
+    if not is_supported(version):
+        raise ValueError(f"{LAYOUT_FILE} has the version {version!r}, 1.x is supported")
 
 
 def _why(error: Exception) -> str:
