@@ -1,13 +1,68 @@
-"""Replacing a small file whole: whoever reads it sees the old content or the new, never a part."""
+"""File primitives: open a regular file, bounded reads, complete writes, atomic replacement, OSError to LocalFailure."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from dist_tool.errors import LocalFailure
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO without a writer must not block
+_NO_HINTS: Mapping[int, str] = {}
+
+
+class NotRegularFile(OSError):
+    """The path is a directory, FIFO, socket or device."""
+
+
+@contextmanager
+def os_errors(what: str, hints: Mapping[int, str] = _NO_HINTS) -> Iterator[None]:
+    """Convert an OSError inside to `LocalFailure("WHAT: REASON")`; `hints` are by errno."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise LocalFailure(f"{what}: {reason}", hint=hints.get(error.errno or 0, "")) from error
+
+
+def open_regular(path: str | bytes, *, follow_links: bool = False, dir_fd: int | None = None) -> int:
+    """A descriptor of a regular file, for reading. Never blocks on a FIFO.
+
+    A symbolic link as the last component is refused (ELOOP), unless `follow_links`; links above it
+    are followed. Raises NotRegularFile and other OSError.
+    """
+    descriptor = os.open(path, _READ if follow_links else _READ | os.O_NOFOLLOW, dir_fd=dir_fd)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotRegularFile(errno.EINVAL, "not a regular file", path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_at_most(descriptor: int, limit: int) -> bytes:
+    """The next `limit` bytes of a file, fewer only at its end. Raises OSError."""
+    parts = []
+    left = limit
+    while left and (part := os.read(descriptor, left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def write_all(descriptor: int, data: memoryview) -> None:
+    """Write all bytes: one write may be partial (full disk, 2 GiB and more). Raises OSError."""
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:  # another process made the pipe non-blocking
+            import select
+
+            select.select([], [descriptor], [])
 
 
 def replace_file(file: str, change: Callable[[bytes], bytes], *, private: bool = False) -> None:
@@ -52,6 +107,8 @@ def _write(place: str, data: bytes, mode: int | None, *, private: bool) -> None:
         mode = 0o600 if private else 0o644
     elif private:
         mode &= ~0o077
+    import tempfile
+
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(place)}.", dir=os.path.dirname(place))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 
+from dist_tool.files import open_regular, read_at_most
 from dist_tool.run import Notice, Report, no_report
 
 _PREFIX = "token-"
@@ -207,14 +207,14 @@ class TokenDirectory:
 
 def _read(folder: int, name: str) -> bytes | None:
     try:
-        file = os.open(name, os.O_RDONLY | _SAFE, dir_fd=folder)
+        file = open_regular(name, dir_fd=folder)
     except OSError:
         return None
     try:
         found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
             return None
-        data = os.read(file, _LARGEST + 1)
+        data = read_at_most(file, _LARGEST + 1)
     except OSError:
         return None
     finally:
@@ -223,6 +223,7 @@ def _read(folder: int, name: str) -> bytes | None:
 
 
 def _place(folder: int, name: str, data: bytes, until: float | None) -> None:
+    # Not `files.replace_file`: all paths are relative to the checked directory, and failures are ignored.
     _rename(folder, _write_temporary(folder, data, until), name)
 
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dist_tool.errors import InvalidArgument, LocalFailure
+from dist_tool.errors import InvalidArgument
+from dist_tool.files import os_errors
 
 _STDIN = 0
 _READ = 64 << 10
@@ -16,10 +17,8 @@ _LONGEST_LINE = 64 << 10
 @contextmanager
 def input_failures() -> Iterator[None]:
     """An OSError inside is one of standard input: LocalFailure."""
-    try:
+    with os_errors("standard input"):
         yield
-    except OSError as error:
-        raise LocalFailure(f"standard input: {error.strerror or error}") from error
 
 
 def read_stdin(size: int = _READ) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +12,7 @@ from dist_tool.cli._input import stdin_lines
 from dist_tool.cli._output import file_sink, write_stdout
 from dist_tool.cli._target import resolve
 from dist_tool.errors import DistError, LocalFailure
+from dist_tool.files import NotRegularFile, open_regular, os_errors
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_media_type
@@ -146,11 +146,9 @@ class DirectoryOutput:
     def __init__(self, fetching: Fetching, directory: str) -> None:
         self._fetching = fetching
         self._directory = directory
-        try:
+        with os_errors(directory):
             target = resolve(directory)
             os.makedirs(directory if isinstance(target, int) else target, exist_ok=True)
-        except OSError as error:
-            raise LocalFailure(f"{directory}: {error.strerror}") from error
 
     def work(self, line: Line) -> str:
         """Fetch a line's object into its file, unless that is there and right."""
@@ -174,12 +172,11 @@ def _is_intact(path: str, desc: Descriptor) -> bool:
     Raises LocalFailure for what is no regular file. A FIFO would be waited for, a device read for ever.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_regular(path, follow_links=True)
+    except NotRegularFile as error:
+        raise LocalFailure(f"{path} is not a regular file", hint="remove it, or name another directory") from error
     except OSError:
         return False
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise LocalFailure(f"{path} is not a regular file", hint="remove it, or name another directory")
     try:
         with open(descriptor, "rb", buffering=0) as file:
             pump(Body(file), Verifier(desc.digest, desc.size), lambda _: None, small=0)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from dist_tool.errors import InvalidArgument, LocalFailure
+from dist_tool.files import os_errors, write_all
 
 if TYPE_CHECKING:
     from dist_tool.stream.pump import Sink
@@ -30,16 +31,10 @@ def write_stdout(data: memoryview | bytes) -> None:
     Raises ReaderClosed when nobody reads, LocalFailure for any other failure (a full disk is an
     error, not a short success).
     """
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(_STDOUT, view) :]
-        except BlockingIOError:  # somebody made the pipe non-blocking
-            import select
-
-            select.select([], [_STDOUT], [])
-        except OSError as error:
-            raise _output_failure(error) from error
+    try:
+        write_all(_STDOUT, memoryview(data))
+    except OSError as error:
+        raise _output_failure(error) from error
 
 
 def _output_failure(error: OSError) -> Exception:
@@ -118,7 +113,7 @@ def file_sink(path: str) -> Iterator[Sink]:
     """
     from dist_tool.cli._target import belongs_to_process, resolve
 
-    with _failures(path):
+    with os_errors(path):
         target = resolve(path)
     if isinstance(target, int):
         writing = _descriptor(path, target)
@@ -147,20 +142,20 @@ def _descriptor(path: str, number: int) -> Iterator[Sink]:
     if number == _STDOUT:
         yield write_stdout
         return
-    with _failures(path):
+    with os_errors(path):
         duplicate = inherited(number)
         try:
-            yield lambda data: _write_all(duplicate, data)
+            yield lambda data: write_all(duplicate, data)
         finally:
             os.close(duplicate)
 
 
 @contextmanager
 def _direct(path: str, target: str, flags: int) -> Iterator[Sink]:
-    with _failures(path):
+    with os_errors(path):
         descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY | flags)
         try:
-            yield lambda data: _write_all(descriptor, data)
+            yield lambda data: write_all(descriptor, data)
         finally:
             os.close(descriptor)
 
@@ -172,7 +167,7 @@ class _Beside:
         self._descriptor = descriptor
 
     def __call__(self, data: memoryview, /) -> None:
-        _write_all(self._descriptor, data)
+        write_all(self._descriptor, data)
 
     def restart(self) -> None:
         os.ftruncate(self._descriptor, 0)
@@ -181,12 +176,13 @@ class _Beside:
 
 @contextmanager
 def _beside(path: str, target: str) -> Iterator[Sink]:
+    # Not `files.replace_file`: the content is streamed, and a signal removes the unfinished file.
     mode = _mode_of(target)
-    with _failures(path):
+    with os_errors(path):
         descriptor, temporary = _temporary_for(target, 0o666 if mode is None else 0o600)
     _unfinished.add(temporary)
     try:
-        with _failures(path):
+        with os_errors(path):
             try:
                 yield _Beside(descriptor)
                 if mode is not None:
@@ -233,21 +229,3 @@ def remove_unfinished() -> None:
 def _remove(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)
-
-
-def _write_all(descriptor: int, data: memoryview) -> None:
-    while data:
-        try:
-            data = data[os.write(descriptor, data) :]
-        except BlockingIOError:  # somebody made the pipe non-blocking
-            import select
-
-            select.select([], [descriptor], [])
-
-
-@contextmanager
-def _failures(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LocalFailure(f"{path}: {error.strerror or error}") from error

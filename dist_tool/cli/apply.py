@@ -11,7 +11,7 @@ import click
 from dist_tool.cli._completion import DIR
 from dist_tool.cli._layer_options import apply_options
 from dist_tool.cli._options import Common, common_options
-from dist_tool.errors import LocalFailure
+from dist_tool.files import os_errors
 
 if TYPE_CHECKING:
     from dist_tool.layers.options import ApplyOptions
@@ -53,12 +53,10 @@ def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions]
 def _open(directory: str, options: ApplyOptions) -> int:
     from dist_tool.layers.changeset import own_root
 
-    try:
+    with os_errors(directory):
         is_new = not os.path.lexists(directory)
         os.makedirs(directory, exist_ok=True)
         root = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise LocalFailure(f"{directory}: {error.strerror}") from error
     try:
         if is_new:
             own_root(root, options)

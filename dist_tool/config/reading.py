@@ -13,6 +13,7 @@ def read_file(name: str, *, optional: bool = False, hint: str = "") -> bytes | N
     Raises InvalidArgument for a file that cannot be read, or is larger than LARGEST_FILE.
     """
     try:
+        # Not `open_regular`: --config also takes pipes, as from a process substitution.
         with open(name, "rb") as stream:
             data = stream.read(LARGEST_FILE + 1)
     except OSError as error:

@@ -6,7 +6,8 @@ import json
 import os
 from typing import Any, NamedTuple
 
-from dist_tool.errors import InvalidContent, LocalFailure, Unsupported
+from dist_tool.errors import InvalidContent, Unsupported
+from dist_tool.files import os_errors
 from dist_tool.layers.options import ApplyOptions, IdRange
 from dist_tool.oci.image import ImageConfig
 from dist_tool.rootfs.accounts import Accounts
@@ -29,13 +30,11 @@ _SAFE = ["nosuid", "noexec", "nodev"]
 def write_config(config: ImageConfig, stage: Staged, options: ApplyOptions) -> None:
     """Write `config.json` beside `rootfs`. Raises InvalidContent for a user that the image does not know."""
     text = json.dumps(runtime_config(config, Accounts.read(stage.root), user_namespace(options)), indent=2) + "\n"
-    try:
+    with os_errors("config.json"):
         descriptor = os.open("config.json", _CREATE, 0o666, dir_fd=stage.top)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         _let_in(stage.top, options)
-    except OSError as error:
-        raise LocalFailure(f"config.json: {error.strerror}") from error
 
 
 def _let_in(bundle: int, options: ApplyOptions) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dist_tool.errors import InvalidContent, LimitExceeded, LocalFailure
+from dist_tool.files import NotRegularFile, open_regular, read_at_most
 from dist_tool.rootfs.resolve import LINKS, Hooks, PathResolver
 
 _LIMIT = 4 << 20  # bytes of a file of accounts
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Account(NamedTuple):
@@ -125,13 +125,14 @@ def _missing(_descriptor: int, _path: bytes, _name: bytes) -> None:
 
 
 def _read_at(directory: int, name: bytes, limit: int, path: bytes) -> bytes:
-    import stat
-
-    fd = os.open(name, _OPEN, dir_fd=directory)
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise InvalidContent(f"{os.fsdecode(path)} is not a regular file")
-        data = file.read(limit + 1)
+    try:
+        descriptor = open_regular(name, dir_fd=directory)
+    except NotRegularFile as error:
+        raise InvalidContent(f"{os.fsdecode(path)} is not a regular file") from error
+    try:
+        data = read_at_most(descriptor, limit + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise LimitExceeded(f"{os.fsdecode(path)} is over the limit of {limit} bytes")
     return data

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from errno import EACCES, EPERM
 from typing import NamedTuple
 
-from dist_tool.errors import LocalFailure
+from dist_tool.files import os_errors
 from dist_tool.rootfs.building import OLD, TREE, Building
 from dist_tool.rootfs.filling import fill
 from dist_tool.rootfs.libc import exchange, sync_file_system
@@ -149,8 +150,5 @@ def _sync_directory(directory: int) -> None:
 
 @contextmanager
 def _failures(target: str) -> Iterator[None]:
-    try:
+    with os_errors(target, dict.fromkeys((EACCES, EPERM), "its parent directory must be writable")):
         yield
-    except OSError as error:
-        hint = "its parent directory must be writable" if isinstance(error, PermissionError) else ""
-        raise LocalFailure(f"{target}: {error.strerror or error}", hint=hint) from error

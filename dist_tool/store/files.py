@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import cast
 
-from dist_tool.errors import LocalFailure
+from dist_tool.files import open_regular, os_errors, read_at_most
+from dist_tool.files import write_all as write_all
 
 _HINTS = {
     errno.ENOSPC: "free some space and run again",
@@ -41,18 +42,9 @@ def failing(what: str, *, when_full: str = "") -> Iterator[None]:
 
     `when_full` is the hint for a disk or a quota that is used up.
     """
-    try:
+    hints = {**_HINTS, **dict.fromkeys(_FULL, when_full)} if when_full else _HINTS
+    with os_errors(what, hints):
         yield
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        hint = when_full if error.errno in _FULL else ""
-        raise LocalFailure(f"{what}: {reason}", hint=hint or _HINTS.get(error.errno or 0, "")) from error
-
-
-def write_all(fd: int, view: memoryview) -> None:
-    """Write every byte: one write may take a part only (a full disk, 2 GiB and more)."""
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def start_writing_back(fd: int, offset: int, count: int) -> None:
@@ -185,18 +177,11 @@ def read_small(path: str, limit: int) -> bytes | None:
     Never follows a link and never waits for a pipe's other end.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_regular(path)
     except FileNotFoundError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        parts = []
-        left = limit + 1
-        while left and (part := os.read(fd, left)):
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
+        return read_at_most(fd, limit + 1)
     finally:
         os.close(fd)
 
@@ -206,7 +191,8 @@ def write_small(path: str, data: bytes, *, durable: bool = False) -> None:
 
     Readers see the old content or the new one. The caller holds the lock that makes him the
     only writer, so the temporary name is fixed and a crash leaves one at the most. `durable`
-    makes it survive a power cut: content first, then the name.
+    makes it survive a power cut: content first, then the name. Unlike `dist_tool.files.replace_file`
+    it leaves the locking to the caller and gives what root creates to the owner of the store.
     """
     beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
     try:

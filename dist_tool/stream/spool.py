@@ -10,6 +10,7 @@ from threading import Condition
 from typing import IO, TYPE_CHECKING
 
 from dist_tool.errors import LocalFailure
+from dist_tool.files import os_errors
 from dist_tool.stream.body import CHUNK
 from dist_tool.stream.pump import Rewindable, Sink
 
@@ -55,7 +56,7 @@ class Spool:
         with self._changed:
             if self._closed:
                 raise LocalFailure("the temporary file is closed: nobody reads it any more")
-            with _failures():
+            with os_errors("temporary file"):
                 self._append(data)
             self._written += len(data)
             self._changed.notify_all()
@@ -130,7 +131,7 @@ class Spool:
         return self._ended or self._closed or self._error is not None
 
     def _at(self, position: int, size: int) -> bytes:
-        with _failures():
+        with os_errors("temporary file"):
             if self._file is None:
                 return bytes(memoryview(self._memory)[position : position + size])
             return os.pread(self._file.fileno(), min(size, self._written - position), position)
@@ -217,11 +218,3 @@ def rewindable(sink: Sink) -> Iterator[Rewindable]:
     with Spool() as spool:
         yield spool
         spool.copy_to(sink)
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LocalFailure(f"temporary file: {error.strerror or error}") from error

@@ -70,6 +70,7 @@ def test_help_and_version_load_no_command_and_nothing_heavy(recorder: Path, opti
         "dist_tool.cli._errors",
         "dist_tool.cli._output",
         "dist_tool.errors",
+        "dist_tool.files",
         "dist_tool.redaction",
         "dist_tool.api",
         "dist_tool.stream.retry",

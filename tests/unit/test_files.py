@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from dist_tool.errors import LocalFailure
-from dist_tool.files import replace_file
+from dist_tool.files import NotRegularFile, open_regular, os_errors, read_at_most, replace_file, write_all
 
 ROOT = Path(__file__).resolve().parents[2]
 APPEND = """
 import sys
-from dist_tool.files import replace_file
+from dist_tool.files import NotRegularFile, open_regular, os_errors, read_at_most, replace_file, write_all
 for _ in range(20):
     replace_file(sys.argv[1], lambda data: data + sys.argv[2].encode())
 """
@@ -60,3 +62,48 @@ def test_a_place_that_cannot_be_written_is_a_local_failure(tmp_path: Path) -> No
     (tmp_path / "d").mkdir()
     with pytest.raises(LocalFailure, match="d: cannot be written: is a directory"):
         replace_file(str(tmp_path / "d"), lambda _: b"x")
+
+
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path):
+        with pytest.raises(NotRegularFile, match="not a regular file"):
+            open_regular(str(path))
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        open_regular(str(tmp_path / "link"))
+    assert caught.value.errno == errno.ELOOP
+    descriptor = open_regular(str(tmp_path / "link"), follow_links=True)
+    assert read_at_most(descriptor, 3) == b"con"
+    assert read_at_most(descriptor, 100) == b"tent"
+    os.close(descriptor)
+
+
+def test_regular_file_is_opened_relative_to_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    descriptor = open_regular(b"file", dir_fd=directory)
+    assert read_at_most(descriptor, 100) == b"content"
+    os.close(descriptor)
+    os.close(directory)
+
+
+def test_everything_is_written_even_to_a_pipe_that_does_not_block() -> None:
+    data = os.urandom(1 << 20)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with ThreadPoolExecutor(1) as threads:
+        received = threads.submit(read_at_most, reading, len(data))
+        write_all(writing, memoryview(data))
+        assert received.result(30) == data
+    os.close(reading)
+    os.close(writing)
+
+
+def test_os_errors_are_local_failures_with_the_hint_of_their_errno() -> None:
+    with pytest.raises(LocalFailure) as caught, os_errors("cannot write x", {errno.ENOSPC: "free some space"}):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (caught.value.what, caught.value.hint) == ("cannot write x: No space left on device", "free some space")
+    with pytest.raises(LocalFailure, match=r"^x: OSError$"), os_errors("x"):
+        raise OSError

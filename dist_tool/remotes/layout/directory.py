@@ -7,6 +7,7 @@ import stat
 from io import FileIO
 
 from dist_tool.errors import DigestMismatch, InvalidArgument, LocalFailure, NotFound, UnsafePath
+from dist_tool.files import NotRegularFile, open_regular, read_at_most
 from dist_tool.names.locator import Locator
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT
@@ -46,8 +47,8 @@ class LayoutDirectory:
         """A file of the directory's; see `images.Tree`."""
         path = os.path.join(self._path, name)
         try:
-            with _regular(path) as file:
-                return file.read(MANIFEST_LIMIT + 1)
+            with _regular(path, follow_links=True) as file:
+                return read_at_most(file.fileno(), MANIFEST_LIMIT + 1)
         except FileNotFoundError as error:
             if os.path.isdir(self._path):
                 raise InvalidArgument(
@@ -62,7 +63,7 @@ class LayoutDirectory:
         path = os.path.join(self._path, "blobs", digest.algorithm, digest.encoded)
         try:
             try:
-                file = _regular(path, os.O_NOFOLLOW)
+                file = _regular(path)
             except OSError:
                 if not os.path.islink(path):
                     raise
@@ -78,7 +79,7 @@ class LayoutDirectory:
             raise UnsafePath(f"{path} is a symbolic link")
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may already do something
             raise UnsafePath(f"{path} does not lead to a regular file")
-        file = _regular(path)
+        file = _regular(path, follow_links=True)
         try:
             found = os.fstat(file.fileno())
             key = (digest, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -92,13 +93,12 @@ class LayoutDirectory:
         return file
 
 
-def _regular(path: str, flags: int = 0) -> FileIO:
+def _regular(path: str, *, follow_links: bool = False) -> FileIO:
     """A file for reading. Raises OSError, and UnsafePath for a pipe or device, which could last for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UnsafePath(f"{path} is not a regular file")
-    return FileIO(descriptor)
+    try:
+        return FileIO(open_regular(path, follow_links=follow_links))
+    except NotRegularFile as error:
+        raise UnsafePath(f"{path} is not a regular file") from error
 
 
 def _has_digest(file: FileIO, digest: Digest, size: int) -> bool:

@@ -6,7 +6,6 @@ A name in an archive is a key of a dictionary and nothing else (behaviours R8, E
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from posixpath import dirname, normpath
 from typing import NamedTuple
 
 from dist_tool.errors import DistError, InvalidContent, LocalFailure, NotFound, UnsafePath, printable
+from dist_tool.files import NotRegularFile, open_regular
 from dist_tool.layers.compression import decompress, sniff
 from dist_tool.stream.body import CHUNK, Body
 from dist_tool.tar.limits import Limits
@@ -145,13 +145,13 @@ def _opened(path: str) -> FileIO:
         with FileIO(sys.__stdin__.fileno() if sys.__stdin__ else 0, closefd=False) as source:
             return _spooled(source)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = open_regular(path, follow_links=True)
     except FileNotFoundError as error:
         raise NotFound(f"{path}: no such file") from error
+    except NotRegularFile as error:
+        raise UnsafePath(f"{path} is not a regular file", hint="archive::- reads standard input") from error
     file = FileIO(descriptor)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UnsafePath(f"{path} is not a regular file", hint="archive::- reads standard input")
         if sniff(os.pread(descriptor, 6, 0)) == "plain":
             return file
         with file:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from errno import EACCES, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENXIO, E
 from typing import NamedTuple
 
 from dist_tool.errors import DistError, InvalidArgument, LimitExceeded, NotFound, Unavailable
+from dist_tool.files import NotRegularFile, open_regular, read_at_most
 from dist_tool.names.locator import parse_locator
 from dist_tool.names.reference import parse_object, parse_reference
 from dist_tool.oci.descriptor import Descriptor
@@ -37,7 +37,6 @@ _SETTLED_NS = 1_000_000_000
 _BETWEEN = re.compile(r"[^a-z0-9]+")
 _SEPARATOR = re.compile(r"\.|__?|-+")
 _ABSENT = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP, ENXIO, ENODEV})  # the last two: sockets and devices
-_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # NONBLOCK: a FIFO must not hold the server up
 
 
 def is_repository(name: str) -> bool:
@@ -167,7 +166,7 @@ class ServedLayout:
         """
         path = os.path.join(self.path, "blobs", digest.algorithm, digest.encoded)
         try:
-            return _open_regular(path, os.O_NOFOLLOW)
+            return _opened(path, follow_links=False)
         except OSError as error:
             if error.errno in _ABSENT:
                 raise NotFound(f"there is no blob {digest}") from error
@@ -184,7 +183,7 @@ class ServedLayout:
             os.close(blob.fd)
 
     def _read(self, name: str, limit: int) -> tuple[bytes, tuple[int, ...]]:
-        blob = _open_regular(os.path.join(self.path, name), 0)
+        blob = _opened(os.path.join(self.path, name), follow_links=True)
         try:
             return _read_all(blob, limit), blob.stamp
         finally:
@@ -208,24 +207,19 @@ class ServedLayout:
             self._report(Notice("warning", f"index.json cannot be read, serving what it said before: {why}"))
 
 
-def _open_regular(path: str, flags: int) -> ServedBlob:
-    fd = os.open(path, _OPEN | flags)
+def _opened(path: str, *, follow_links: bool) -> ServedBlob:
+    try:
+        fd = open_regular(path, follow_links=follow_links)
+    except NotRegularFile as error:
+        raise FileNotFoundError(ENOENT, "not a regular file", path) from error
     status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(fd)
-        raise FileNotFoundError(ENOENT, "not a regular file", path)
     return ServedBlob(fd, status.st_size, _stamp(status))
 
 
 def _read_all(blob: ServedBlob, limit: int) -> bytes:
     if blob.size > limit:
         raise LimitExceeded(f"a document of {blob.size} bytes is over the limit of {limit}")
-    parts: list[bytes] = []
-    left = limit + 1  # it may be growing
-    while left and (part := os.read(blob.fd, left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
+    return read_at_most(blob.fd, limit + 1)  # it may be growing
 
 
 def _check_version(data: bytes) -> None:

@@ -349,9 +349,9 @@ def test_link_to_what_is_no_file_is_refused_without_opening_it(
     assert list(opened.tags())
     real = os.open
 
-    def watched(name: Any, flags: int, *args: Any) -> int:
+    def watched(name: Any, flags: int, *args: Any, **kwargs: Any) -> int:
         assert flags & os.O_NOFOLLOW, "the target was opened"
-        return real(name, flags, *args)
+        return real(name, flags, *args, **kwargs)
 
     monkeypatch.setattr(os, "open", watched)
     with pytest.raises(UnsafePath, match="does not lead to a regular file"):
@@ -397,7 +397,7 @@ def test_what_cannot_be_read_is_a_local_failure(path: Path, monkeypatch: pytest.
     opened = remote(path)
     assert list(opened.tags())
 
-    def refuse(*_: object) -> int:
+    def refuse(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "open", refuse)

@@ -234,7 +234,7 @@ def test_an_absent_blob_is_not_found(tmp_path: Path, digest: str) -> None:
 def test_too_many_open_files_are_a_passing_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = layout_of(tmp_path)
 
-    def no_more(*args: object) -> int:
+    def no_more(*args: object, **kwargs: object) -> int:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("dist_tool.service.http.layout.os.open", no_more)
