@@ -1,8 +1,12 @@
-"""How an error is written: one line, or one JSON object, on standard error."""
+"""Errors on standard error: one line, or one JSON object; and the exit code of several."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
 
 from dist_tool.errors import DistError, printable
 from dist_tool.redaction import hide
@@ -72,3 +76,32 @@ def _as_json(error: DistError) -> str:
         "attempts": [printable(text) for text in error.attempts],
     }
     return json.dumps(facts, ensure_ascii=True)
+
+
+class Failures:
+    """Failures of a command with many objects: each is reported at once, the rest goes on."""
+
+    def __init__(self) -> None:
+        self._by_code: dict[int, DistError] = {}  # one of each: memory does not grow with their number
+
+    @contextmanager
+    def noted(self, object_id: str = "") -> Iterator[None]:
+        """Note and report a DistError inside, and go on after the block."""
+        try:
+            yield
+        except DistError as error:
+            self.note(error.with_facts(object_id=object_id))
+
+    def note(self, error: DistError) -> None:
+        """Report a failure at once, on a line of its own."""
+        params = click.get_current_context().params
+        if params.get("debug"):
+            write_trace(error)
+        write_error(error, as_json=params.get("error_format") == "json")
+        self._by_code.setdefault(error.exit_code, error)
+
+    def exit_code(self) -> int:
+        """0 without failures, the code that all of them share, else 1."""
+        from dist_tool.transfer.batch import shared_exit_code
+
+        return shared_exit_code(self._by_code.values())

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dist_tool.cli._failures import Failures
-from dist_tool.cli._input import stdin_lines
-from dist_tool.cli._output import file_sink, write_stdout
+from dist_tool.cli._errors import Failures
+from dist_tool.cli._output import file_sink, stdin_lines, write_stdout
 from dist_tool.cli._target import resolve
 from dist_tool.errors import DistError, LocalFailure
 from dist_tool.files import NotRegularFile, open_regular, os_errors

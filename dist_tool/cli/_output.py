@@ -1,4 +1,4 @@
-"""Where data goes: the only writer of standard output, and files that appear whole or not at all."""
+"""Standard input and output, and output files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from dist_tool.files import os_errors, write_all
 if TYPE_CHECKING:
     from dist_tool.stream.pump import Sink
 
+_STDIN = 0
 _STDOUT = 1
+_READ = 64 << 10
+_LONGEST_LINE = 64 << 10
 # Temporary files of this process: a worker cannot take its own away when the process is ended by a signal.
 _unfinished: set[str] = set()
 
@@ -229,3 +232,30 @@ def remove_unfinished() -> None:
 def _remove(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)
+
+
+@contextmanager
+def input_failures() -> Iterator[None]:
+    """An OSError inside is one of standard input: LocalFailure."""
+    with os_errors("standard input"):
+        yield
+
+
+def read_stdin(size: int = _READ) -> bytes:
+    """What is there, `size` bytes at the most; nothing at the end. Raises LocalFailure."""
+    with input_failures():
+        return os.read(_STDIN, size)
+
+
+def stdin_lines(separator: bytes = b"\n") -> Iterator[bytes]:
+    """The lines as they come, without their ends.
+
+    Raises LocalFailure, and InvalidArgument for a line without end: nothing here grows with the input.
+    """
+    rest = b""
+    while data := read_stdin():
+        *lines, rest = (rest + data).split(separator)
+        yield from lines
+        if len(rest) > _LONGEST_LINE:
+            raise InvalidArgument(f"standard input: a line of more than {_LONGEST_LINE} bytes")
+    yield rest

@@ -34,8 +34,7 @@ def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions]
     whatever the layer holds. What was applied before an error stays: see `dist unpack` for all
     or nothing.
     """
-    from dist_tool.cli._input import read_stdin
-    from dist_tool.cli._output import print_line
+    from dist_tool.cli._output import print_line, read_stdin
     from dist_tool.layers.changeset import apply_layer
     from dist_tool.oci.digest import Digest
 

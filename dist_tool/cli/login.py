@@ -53,7 +53,7 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
 
 def _credentials(host: str, username: str | None, password_stdin: bool) -> Credentials:
     from dist_tool.auth.credential_file import Credentials
-    from dist_tool.cli._input import input_failures
+    from dist_tool.cli._output import input_failures
     from dist_tool.errors import InvalidArgument
 
     if password_stdin:

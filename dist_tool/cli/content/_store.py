@@ -79,7 +79,7 @@ def words(arguments: Sequence[str]) -> Iterator[str]:
         if argument != "-":
             yield argument
             continue
-        from dist_tool.cli._input import stdin_lines
+        from dist_tool.cli._output import stdin_lines
 
         for line in stdin_lines():
             if word := line.decode("utf-8", "surrogateescape").strip():

@@ -20,7 +20,7 @@ def command(store: DiskStore, refs: tuple[str, ...]) -> int:
 
     What somebody is writing now stays, and is a failure. `-` reads refs from standard input.
     """
-    from dist_tool.cli._failures import Failures
+    from dist_tool.cli._errors import Failures
     from dist_tool.cli._output import print_line
 
     failures = Failures()

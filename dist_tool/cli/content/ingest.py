@@ -160,7 +160,7 @@ def _read(writer: DiskWriter) -> None:
     import io
     from contextlib import suppress
 
-    from dist_tool.cli._input import input_failures
+    from dist_tool.cli._output import input_failures
 
     with suppress(AttributeError, OSError):  # Linux, and a pipe: fewer turns between the two processes
         fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _PIPE)

@@ -38,7 +38,7 @@ def command(
 
     Conditions given together must all hold; of several types one is enough.
     """
-    from dist_tool.cli._failures import Failures
+    from dist_tool.cli._errors import Failures
 
     _check_types(types)
     failures = Failures()

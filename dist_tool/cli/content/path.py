@@ -21,7 +21,7 @@ def command(store: DiskStore, objects: tuple[str, ...]) -> int:
     The file must not be changed. It is as it was verified when it was committed; whoever must
     know that it still is uses `dist content get`.
     """
-    from dist_tool.cli._failures import Failures
+    from dist_tool.cli._errors import Failures
     from dist_tool.cli._output import print_line
 
     failures = Failures()

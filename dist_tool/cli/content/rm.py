@@ -20,7 +20,7 @@ def command(store: DiskStore, objects: tuple[str, ...]) -> int:
 
     Goes on after a failure and fails at the end. `-` reads from standard input.
     """
-    from dist_tool.cli._failures import Failures
+    from dist_tool.cli._errors import Failures
     from dist_tool.cli._output import print_line
 
     failures = Failures()

@@ -24,7 +24,7 @@ def command(store: DiskStore, objects: tuple[str, ...], as_json: bool) -> int:
 
     Exit code 5 means that there is one. `-` reads digests from standard input.
     """
-    from dist_tool.cli._failures import Failures
+    from dist_tool.cli._errors import Failures
     from dist_tool.cli._output import print_line
 
     failures = Failures()
