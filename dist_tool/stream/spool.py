@@ -6,8 +6,9 @@ import errno
 import os
 import tempfile
 from contextlib import contextmanager
+from io import FileIO
 from threading import Condition
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from dist_tool.errors import LocalFailure
 from dist_tool.files import os_errors
@@ -39,7 +40,7 @@ class Spool:
         self._whole = whole
         self._changed = Condition()
         self._memory = bytearray()
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._written = 0
         self._version = 0  # how often the writer began anew
         self._begun = False
@@ -66,7 +67,7 @@ class Spool:
             self._memory += data
             return
         if self._file is None:
-            self._file = _unnamed_file(self._directory)
+            self._file = unnamed_file(self._directory)
             _write_at(self._file.fileno(), memoryview(self._memory), 0)
             self._memory = bytearray()
         _write_at(self._file.fileno(), data, self._written)
@@ -99,6 +100,11 @@ class Spool:
             self._changed.notify_all()
 
     # Reading
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._written
 
     def reader(self) -> SpoolReader:
         """A reader that stands at the beginning."""
@@ -188,7 +194,7 @@ class SpoolReader:
         self._spool.close()
 
 
-def _unnamed_file(directory: str | int | None) -> IO[bytes]:
+def unnamed_file(directory: str | int | None = None) -> FileIO:
     """A temporary file without a name, in a directory by path or descriptor; None for the usual one. Raises OSError."""
     if not isinstance(directory, int):
         return tempfile.TemporaryFile(dir=directory, buffering=0)

@@ -6,19 +6,17 @@ are the object; and a real transfer coding, whose decoded bytes are. The digest 
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any
 
-from dist_tool.errors import LimitExceeded, LocalFailure, ProtocolError, Unsupported
+from dist_tool.errors import LimitExceeded, ProtocolError, Unsupported
 from dist_tool.oci.digest import Digest
 from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.retry import received
+from dist_tool.stream.spool import Spool, SpoolReader
 from dist_tool.stream.verify import Verifier
 
-_IN_MEMORY = 1 << 20
 # What a coding may unfold to when no size bounds it: content compresses 100-fold at most, save for long runs
 # of one byte. Below the floor no ratio counts.
 _MOST_RATIO = 100
@@ -51,16 +49,12 @@ def spooled(body: Body, coding: str, digest: Digest | None, limit: int | None = 
         raw.close()
 
 
-def _bound(raw: IO[bytes]) -> int:
-    size = raw.seek(0, os.SEEK_END)
-    raw.seek(0)
-    return max(_RATIO_FLOOR, _MOST_RATIO * size)
+def _bound(raw: Spool) -> int:
+    return max(_RATIO_FLOOR, _MOST_RATIO * raw.size)
 
 
-def _served(file: IO[bytes], body: Body) -> Body:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    return Body(file, total=size, source=body.source, media_type=body.media_type)
+def _served(spool: Spool, body: Body) -> Body:
+    return Body(spool.reader(), total=spool.size, source=body.source, media_type=body.media_type)
 
 
 def _pieces(body: Body) -> Iterator[bytes]:
@@ -73,9 +67,9 @@ def _pieces(body: Body) -> Iterator[bytes]:
         body.close()
 
 
-def _spool(pieces: Iterator[bytes], note: Callable[[bytes], None], limit: int | None) -> IO[bytes]:
-    """A temporary file of the pieces, at its beginning."""
-    file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  lives in the Body
+def _spool(pieces: Iterator[bytes], note: Callable[[bytes], None], limit: int | None) -> Spool:
+    """The pieces in a spool, which the returned body closes."""
+    spool = Spool()
     try:
         size = 0
         for piece in pieces:
@@ -83,35 +77,31 @@ def _spool(pieces: Iterator[bytes], note: Callable[[bytes], None], limit: int | 
             if limit is not None and size > limit:
                 raise LimitExceeded(f"more than the limit of {limit} bytes")
             note(piece)
-            file.write(piece)
-        file.seek(0)
-    except OSError as error:
-        file.close()
-        raise LocalFailure(f"temporary file: {error.strerror or error}") from error
+            spool(memoryview(piece))
     except BaseException:
-        file.close()
+        spool.close()
         raise
-    return file
+    spool.end()
+    return spool
 
 
-def _decoded(file: IO[bytes], coding: str) -> Iterator[bytes]:
+def _decoded(raw: Spool, coding: str) -> Iterator[bytes]:
     """Undo one coding, with bounded memory: a small body may unfold to gigabytes."""
     name = coding.strip().lower()
     if name in ("gzip", "x-gzip"):
-        return _inflate(file, zlib.MAX_WBITS | 32)
+        return _inflate(raw.reader(), zlib.MAX_WBITS | 32)
     if name == "deflate":
-        return _inflate(file, zlib.MAX_WBITS if _has_zlib_header(file) else -zlib.MAX_WBITS)
+        return _inflate(raw.reader(), zlib.MAX_WBITS if _has_zlib_header(raw) else -zlib.MAX_WBITS)
     raise Unsupported(f"Content-Encoding {name!r} is not supported")
 
 
-def _has_zlib_header(file: IO[bytes]) -> bool:
+def _has_zlib_header(raw: Spool) -> bool:
     """RFC 9110 means the zlib format by `deflate`; some servers send the bare stream."""
-    head = file.read(2)
-    file.seek(0)
+    head = raw.reader().read(2)
     return len(head) == 2 and head[0] & 15 == zlib.DEFLATED and int.from_bytes(head) % 31 == 0
 
 
-def _inflate(file: IO[bytes], wbits: int) -> Iterator[bytes]:
+def _inflate(file: SpoolReader, wbits: int) -> Iterator[bytes]:
     engine: Any = zlib.decompressobj(wbits)
     pending = b""
     while True:

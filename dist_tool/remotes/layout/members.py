@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from io import FileIO
 from posixpath import dirname, normpath
 from typing import NamedTuple
 
 from dist_tool.errors import DistError, InvalidContent, LocalFailure, NotFound, UnsafePath, printable
-from dist_tool.files import NotRegularFile, open_regular
+from dist_tool.files import NotRegularFile, open_regular, write_all
 from dist_tool.layers.compression import decompress, sniff
 from dist_tool.stream.body import CHUNK, Body
+from dist_tool.stream.spool import unnamed_file
 from dist_tool.tar.limits import Limits
 from dist_tool.tar.reader import FILE, LINK, SYMLINK, Entry, TarReader
 
@@ -163,12 +163,10 @@ def _opened(path: str) -> FileIO:
 
 def _spooled(source: FileIO) -> FileIO:
     """What `source` holds, uncompressed, in a temporary file without a name."""
-    file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  `close` closes it
+    file = unnamed_file()  # not a `Spool`: bodies read at their own positions, from the descriptor
     try:
         for piece in decompress(lambda size: source.read(size) or b""):
-            view = memoryview(piece)
-            while view:
-                view = view[file.write(view) :]
+            write_all(file.fileno(), memoryview(piece))
     except BaseException:
         file.close()
         raise

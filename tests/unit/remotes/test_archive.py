@@ -358,7 +358,7 @@ def test_start_up_loads_nothing_of_the_network(layout: Path, tmp_path: Path) -> 
     file = tar_layout(tmp_path / "x.tar", layout)
     code = (
         "import sys; from dist_tool.remotes.table import open_remote; from dist_tool.settings import Settings;"
-        "from dist_tool.names.hints import Hints; from dist_tool.names.locator import parse_locator;"
+        "from dist_tool.names.locator import parse_locator; from dist_tool.names.hints import Hints;"
         f"r = open_remote(parse_locator({str(file)!r}), Settings()); r.resolve('v1', Hints()); r.close();"
         "sys.exit(any(m in sys.modules for m in ('requests', 'subprocess', 'tarfile', 'http.client')))"
     )

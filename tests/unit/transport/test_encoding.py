@@ -6,7 +6,6 @@ import errno
 import gzip
 import io
 import os
-import tempfile
 import zlib
 from collections.abc import Callable
 
@@ -141,13 +140,13 @@ def test_the_limit_is_of_the_object_not_of_its_coding() -> None:
 
 
 def test_a_full_disk_is_a_local_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.BytesIO):
-        def write(self, data: object, /) -> int:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda _: Full())
+    data = os.urandom(300 << 10)  # more than a spool holds in memory
+    monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(LocalFailure, match="temporary file: No space left on device"):
-        spooled(body(STORED_GZIP), "gzip", Digest.of(STORED_GZIP))
+        spooled(body(data), "gzip", Digest.of(data))
 
 
 def test_a_cut_goes_to_whoever_asked() -> None:
