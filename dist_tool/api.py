@@ -9,7 +9,7 @@ isinstance. A plugin's open methods may return a plain binary file where these r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
@@ -18,10 +18,7 @@ from dist_tool.oci.digest import Digest
 if TYPE_CHECKING:
     from typing import Self
 
-    from dist_tool.errors import DistError
     from dist_tool.stream.body import Body
-
-_T = TypeVar("_T")
 
 
 class Cut(NamedTuple):
@@ -107,33 +104,6 @@ class Referring(Protocol):
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
         """Descriptors of manifests whose `subject` is this digest; none is not an error."""
-
-
-class Search(Protocol):
-    """The places of one object, for one transfer and one thread."""
-
-    def open(self, offset: int) -> Body:
-        """The object's bytes from `offset`, from a place that gives them; see `Fetcher.open`."""
-
-    def reject(self, error: DistError) -> None:
-        """What `open` gave came to `error`. Returns where the object can be asked for again, from its beginning.
-
-        Raises what is to be told to the user where it cannot.
-        """
-
-
-@runtime_checkable
-class Alternatives(Protocol):
-    """Has more than one place for an object."""
-
-    def search(self, desc: Descriptor) -> Search:
-        """The places of an object whose digest is known."""
-
-    def first(self, ask: Callable[[Remote], _T]) -> _T:
-        """What `ask` comes to at the first place, of those that may say what a name means, where it does not raise.
-
-        Raises the last place's error.
-        """
 
 
 @runtime_checkable

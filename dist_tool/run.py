@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from dist_tool.errors import TIME_IS_OVER, Cancelled, DeadlineExceeded
+
+_T = TypeVar("_T")
 
 PAUSE_S = 0.25  # a cancelled operation that waits ends within this time
 
@@ -119,6 +121,37 @@ class Run:
         due = self.clock() + seconds
         while (left := due - self.clock()) > 0:
             time.sleep(self.slice(left))
+
+
+class Shared:
+    """Objects that the operations of one session share, such as connections. Thread-safe.
+
+    An object is found by its key, which is compared by value. `close` closes all of them.
+    """
+
+    def __init__(self) -> None:
+        from threading import RLock
+
+        self._guard = RLock()  # making an object may need another one
+        self._made: list[tuple[object, Any]] = []
+
+    def once(self, key: object, make: Callable[[], _T]) -> _T:
+        """The object of `key`, made when it is first needed. Raises what `make` raises."""
+        with self._guard:
+            for known, value in self._made:
+                if known == key:
+                    return value  # type: ignore[no-any-return]
+            made = make()
+            self._made.append((key, made))
+            return made
+
+    def close(self) -> None:
+        """Close every object that has a `close`, the last one first. Idempotent."""
+        with self._guard:
+            made, self._made = self._made, []
+        for _, value in reversed(made):
+            if callable(close := getattr(value, "close", None)):
+                close()
 
 
 NO_RUN = Run()

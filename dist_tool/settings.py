@@ -11,7 +11,6 @@ from dist_tool.names.locator import Locator, is_path, parse_locator
 from dist_tool.names.prefix import is_below, is_same_server_below, with_other_port
 from dist_tool.names.reference import ObjectName, Reference, parse_reference
 from dist_tool.oci.digest import VERIFIABLE, Digest
-from dist_tool.run import NO_RUN, Run
 from dist_tool.stream.retry import Retry
 
 _DEFAULT_KIND = "registry"
@@ -379,21 +378,3 @@ class Settings:
             return text
         full = self.others.alias(name)
         return f"{full}{rest}" if full else text
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a remote is opened with: its endpoint, all settings, and the operation that it serves.
-
-    `asked` is the locator before any rewriting, None where nobody says.
-    """
-
-    endpoint: Endpoint = field(default_factory=Endpoint)
-    settings: Settings = field(default_factory=Settings)
-    run: Run = NO_RUN
-    asked: Locator | None = None
-
-    @property
-    def retry(self) -> Retry:
-        """The limits of retrying for this remote."""
-        return self.endpoint.retry_limits

@@ -10,14 +10,15 @@ from dist_tool.auth.credential_file import Credentials
 from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.saved_logins import CredentialLocation, SavedLogin, remove, save
 from dist_tool.auth.token_cache import forget_tokens
+from dist_tool.context import Context
 from dist_tool.errors import InvalidArgument, Unauthenticated
 from dist_tool.names.hub import api_host, credential_key
 from dist_tool.names.locator import Locator
 from dist_tool.names.origin import Origin
 from dist_tool.run import NO_RUN, Run
-from dist_tool.settings import AuthSettings, Context, Endpoint, Settings
+from dist_tool.settings import AuthSettings, Endpoint, Settings
 from dist_tool.transport.service import HttpService
-from dist_tool.transport.session import Request, Session
+from dist_tool.transport.session import HttpSession, Request
 
 
 class Login(NamedTuple):
@@ -97,7 +98,7 @@ def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: S
 
 def _asks_for_credentials(home: Origin, path: str, trial: Context) -> bool:
     """Whether a request without credentials is refused with 401."""
-    with closing(Session(home, trial)) as session:
+    with closing(HttpSession(home, trial)) as session:
         reply = session.send(Request("GET", f"{home}{path}"))
         reply.close()
     return reply.status == 401

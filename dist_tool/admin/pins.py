@@ -6,12 +6,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from dist_tool.errors import InvalidArgument
-from dist_tool.names.hints import Hints
 from dist_tool.names.reference import Reference, parse_object
 from dist_tool.oci.digest import Digest
 from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import Settings
-from dist_tool.transfer.fetch import open_remote, resolve
+from dist_tool.transfer.repository import open_repository
 
 
 class Pinned(NamedTuple):
@@ -36,7 +35,7 @@ def look_up(reference: Reference, settings: Settings, run: Run = NO_RUN) -> Pinn
         raise InvalidArgument(f"{reference} has no tag to pin", hint="expected NAME:TAG or NAME:TAG@DIGEST")
     policy = replace(settings.policy, require_digest=())
     asked = replace(settings, pins={}, policy=policy)
-    with open_remote(reference.locator, asked, run) as remote:
-        found = resolve(remote, str(name.digest or name.tag), Hints()).digest
+    with open_repository(reference.locator, asked, run) as repository:
+        found = repository.resolve(str(name.digest or name.tag)).digest
     policy.check_digest(found)
     return Pinned(f"{reference.locator.rest}:{name.tag}", settings.pin_for(reference.locator, name.tag), found)

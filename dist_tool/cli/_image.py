@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from dist_tool.cli._options import Common, counted, fetch_options, gathered, naming
-from dist_tool.cli._progress import as_progress, choose, progress_option
+from dist_tool.cli._options import Common, counted, gathered, naming
+from dist_tool.cli._progress import progress_option
 
 if TYPE_CHECKING:
-    from dist_tool.images.image import Image
-    from dist_tool.images.layer_fetcher import LayerFetcher
-    from dist_tool.run import Run
+    from dist_tool.session import OpenedImage, Session
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-class OpenedImage(NamedTuple):
-    """An image, where its layers come from, whether they are near already, and the operation they are fetched in."""
-
-    image: Image
-    source: LayerFetcher
-    local: bool
-    stored: bool
-    run: Run
 
 
 class ImageOptions(NamedTuple):
@@ -39,41 +25,21 @@ class ImageOptions(NamedTuple):
     progress: str
 
     @contextmanager
-    def open(self, reference: str, common: Common) -> Iterator[OpenedImage]:
-        """Find the image of a reference; errors inside come out naming it."""
-        from dist_tool.images.image import open_image
-        from dist_tool.images.layer_fetcher import LayerFetcher, is_local
-        from dist_tool.oci.platform import Platform, default_platform
+    def open(self, reference: str, common: Common) -> Iterator[tuple[Session, OpenedImage]]:
+        """Open the image of a reference; errors inside get its name."""
         from dist_tool.run import Notice
-        from dist_tool.transfer.fetch import open_remote
 
-        platform = Platform.parse(self.platform) if self.platform else default_platform()
         settings, run = common.begin(store=self.store)
         parsed = settings.reference(reference)
-        store = common.store(settings)
-        display = choose(self.progress, os.environ, quiet=common.quiet)
-        run = replace(run, progress=as_progress(display))
-        try:
-            with (
-                naming(reference, parsed.locator, parsed.object_id),
-                open_remote(parsed.locator, settings, run) as remote,
-            ):
-                options = fetch_options(settings, parsed.locator, run)
-                if store is not None:
-                    from dist_tool.transfer.cached_remote import KeptRemote
-
-                    remote = KeptRemote(remote, store, options)
-                image = open_image(remote, parsed.object_id, platform, options)
-                text = (
-                    f"{reference}: {image.desc.digest}, {image.config.platform}, {counted(len(image.layers), 'layer')}"
-                )
-                common.report(Notice("debug", text))
-                local = is_local(parsed.locator)
-                source = LayerFetcher(remote, options, in_place=local or store is not None)
-                yield OpenedImage(image, source, local and not source.may_retract, store is not None, run)
-        finally:
-            if display is not None:
-                display.close()
+        with (
+            naming(reference, parsed.locator, parsed.object_id),
+            common.session(settings, run, self.progress) as session,
+        ):
+            opened = session.image(parsed, platform=self.platform)
+            image = opened.image
+            text = f"{reference}: {image.desc.digest}, {image.config.platform}, {counted(len(image.layers), 'layer')}"
+            common.report(Notice("debug", text))
+            yield session, opened
 
 
 def image_options(function: _F) -> _F:

@@ -23,14 +23,14 @@ from dist_tool.transfer.batch import Line, Outcome, in_order
 
 if TYPE_CHECKING:
     from dist_tool.cli._delivery import Delivery
-    from dist_tool.cli._fetching import Fetching
+    from dist_tool.transfer.repository import Repository
 
 
 class _Incomplete(Exception):
     """Some objects failed: a file that should hold all of them does not appear."""
 
 
-def fetch_lines(fetching: Fetching, delivery: Delivery) -> int:
+def fetch_lines(repository: Repository, delivery: Delivery) -> int:
     """Fetch every object that standard input names; returns the exit code.
 
     A failed one is reported with its line and does not stop the others. The exit code is the
@@ -41,14 +41,14 @@ def fetch_lines(fetching: Fetching, delivery: Delivery) -> int:
         with ExitStack() as stack:
             target: ConcatenatedOutput | DirectoryOutput
             if delivery.into is not None:
-                target = DirectoryOutput(unheld(fetching), delivery.into)
+                target = DirectoryOutput(repository, delivery.into)
             else:
-                target = ConcatenatedOutput(unheld(fetching), delivery.open(stack), framed=delivery.frame)
+                target = ConcatenatedOutput(repository, delivery.open(stack), framed=delivery.frame)
             work: Callable[[Line], Any] = target.work
             for outcome in in_order(read_lines(b"\0" if delivery.null else b"\n"), work, delivery.jobs):
                 target.deliver(outcome)
                 if outcome.error is not None:
-                    failures.note(_of_line(outcome.line, outcome.error, fetching))
+                    failures.note(_of_line(outcome.line, outcome.error, repository))
             if failures.exit_code():
                 raise _Incomplete
     except _Incomplete:
@@ -56,13 +56,8 @@ def fetch_lines(fetching: Fetching, delivery: Delivery) -> int:
     return failures.exit_code()
 
 
-def unheld(fetching: Fetching) -> Fetching:
-    """The same for a sink that is a spool or a temporary file: nothing need be held in memory as well."""
-    return fetching._replace(options=fetching.options._replace(small=0))
-
-
-def _of_line(line: Line, error: DistError, fetching: Fetching) -> DistError:
-    return error.with_facts(locator=str(fetching.locator), object_id=f"{line.text.split()[0]} (line {line.number})")
+def _of_line(line: Line, error: DistError, repository: Repository) -> DistError:
+    return error.with_facts(locator=str(repository.locator), object_id=f"{line.text.split()[0]} (line {line.number})")
 
 
 def read_lines(separator: bytes) -> Iterator[Line]:
@@ -87,11 +82,12 @@ class Spooled(NamedTuple):
     content: Spool
 
 
-def spooled(fetching: Fetching, object_id: str, hints: Hints) -> Spooled:
+def spooled(repository: Repository, object_id: str, hints: Hints) -> Spooled:
     """Fetch an object into memory or a temporary file. The caller closes `content`."""
     content = Spool()
     try:
-        return Spooled(fetching.fetch(object_id, hints, content), content)
+        options = repository.options._replace(small=0)  # the spool holds the bytes: none need be held beside it
+        return Spooled(repository.fetch_to(object_id, content, hints, options), content)
     except BaseException:
         content.close()
         raise
@@ -103,14 +99,14 @@ class ConcatenatedOutput:
     Every object is verified before its first byte, whatever its size.
     """
 
-    def __init__(self, fetching: Fetching, sink: Sink, *, framed: bool) -> None:
-        self._fetching = fetching
+    def __init__(self, repository: Repository, sink: Sink, *, framed: bool) -> None:
+        self._repository = repository
         self._sink = sink
         self._framed = framed
 
     def work(self, line: Line) -> Spooled:
         """Fetch a line's object, in a worker."""
-        return spooled(self._fetching, *line.parse())
+        return spooled(self._repository, *line.parse())
 
     def deliver(self, outcome: Outcome[Spooled]) -> None:
         """Write what came of a line."""
@@ -142,8 +138,8 @@ def _header(desc: Descriptor) -> str:
 class DirectoryOutput:
     """One file a digest in a directory, named ALGORITHM-ENCODED; prints its path when it is there."""
 
-    def __init__(self, fetching: Fetching, directory: str) -> None:
-        self._fetching = fetching
+    def __init__(self, repository: Repository, directory: str) -> None:
+        self._repository = repository
         self._directory = directory
         with os_errors(directory):
             target = resolve(directory)
@@ -152,11 +148,11 @@ class DirectoryOutput:
     def work(self, line: Line) -> str:
         """Fetch a line's object into its file, unless that is there and right."""
         object_id, hints = line.parse()
-        desc = self._fetching.identify(object_id, hints)
+        desc = self._repository.identify(object_id, hints)
         path = os.path.join(self._directory, f"{desc.digest.algorithm}-{desc.digest.encoded}")
         if not _is_intact(path, desc):
             with file_sink(path) as sink:
-                self._fetching.write(desc, hints, sink)
+                self._repository.fetch_known(desc, sink, hints, self._repository.options._replace(small=0))
         return path
 
     def deliver(self, outcome: Outcome[str]) -> None:

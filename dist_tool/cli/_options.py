@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -14,11 +15,10 @@ from dist_tool.cli._completion import FILE
 from dist_tool.errors import DistError, InvalidArgument, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
-    from dist_tool.api import NamedStore
     from dist_tool.names.locator import Locator
     from dist_tool.run import Notice, Run
+    from dist_tool.session import Session
     from dist_tool.settings import Settings
-    from dist_tool.transfer.fetch import FetchOptions
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -88,14 +88,19 @@ class Common(NamedTuple):
         _limit_command(settings.timeout_s, started)
         return settings, Run(self.report, deadline=started + settings.timeout_s if settings.timeout_s else None)
 
-    def store(self, settings: Settings) -> NamedStore | None:
-        """The local store, where one is to be used."""
-        if not settings.store:
-            return None
-        from dist_tool.run import Run
-        from dist_tool.store import open_store, place
+    @contextmanager
+    def session(self, settings: Settings, run: Run, progress: str = "none") -> Iterator[Session]:
+        """The session of this command, with progress shown as the option asks. Closed at the end."""
+        from dist_tool.cli._progress import as_progress, choose
+        from dist_tool.session import Session
 
-        return open_store(place(settings), Run(self.report))
+        display = choose(progress, os.environ, quiet=self.quiet) if progress != "none" else None
+        try:
+            with Session(settings, replace(run, progress=as_progress(display))) as session:
+                yield session
+        finally:
+            if display is not None:
+                display.close()
 
 
 def _limit_command(seconds: float | None, started: float) -> None:
@@ -139,16 +144,6 @@ def naming(typed: str, locator: Locator, object_id: str = "") -> Iterator[None]:
             hint = "; ".join(part for part in (error.hint, f"for what is here write ./{path}") if part)
             error = error.with_(hint=hint)
         raise error.with_facts(locator=str(locator), object_id=object_id) from error.cause
-
-
-def fetch_options(settings: Settings, locator: Locator, run: Run) -> FetchOptions:
-    """How to fetch from a locator under these settings."""
-    from dist_tool.settings import Route
-    from dist_tool.transfer.fetch import FetchOptions
-
-    route = settings.route_for(locator) or Route()
-    limit = min((size for size in (settings.max_size, settings.policy.max_size) if size), default=None)
-    return FetchOptions(route.own.retry_limits, limit, run=run)
 
 
 def common_options(function: _F) -> _F:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -32,8 +31,7 @@ def command(
     inside the image.
     """
     from dist_tool.cli._output import stdout_sink
-    from dist_tool.images.cat import cat
 
     chosen = limits()
-    with wanted.open(reference, common) as opened:
-        cat(opened.image, opened.source, [os.fsencode(path) for path in paths], stdout_sink(), chosen)
+    with wanted.open(reference, common) as (session, image):
+        session.cat(image, paths, stdout_sink(), chosen)

@@ -32,14 +32,13 @@ def command(
     """
     from dist_tool.cli._output import file_sink, stdout_sink
     from dist_tool.errors import InvalidArgument
-    from dist_tool.images.export import export
 
     if output == "":
         raise InvalidArgument("--output: the name is empty")
     chosen = limits()
-    with wanted.open(reference, common) as opened:
+    with wanted.open(reference, common) as (session, image):
         if output is not None and output != "-":
             with file_sink(output) as sink:
-                export(opened.image, opened.source, sink, chosen)
+                session.export(image, sink, chosen)
         else:
-            export(opened.image, opened.source, stdout_sink(force=output == "-"), chosen)
+            session.export(image, stdout_sink(force=output == "-"), chosen)

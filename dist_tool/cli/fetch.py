@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from dist_tool.cli._completion import PLACE
 from dist_tool.cli._delivery import Delivery, delivery_options
-from dist_tool.cli._options import Common, common_options, fetch_options, naming
-from dist_tool.cli._progress import as_progress, choose, progress_option
+from dist_tool.cli._options import Common, common_options, naming
+from dist_tool.cli._progress import progress_option
 
 if TYPE_CHECKING:
-    from dist_tool.cli._fetching import Fetching
     from dist_tool.names.hints import Hints
+    from dist_tool.transfer.repository import Repository
 
 
 @click.command(
@@ -55,45 +53,36 @@ def command(
     withheld until the whole is verified. With --stdin, --store or --verify=before nothing
     unverified is written at all. The exit code is the verdict.
     """
-    from dist_tool.cli._fetching import Fetching
     from dist_tool.names.hints import parse_hints
-    from dist_tool.transfer.fetch import open_remote
 
     hints = parse_hints(words)
     delivery = delivery.check(object_id, words)
     settings, run = common.begin(max_size=max_size, lenient=lenient, store=store)
     parsed = settings.locator(locator)
-    display = choose(progress, os.environ, quiet=common.quiet)
-    run = replace(run, progress=as_progress(display))
-    try:
-        with naming(locator, parsed, object_id or ""), open_remote(parsed, settings, run) as remote:
-            options = fetch_options(settings, parsed, run)
-            fetching = Fetching(parsed, remote, options, common.store(settings))
-            if delivery.many:
-                from dist_tool.cli._many import fetch_lines
+    with naming(locator, parsed, object_id or ""), common.session(settings, run, progress) as session:
+        repository = session.repository(parsed)
+        if delivery.many:
+            from dist_tool.cli._many import fetch_lines
 
-                return fetch_lines(fetching, delivery)
-            _fetch_one(fetching, object_id or "", hints, delivery)
-            return 0
-    finally:
-        if display is not None:
-            display.close()
+            return fetch_lines(repository, delivery)
+        _fetch_one(repository, object_id or "", hints, delivery)
+        return 0
 
 
-def _fetch_one(fetching: Fetching, object_id: str, hints: Hints, delivery: Delivery) -> None:
+def _fetch_one(repository: Repository, object_id: str, hints: Hints, delivery: Delivery) -> None:
     from dist_tool.run import Notice
 
     with ExitStack() as stack:
         sink = delivery.open(stack)
-        if delivery.verify == "before" and fetching.store is None:
-            from dist_tool.cli._many import spooled, unheld
+        if delivery.verify == "before" and not repository.stored:
+            from dist_tool.cli._many import spooled
 
-            kept = spooled(unheld(fetching), object_id, hints)
-            with kept.content:
-                kept.content.copy_to(sink)
-            desc = kept.desc
+            verified = spooled(repository, object_id, hints)
+            with verified.content:
+                verified.content.copy_to(sink)
+            desc = verified.desc
         else:
-            desc = fetching.fetch(object_id, hints, sink)
+            desc = repository.fetch_to(object_id, sink, hints)
     name = "" if object_id == str(desc.digest) else f"{object_id} is "
     text = f"{name}{desc.digest}, {desc.size} bytes, {desc.media_type}"
-    fetching.options.run.report(Notice("debug", text))
+    repository.options.run.report(Notice("debug", text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dist_tool.cli._completion import PLACE
-from dist_tool.cli._options import Common, common_options, fetch_options, naming
+from dist_tool.cli._options import Common, common_options, naming
 
 
 @click.command(
@@ -24,23 +24,11 @@ def command(reference: str, platform: str | None, as_json: bool, common: Common)
     where the registry allows it.
     """
     from dist_tool.cli._output import print_line
-    from dist_tool.images.select import resolve_platform
-    from dist_tool.names.hints import Hints
-    from dist_tool.oci.platform import Platform
-    from dist_tool.transfer.fetch import open_remote, resolve
 
-    wanted = Platform.parse(platform) if platform else None
     settings, run = common.begin()
     parsed = settings.reference(reference)
-    with (
-        naming(reference, parsed.locator, parsed.object_id),
-        open_remote(parsed.locator, settings, run) as remote,
-    ):
-        if wanted is None:
-            desc = resolve(remote, parsed.object_id, Hints())
-        else:
-            options = fetch_options(settings, parsed.locator, run)
-            desc = resolve_platform(remote, parsed.object_id, wanted, options)
+    with naming(reference, parsed.locator, parsed.object_id), common.session(settings, run) as session:
+        desc = session.resolve(parsed, platform=platform)
     if as_json:
         import json
 

@@ -44,20 +44,10 @@ def command(
     import os
 
     from dist_tool.cli._output import print_line
-    from dist_tool.images.layer_fetcher import AHEAD
-    from dist_tool.images.unpack import UnpackOptions, unpack
+    from dist_tool.images.unpack import UnpackOptions
 
-    applying = how()
-    with wanted.open(reference, common) as opened:
-        ahead = 0 if opened.local else AHEAD
-        options = UnpackOptions(
-            applying,
-            ahead,
-            spool=not opened.stored,
-            force=force,
-            bundle=bundle,
-            sync=not no_sync,
-            protected=(os.path.expanduser("~"),),
-        )
-        unpacked = unpack(opened.image, opened.source, directory, options, opened.run)
+    home = os.path.expanduser("~")
+    options = UnpackOptions(how(), force=force, bundle=bundle, sync=not no_sync, protected=(home,))
+    with wanted.open(reference, common) as (session, image):
+        unpacked = session.unpack(image, directory, options)
     print_line(str(unpacked.chain_id or ""))

@@ -21,7 +21,7 @@ from dist_tool.settings import Pin, Policy, Route, Settings
 if TYPE_CHECKING:
     from dist_tool.config.tables import Contents
 
-__all__ = ["candidates", "load", "parse_age", "parse_bytes", "parse_duration", "user_file"]
+__all__ = ["candidates", "load", "load_environment", "parse_age", "parse_bytes", "parse_duration", "user_file"]
 
 SYSTEM_DIRECTORY = "/etc/dist"
 
@@ -68,6 +68,11 @@ def load(
         pins=pins,
         others=_others(contents, environ),
     )
+
+
+def load_environment(*, file: str | None = None, timeout_s: float | None = None, store: bool | None = None) -> Settings:
+    """`load` with the environment of this process."""
+    return load(os.environ, file=file, timeout_s=timeout_s, store=store)
 
 
 def _policy(contents: Sequence[Contents]) -> Policy:

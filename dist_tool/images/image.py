@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dist_tool.api import Remote
 from dist_tool.errors import BadManifest, Unsupported
-from dist_tool.images.select import hints_of, read, read_manifest, resolve_platform
+from dist_tool.images.select import hints_of, read, read_manifest, select_image
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.image import ImageConfig, parse_config
 from dist_tool.oci.mediatypes import CONFIG_TYPES, is_layer
 from dist_tool.oci.platform import Platform
-from dist_tool.transfer.fetch import FetchOptions
+from dist_tool.transfer.repository import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +24,22 @@ class Image:
     layers: tuple[tuple[Descriptor, Digest], ...]
 
 
-def open_image(remote: Remote, object_id: str, platform: Platform, options: FetchOptions) -> Image:
-    """Read the manifest and config of an image, choosing the platform where there is a choice.
+def open_image(repository: Repository, object_id: str, platform: Platform) -> Image:
+    """Read the manifest and config of the image for a platform; each of them once.
 
-    Raises NotFound, BadManifest where they do not fit together, Unsupported for an artifact
-    that is no image (behaviours E12) and for layers that are encrypted (E14) or of an unknown
-    type.
+    Raises NotFound, BadManifest if they do not belong together, Unsupported for an artifact that
+    is not an image (behaviours E12) and for layers that are encrypted (E14) or of an unknown type.
     """
-    chosen = resolve_platform(remote, object_id, platform, options)
-    desc, manifest = read_manifest(remote, str(chosen.digest), options, hints_of(chosen))
+    selected = select_image(repository, object_id, platform)
+    desc, manifest = selected.desc, selected.manifest
+    if manifest is None:
+        desc, manifest = read_manifest(repository, str(desc.digest), hints_of(desc))
     if manifest.config is None or manifest.config.media_type not in CONFIG_TYPES:
         kind = manifest.artifact_type or (manifest.config.media_type if manifest.config else manifest.media_type)
         raise Unsupported(f"{desc.digest} is not an image: its type is {kind}")
-    _, data = read(remote, str(manifest.config.digest), options, Hints(size=manifest.config.size))
+    data = selected.configs.get(manifest.config.digest)
+    if data is None:
+        _, data = read(repository, str(manifest.config.digest), Hints(size=manifest.config.size))
     config = parse_config(data)
     if len(config.diff_ids) != len(manifest.layers):  # behaviours E16
         raise BadManifest(

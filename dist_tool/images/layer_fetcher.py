@@ -8,7 +8,6 @@ from dataclasses import replace
 from threading import Event, Lock, Semaphore, Thread
 from typing import TypeVar
 
-from dist_tool.api import Alternatives, Remote
 from dist_tool.errors import DigestMismatch, DistError, InvalidContent
 from dist_tool.layers.compression import INPUT, Read
 from dist_tool.layers.decompressor import LayerStream
@@ -20,7 +19,7 @@ from dist_tool.stream.spool import Retracted, Spool
 from dist_tool.stream.verify import VerifiedReader
 from dist_tool.tar.limits import Limits
 from dist_tool.threads import start_thread
-from dist_tool.transfer.fetch import FetchOptions, fetch_known, open_known
+from dist_tool.transfer.repository import Repository
 
 _STOP_S = 2.0  # a worker that waits for a silent source is left behind (it is a daemon)
 AHEAD = 4  # layers fetched at the same time
@@ -43,25 +42,25 @@ class LayerFetcher:
 
     in_place = False
 
-    def __init__(self, remote: Remote, options: FetchOptions, *, in_place: bool = False) -> None:
-        self._remote = remote
-        self._options = options._replace(small=0)  # nothing of a layer is seen before all is right
-        self.may_retract = isinstance(remote, Alternatives)
+    def __init__(self, repository: Repository, *, in_place: bool = False) -> None:
+        self._repository = repository
+        self._options = repository.options._replace(small=0)  # nothing of a layer is used before all of it is right
+        self.may_retract = repository.mirrored and not repository.stored
         self.in_place = in_place and not self.may_retract
 
     def open(self, layer: Descriptor) -> VerifiedReader:
         """A layer, read from where it is; the end is the verdict."""
-        return open_known(self._remote, _bare(layer), options=self._options)[1]
+        return self._repository.open_known(_bare(layer), options=self._options)[1]
 
     def reopen(self, layer: Descriptor) -> VerifiedReader:
         """A layer that was opened before, without progress: its bytes were counted then."""
         silent = self._options._replace(run=replace(self._options.run, progress=no_progress))
-        return open_known(self._remote, _bare(layer), options=silent)[1]
+        return self._repository.open_known(_bare(layer), options=silent)[1]
 
     def bring(self, layer: Descriptor, spool: Spool) -> None:
         """Write a layer to `spool`, from whichever place has it. Never raises: `spool.read` does."""
         try:
-            fetch_known(self._remote, _bare(layer), spool, options=self._options)
+            self._repository.fetch_known(_bare(layer), spool, options=self._options)
         except BaseException as error:
             spool.fail(error)
         else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dist_tool.api import Remote
+from typing import NamedTuple
+
 from dist_tool.errors import BadManifest, LimitExceeded, NotFound
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
@@ -18,70 +19,74 @@ from dist_tool.oci.manifest import (
 )
 from dist_tool.oci.mediatypes import CONFIG_TYPES, INDEX_TYPES, is_manifest_like
 from dist_tool.oci.platform import Platform
-from dist_tool.transfer.fetch import FetchOptions, fetch_to
+from dist_tool.transfer.repository import Repository
 
 _MANIFEST = Hints(kind="manifest")
 ASKED_LIMIT = 100  # manifests of an index that are read because their entries name no platform
-# Platforms that configs state, by the config's digest.
-_Stated = dict[Digest, Platform | None]
 
 
-def resolve_platform(
-    remote: Remote,
-    object_id: str,
-    wanted: Platform,
-    options: FetchOptions = FetchOptions(),  # noqa: B008  immutable
-) -> Descriptor:
-    """The manifest that an image has for one platform.
+class SelectedImage(NamedTuple):
+    """The manifest of an image for one platform, and what was read to find it.
+
+    `manifest` is None if its entry in the index was enough. `configs` has the image configs that
+    were read, by digest, so that none is requested twice.
+    """
+
+    desc: Descriptor
+    manifest: Manifest | None
+    configs: dict[Digest, bytes]
+
+
+def select_image(repository: Repository, object_id: str, wanted: Platform) -> SelectedImage:
+    """Find the manifest of an image for one platform.
 
     Follows nested indexes. If an entry or a single image does not name its platform, its
     config does. Raises NotFound, listing what there is, LimitExceeded if more than ASKED_LIMIT
     manifests would have to be read.
     """
     hints = _MANIFEST._replace(other=(("platform", str(wanted)),))  # a layout may hold several under one name
-    search = _Search(remote, wanted, options)
+    search = _Search(repository, wanted)
     for _ in range(DEPTH_LIMIT):
-        desc, manifest = read_manifest(remote, object_id, options, hints)
+        desc, manifest = read_manifest(repository, object_id, hints)
         if not manifest.is_index:
-            return search.checked(desc, manifest)
+            search.check(manifest)
+            return SelectedImage(desc, manifest, search.configs)
         desc = search.entry(manifest)
         if desc.media_type not in INDEX_TYPES:
-            return desc
+            return SelectedImage(desc, search.manifests.get(desc.digest), search.configs)
         object_id, hints = str(desc.digest), hints_of(desc)
     raise LimitExceeded(f"indexes nested more than {DEPTH_LIMIT} deep")
 
 
 def hints_of(entry: Descriptor) -> Hints:
-    """The hints with which to ask for what an index names: its type, if that is one of a manifest or an index."""
+    """The hints for requesting an entry of an index: its media type, if that is one of a manifest or an index."""
     return _MANIFEST._replace(media_types=(entry.media_type,) if is_manifest_like(entry.media_type) else ())
 
 
-def read_manifest(
-    remote: Remote, object_id: str, options: FetchOptions, hints: Hints = _MANIFEST
-) -> tuple[Descriptor, Manifest]:
-    """Fetch and read a manifest or index. Raises as `fetch_to` and `parse_manifest`."""
-    desc, data = read(remote, object_id, options, hints)
+def read_manifest(repository: Repository, object_id: str, hints: Hints = _MANIFEST) -> tuple[Descriptor, Manifest]:
+    """Fetch and read a manifest or index. Raises as `Repository.fetch_to` and `parse_manifest`."""
+    desc, data = read(repository, object_id, hints)
     known = desc.media_type if desc.media_type.endswith("+json") else ""
     return desc, parse_manifest(data, known)
 
 
-def read(remote: Remote, object_id: str, options: FetchOptions, hints: Hints) -> tuple[Descriptor, bytes]:
-    """Fetch something small enough to hold: a manifest, an index or a config."""
+def read(repository: Repository, object_id: str, hints: Hints) -> tuple[Descriptor, bytes]:
+    """Fetch a manifest, an index or a config: at most MANIFEST_LIMIT bytes."""
     parts: list[bytes] = []
-    limit = min(options.limit or MANIFEST_LIMIT, MANIFEST_LIMIT)
-    desc = fetch_to(remote, object_id, lambda data: parts.append(bytes(data)), hints, options._replace(limit=limit))
+    limit = min(repository.options.limit or MANIFEST_LIMIT, MANIFEST_LIMIT)
+    options = repository.options._replace(limit=limit)
+    desc = repository.fetch_to(object_id, lambda data: parts.append(bytes(data)), hints, options)
     return desc, b"".join(parts)
 
 
 class _Search:
-    """The search for one platform's manifest: what was asked for so far, in all indexes together."""
+    """The search for the manifest of one platform, in an index and those nested in it."""
 
-    def __init__(self, remote: Remote, wanted: Platform, options: FetchOptions) -> None:
-        self._remote = remote
+    def __init__(self, repository: Repository, wanted: Platform) -> None:
+        self._repository = repository
         self._wanted = wanted
-        self._options = options
-        self._asked: set[Digest] = set()  # manifests of unknown platform
-        self._stated: _Stated = {}
+        self.manifests: dict[Digest, Manifest] = {}  # read because their entries name no platform
+        self.configs: dict[Digest, bytes] = {}
 
     def entry(self, index: Manifest) -> Descriptor:
         """The entry of an index that is, or may lead to, the wanted manifest."""
@@ -89,27 +94,27 @@ class _Search:
             return select(index.manifests, self._wanted)
         except NotFound:
             for entry in index.manifests:
-                if is_attestation(entry) or entry.platform is not None or entry.digest in self._asked:
+                if is_attestation(entry) or entry.platform is not None or entry.digest in self.manifests:
                     continue
                 if entry.media_type in INDEX_TYPES or self._fits(self._child(entry)):
                     return entry
             raise
 
-    def checked(self, desc: Descriptor, manifest: Manifest) -> Descriptor:
-        """The descriptor of a single image, if its config does not state another platform."""
+    def check(self, manifest: Manifest) -> None:
+        """Raise NotFound if the config of a single image states another platform."""
         platform = self._platform(manifest)
         if platform is not None and not self._accepts(platform):
             raise NotFound(f"no manifest for platform {self._wanted}", hint=f"available: {platform}")
-        return desc
 
     def _child(self, entry: Descriptor) -> Manifest:
-        self._asked.add(entry.digest)
-        if len(self._asked) > ASKED_LIMIT:
+        if len(self.manifests) == ASKED_LIMIT:
             raise LimitExceeded(
                 f"more than {ASKED_LIMIT} entries of the index name no platform",
                 hint="name the manifest by its digest",
             )
-        return read_manifest(self._remote, str(entry.digest), self._options, hints_of(entry))[1]
+        manifest = read_manifest(self._repository, str(entry.digest), hints_of(entry))[1]
+        self.manifests[entry.digest] = manifest
+        return manifest
 
     def _fits(self, manifest: Manifest) -> bool:
         platform = self._platform(manifest)
@@ -119,17 +124,13 @@ class _Search:
         return any(candidate.accepts(platform) for candidate in self._wanted.candidates())
 
     def _platform(self, manifest: Manifest) -> Platform | None:
-        """The platform that an image's config states; None for other artifacts, never parsed (E12)."""
+        """The platform that an image's config states; None for other artifacts, never parsed (behaviours E12)."""
         config = manifest.config
         if config is None or config.media_type not in CONFIG_TYPES:
             return None
-        if config.digest not in self._stated:
-            self._stated[config.digest] = self._read_platform(config)
-        return self._stated[config.digest]
-
-    def _read_platform(self, config: Descriptor) -> Platform:
-        _, data = read(self._remote, str(config.digest), self._options, Hints(size=config.size))
-        value = parse_json(data)
+        if config.digest not in self.configs:
+            self.configs[config.digest] = read(self._repository, str(config.digest), Hints(size=config.size))[1]
+        value = parse_json(self.configs[config.digest])
         if not isinstance(value, dict):
             raise BadManifest("an image config is not a JSON object")
         return Platform.from_json(value)

@@ -14,7 +14,7 @@ class PluginRemote:
     """The remote of a plugin, whose open methods return a `Body` in every case.
 
     It has the optional powers that the plugin has, and no others, so `isinstance` is right about
-    it. `Alternatives` is not among them. `source` names the plugin in messages.
+    it. `source` names the plugin in messages.
     """
 
     def __init__(self, plugin: Any, source: str) -> None:

@@ -14,14 +14,15 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from dist_tool.api import Alternatives, Remote
+from dist_tool.api import Remote
+from dist_tool.context import Context
 from dist_tool.errors import DistError, InvalidArgument, NotFound, PolicyRefused, Unsupported
 from dist_tool.names.locator import Locator
-from dist_tool.names.prefix import with_other_port
+from dist_tool.names.reference import as_object
 from dist_tool.programs import absolute_directories, find_program
 from dist_tool.redaction import allow
-from dist_tool.run import NO_RUN, Run
-from dist_tool.settings import Context, Endpoint, Policy, Route, Settings
+from dist_tool.run import NO_RUN, Run, Shared
+from dist_tool.settings import Endpoint, Policy, Route, Settings
 
 ENTRY_POINTS = "dist_tool.remotes"
 _PROGRAM = "dist-remote-"
@@ -50,41 +51,59 @@ BUILTIN: Mapping[str, Kind] = MappingProxyType(
 OpenRemote = Callable[[Locator, Context], Remote]
 
 
-def open_remote(locator: Locator, settings: Settings, run: Run = NO_RUN) -> Remote:
-    """The remote that a locator means, ready for use; nothing has been asked of it yet.
+class OpenedRoute(NamedTuple):
+    """A remote, ready for use, and the check of what policy says about the location that it leads to.
 
-    A name goes through the configured remotes (the longest prefix wins), else to its registry;
+    `guard` raises PolicyRefused for an object that must not be requested there; None if there
+    is nothing to check. With mirrors each of them has its own.
+    """
+
+    remote: Remote
+    guard: Callable[[str], None] | None = None
+
+
+def open_remote(locator: Locator, settings: Settings, run: Run = NO_RUN, shared: Shared | None = None) -> Remote:
+    """The remote of a locator, without the rules of policy for its objects. Raises as `open_route`."""
+    return open_route(locator, settings, run, shared).remote
+
+
+def open_route(locator: Locator, settings: Settings, run: Run = NO_RUN, shared: Shared | None = None) -> OpenedRoute:
+    """The remote of a locator, ready for use; no request has been made yet.
+
+    A name goes through the configured routes (the longest prefix wins), else to its registry;
     with mirrors, through all of them in order. Raises PolicyRefused for a blocked name,
     Unsupported for an unknown kind, NotFound and InvalidArgument for a path that is no layout.
     """
     allow(str(locator))
+    base = Context(settings=settings, run=run, asked=locator, shared=shared)
     if locator.kind == "path":
-        return _open_endpoint(_local(locator, settings), Route(), Endpoint(), settings, run)
+        return _open_endpoint(_local(locator, settings), Route(), Endpoint(), base)
     settings.policy.check_name(locator)
     route = settings.route_for(locator) or Route()
     if route.blocked:
         raise PolicyRefused(f"{locator} is blocked", hint=f"by {route.where}")
     if route.mirrors:
-        remote: Remote = _mirrored(locator, route, settings, run)
-    else:
-        remote = _open_endpoint(locator, route, route.own, settings, run)
-    return _governed(remote, locator, settings)
+        return OpenedRoute(_mirrored(locator, route, base))
+    return _open_endpoint(locator, route, route.own, base)
 
 
-def _open_endpoint(locator: Locator, route: Route, endpoint: Endpoint, settings: Settings, run: Run) -> Remote:
+def _open_endpoint(locator: Locator, route: Route, endpoint: Endpoint, base: Context) -> OpenedRoute:
     target = route.rewrite(locator, endpoint)
-    settings.policy.check_name(target)
-    opener = load_kind(target.kind, settings.environ)
-    remote = opener(target, Context(endpoint, settings, run, locator))
+    base.settings.policy.check_name(target)
+    opener = load_kind(target.kind, base.settings.environ)
+    context = replace(base, endpoint=endpoint, asked=locator)
+    return OpenedRoute(opener(target, context), _guard(locator, target, base.settings.policy))
+
+
+def _guard(locator: Locator, target: Locator, policy: Policy) -> Callable[[str], None] | None:
+    """The check of objects at a location that a route leads to: policy holds under its own name as well."""
     moved = (target.host, target.path) != (locator.host, locator.path)
-    if not moved or not settings.policy.digest_required_by(target):
-        return remote
-    from dist_tool.remotes.governed import GovernedRemote, policy_rule
-
-    return GovernedRemote(remote, policy_rule(target, settings.policy), settings.policy.check_digest)
+    if not moved or not policy.digest_required_by(target):
+        return None
+    return lambda object_id: policy.check_object(target, as_object(object_id))
 
 
-def _mirrored(locator: Locator, route: Route, settings: Settings, run: Run) -> Remote:
+def _mirrored(locator: Locator, route: Route, base: Context) -> Remote:
     """All endpoints of a name. Only the last one is retried: before it, the next one is a better try."""
     from dist_tool.remotes.mirrors.mirror import Mirror
     from dist_tool.remotes.mirrors.remote import MirroredRemote
@@ -93,21 +112,15 @@ def _mirrored(locator: Locator, route: Route, settings: Settings, run: Run) -> R
     for number, endpoint in enumerate(route.endpoints, 1):
         is_last = number == len(route.endpoints) or not endpoint.location
         hasty = endpoint if is_last else replace(endpoint, retry=replace(endpoint.retry, attempts=1))
-        opener = partial(_open_endpoint, locator, route, hasty, settings, run)
-        mirrors.append(Mirror(str(route.rewrite(locator, endpoint)), opener, endpoint.capabilities))
-    return MirroredRemote(mirrors, run)
+        target = route.rewrite(locator, endpoint)
+        guard = _guard(locator, target, base.settings.policy)
+        opener = partial(_opened, locator, route, hasty, base)
+        mirrors.append(Mirror(str(target), opener, endpoint.capabilities, guard))
+    return MirroredRemote(mirrors, base.run)
 
 
-def _governed(remote: Remote, locator: Locator, settings: Settings) -> Remote:
-    """The remote under the user's policy and pins, where there are any."""
-    names = (locator, with_other_port(locator))
-    singled_out = any(settings.others.singles_out(name) for name in names if name is not None)
-    if not settings.pins and settings.policy == Policy() and not singled_out:
-        return remote
-    from dist_tool.remotes.governed import GovernedAlternatives, GovernedRemote, rule_for
-
-    make = GovernedAlternatives if isinstance(remote, Alternatives) else GovernedRemote
-    return make(remote, rule_for(locator, settings), settings.policy.check_digest)
+def _opened(locator: Locator, route: Route, endpoint: Endpoint, base: Context) -> Remote:
+    return _open_endpoint(locator, route, endpoint, base).remote
 
 
 def _local(locator: Locator, settings: Settings) -> Locator:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Protocol
 
-from dist_tool.errors import DistError, Truncated
+from dist_tool.errors import Truncated
 
 if TYPE_CHECKING:
     from typing import Self
@@ -30,15 +29,10 @@ class Body:
     in bytes, None where the source does not say; `limit` the most bytes that such an object may
     have, None for any; `source` names the place for messages. `validator` is what the source
     needs to know, when it opens the same name again, that it is still the same: "" for nothing.
-    `lost` is told what ended the body too early; True means that to open again is to ask another
-    place, or is counted by whoever is told: it is no further try of this one. `ended`: it has not
-    failed, there was no more of it.
     """
 
     limit: int | None = None
     validator: str = ""
-    ended = False
-    lost: Callable[[DistError], bool] | None = None
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from dist_tool.stream.verify import Verifier
 SMALL = 4 << 20  # objects up to this size are verified before their first byte is written
 
 
-Sink = Callable[[memoryview], None]
+Sink = Callable[[memoryview], object]
 
 
 @runtime_checkable

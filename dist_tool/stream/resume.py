@@ -26,6 +26,13 @@ class PartialHash(Protocol):
         """How many bytes were taken, and their hash so far."""
 
 
+Lost = Callable[[DistError, Body, bool], bool]
+
+
+def _never(error: DistError, body: Body, ended: bool) -> bool:  # noqa: ARG001  the signature of `Lost`
+    return False
+
+
 class ResumingReader:
     """One object's bytes from a source that may be cut: reopens at the offset reached.
 
@@ -33,6 +40,10 @@ class ResumingReader:
     redirect: behaviours B24) and returns a Body that begins at `offset` or earlier; earlier
     bytes are skipped after comparing them with those that went by (B26). What `reopen` raises
     is final: a source does its own retries. `limit` in bytes bounds the whole object.
+
+    `lost(error, body, ended)` is called when a body could not be read on; `ended`: it did not
+    fail, it was shorter than expected. It returns True if the next `reopen` asks another source,
+    or if the caller counts the failure: then it is no further attempt here.
     """
 
     def __init__(
@@ -43,8 +54,11 @@ class ResumingReader:
         *,
         run: Run = NO_RUN,
         limit: int | None = None,
+        lost: Lost = _never,
     ) -> None:
         self._reopen = reopen
+        self._lost = lost
+        self._ended = False
         self._verifier = verifier
         # The judge may lag behind by what is buffered. A digest makes up for that at the end;
         # without one, what is compared after a cut must be every byte that went by.
@@ -88,7 +102,7 @@ class ResumingReader:
         except BaseException:
             body.close()
             raise
-        self._body = body
+        self._body, self._ended = body, False
         self._restarted = body.offset < self.offset
         return body
 
@@ -124,24 +138,24 @@ class ResumingReader:
                         self._skip(body)
                     return self._read(body, view)
                 except DistError as error:
-                    self._lose(body, error)
+                    self._leave(body, error)
 
-    def _lose(self, body: Body, error: DistError) -> None:
+    def _leave(self, body: Body, error: DistError) -> None:
         """Let go of a body that came to `error`. Waits before another try of it; raises where there is to be none."""
         self.close()
-        if self._restarted and body.ended:
+        if self._restarted and self._ended:
             error = error.with_(retryable=False)  # it began again, and came to an end again: there is no more of it
         if self.offset - self._mark >= _PROGRESS:
             self._attempts.progressed()
             self._mark = self.offset
-        if body.lost is None or not body.lost(error):
+        if not self._lost(error, body, self._ended):
             self._attempts.failed(error)
 
     def _read(self, body: Body, view: memoryview) -> int:
         got = body.readinto(view)
         received(got)
-        body.ended = not got
-        if body.ended and self._declared is not None and self.offset < self._declared:
+        self._ended = not got
+        if self._ended and self._declared is not None and self.offset < self._declared:
             raise self._truncated(body)
         if self._seen is not None:
             self._seen.update(view[:got])
@@ -163,7 +177,7 @@ class ResumingReader:
             end = count if body.offset < count else self.offset
             got = body.readinto(buffer[: min(CHUNK, end - body.offset)])
             if not got:
-                body.ended = True
+                self._ended = True
                 raise Truncated(f"{body.source} ended after {body.offset} bytes, {self.offset} were there before")
             received(got)
             check.update(buffer[:got])
@@ -180,7 +194,7 @@ class ResumingReader:
         """
         if self._body is not None and self._declared is None and self.offset < (self.total or 0):
             with self._attempts:
-                self._lose(self._body, self._truncated(self._body))
+                self._leave(self._body, self._truncated(self._body))
             return True
         if self.total is not None or self._asked_past_end:
             return False

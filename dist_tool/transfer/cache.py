@@ -1,105 +1,206 @@
-"""Fetch through a store: content that it has is not requested, an interrupted fetch is continued."""
+"""A repository read through a store: content that is stored is not requested, and what was fetched is kept."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from typing import NamedTuple
 
-from dist_tool.api import Remote, Store
+from dist_tool.api import NamedStore
 from dist_tool.errors import DataLoss, LocalFailure, NotFound, SizeMismatch
 from dist_tool.names.hints import Hints
+from dist_tool.names.locator import Locator
+from dist_tool.names.reference import Reference, as_digest
 from dist_tool.oci.descriptor import Descriptor
+from dist_tool.oci.digest import Digest
+from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
 from dist_tool.run import Notice
+from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.pump import Sink, pump
-from dist_tool.stream.verify import Verifier
+from dist_tool.stream.verify import VerifiedReader, Verifier
 from dist_tool.transfer.copy import copy_object
-from dist_tool.transfer.fetch import FetchOptions, identify
-from dist_tool.transfer.sources import Places
+from dist_tool.transfer.opening import FetchOptions
+from dist_tool.transfer.repository import Repository, named
 
-_DEFAULTS = FetchOptions()
 _NO_HINTS = Hints()
-TRIES = 5  # how often a blob may be removed between its fetch and its use
+_TRIES = 5  # how often a blob may be removed between its fetch and its use
 
 
-class Known(NamedTuple):
-    """An object that is known, and the hints with which it was asked for."""
+class CachedRepository(Repository):
+    """A repository with a store. A stored blob that is damaged is fetched again, and replaced.
 
-    desc: Descriptor
-    hints: Hints = _NO_HINTS
-
-
-def fetch_kept(
-    remote: Remote, store: Store, wanted: Known, sink: Sink, options: FetchOptions = _DEFAULTS
-) -> Descriptor:
-    """Have an object in the store, then write it to `sink`; returns its descriptor.
-
-    Nothing is written to `sink` before the whole is verified. A stored blob that has rotted is
-    fetched anew. Raises as `fetch.fetch_to`, and LocalFailure.
+    Nothing is written to a sink before the whole object is verified and stored. A blob is
+    verified when it is first opened, so that damage can be repaired in time; whoever opens it
+    again verifies the bytes that it reads.
     """
-    written = 0
 
-    def counted(data: memoryview) -> None:
-        nonlocal written
-        sink(data)
-        written += len(data)
+    stored = True
 
-    for _ in range(TRIES):
-        kept = store_object(remote, store, wanted, options)
+    def __init__(self, repository: Repository, store: NamedStore) -> None:
+        super().__init__(*repository.parts)
+        self._store = store
+        self._verified: set[Digest] = set()
+
+    # Requests
+
+    @named
+    def resolve(self, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
+        """The descriptor; a digest that is stored needs no request. See `api.Resolver`."""
+        digest = as_digest(self._rules.request_for(object_id))
+        size = self._store.size(digest) if digest is not None else None
+        if digest is None or size is None or hints.size not in (None, size):
+            return super().resolve(object_id, hints)
+        self._rules.check(digest)
+        # Without the size of the file: it may be damaged, and a reader would demand that size.
+        return Descriptor(digest, hints.size, self._stored_type(digest, hints))
+
+    def _stored_type(self, digest: Digest, hints: Hints) -> str:
+        """The media type of a stored blob. `type:manifest` may mean an index: then its content is looked at."""
+        from dist_tool.store.sniff import sniff
+
+        if not hints.media_types and is_manifest_like(hints.media_type()):
+            found = sniff(self._store, digest)
+            if is_manifest_like(found):
+                return found
+        return hints.media_type() or OCTET_STREAM
+
+    @named
+    def locate(self, object_id: str, hints: Hints) -> Descriptor:
+        """See `Repository.locate`. Raises SizeMismatch, too, if the stored object has another size than expected."""
+        from dist_tool.store.verify import is_sound
+
+        desc = super().locate(object_id, hints)
+        size = self._store.size(desc.digest)
+        if size is None or desc.size in (None, size):
+            return desc
+        if is_sound(self._store, desc.digest):
+            raise SizeMismatch(f"{object_id} has {size} bytes, {desc.size} were expected")
+        self._store.distrust(desc.digest)  # its size means nothing; it is replaced
+        return desc
+
+    def open(self, desc: Descriptor, offset: int = 0) -> Body:
+        """The bytes, after all of them were stored. Raises as `copy_object`."""
+        return self._open(desc, offset, _NO_HINTS, self.options)
+
+    def _open(self, desc: Descriptor, offset: int, hints: Hints, options: FetchOptions) -> Body:
+        self._rules.check(desc.digest)
+        for _ in range(_TRIES):
+            found = self._store.size(desc.digest) is not None
+            kept = self.keep(desc, hints, options)
+            try:
+                unread = found and not offset and desc.digest not in self._verified
+                damage = self._damage(kept) if unread else None
+                self._verified.add(desc.digest)
+                if damage is None:
+                    return self._store.open(kept, offset)
+            except NotFound:  # removed since then, as by a gc without grace
+                continue
+            return self._store.open(self._heal(desc, damage, hints))
+        raise _removed(desc)
+
+    def _damage(self, desc: Descriptor) -> DataLoss | None:
+        """The error of a stored blob that does not have its digest."""
+        from dist_tool.store.verify import open_verified
+
         try:
-            deliver(store, kept, counted, options)
+            with open_verified(self._store, desc) as reader:
+                while reader.read(CHUNK):
+                    pass
         except DataLoss as error:
-            if written:
-                raise
-            kept = heal(remote, store, wanted, error, options)
-            deliver(store, kept, sink, options)
-        except NotFound:  # removed since then, as by a gc without grace
-            continue
-        return kept
-    raise removed(wanted.desc)
+            return error
+        return None
+
+    # Operations
+
+    def identify(self, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
+        """See `Repository.identify`. A tag is stored with its object: its name is recorded."""
+        name = self._checked_name(object_id)
+        desc = super().identify(object_id, hints)
+        if name:
+            desc = self.keep(desc, hints)
+            self._store.tag(name, desc)
+        return desc
+
+    def _checked_name(self, object_id: str) -> str:
+        """The name to record for a tag, "" for a digest: its full reference, so that two remotes do not clash.
+
+        Checked before anything is fetched for it.
+        """
+        if not object_id or as_digest(object_id) is not None:
+            return ""
+        name = object_id  # of a layout, whose names may be any text
+        if self.locator.kind in ("", "registry"):
+            name = str(Reference(Locator("", self.locator.rest), object_id))
+        self._store.check_name(name)
+        return name
+
+    def keep(self, desc: Descriptor, hints: Hints = _NO_HINTS, options: FetchOptions | None = None) -> Descriptor:
+        """Have an object in the store; returns its descriptor, complete. See `copy_object`."""
+        how = options or self.options
+        sources = self.sources(desc, hints)
+        return copy_object(sources, self._store, desc, how.run, retry=how.retry, limit=how.limit)
+
+    def _heal(self, desc: Descriptor, error: DataLoss, hints: Hints = _NO_HINTS) -> Descriptor:
+        """Fetch a damaged blob again, and replace it. Its names and labels stay."""
+        text = f"the stored {desc.digest} is damaged ({error.what}); fetching it again"
+        self.options.run.report(Notice("warning", text))
+        # A size that may have been that of the damaged file is not demanded.
+        size = None if desc.size == self._store.size(desc.digest) else desc.size
+        self._store.distrust(desc.digest)
+        return self.keep(replace(desc, size=size), hints)
+
+    @named
+    def open_known(
+        self, desc: Descriptor, hints: Hints = _NO_HINTS, options: FetchOptions | None = None
+    ) -> tuple[Descriptor, VerifiedReader]:
+        """See `Repository.open_known`: the object is stored first."""
+        body = self._open(desc, 0, hints, options or self.options)
+        size = desc.size if desc.size is not None else self._store.size(desc.digest)
+        return replace(desc, size=size), VerifiedReader(body, Verifier(desc.digest, size, source="the store"))
+
+    @named
+    def fetch_to(
+        self, object_id: str, sink: Sink, hints: Hints = _NO_HINTS, options: FetchOptions | None = None
+    ) -> Descriptor:
+        """See `Repository.fetch_to`. The name of a tag is recorded. Raises NoDigest for a name without a digest."""
+        name = self._checked_name(object_id)
+        desc = self.locate(object_id, hints._replace(content=not name))
+        done = self.fetch_known(desc, sink, hints, options)
+        if name:
+            self._store.tag(name, done)
+        return done
+
+    @named
+    def fetch_known(
+        self, desc: Descriptor, sink: Sink, hints: Hints = _NO_HINTS, options: FetchOptions | None = None
+    ) -> Descriptor:
+        """See `Repository.fetch_known`: the object is stored first. Raises LocalFailure, too."""
+        how = options or self.options
+        written = 0
+
+        def counted(data: memoryview) -> None:
+            nonlocal written
+            sink(data)
+            written += len(data)
+
+        for _ in range(_TRIES):
+            kept = self.keep(desc, hints, how)
+            try:
+                self._deliver(kept, counted, how.small)
+            except DataLoss as error:
+                if written:
+                    raise
+                kept = self._heal(desc, error, hints)
+                self._deliver(kept, sink, how.small)
+            except NotFound:  # removed since then, as by a gc without grace
+                continue
+            return kept
+        raise _removed(desc)
+
+    def _deliver(self, desc: Descriptor, sink: Sink, small: int) -> None:
+        with closing(self._store.open(desc)) as source:
+            pump(source, Verifier(desc.digest, desc.size, source="the store"), sink, small=small)
 
 
-def heal(remote: Remote, store: Store, wanted: Known, error: DataLoss, options: FetchOptions = _DEFAULTS) -> Descriptor:
-    """Fetch a stored blob that turned out to be damaged again, and replace it. Its names and labels stay.
-
-    A size that may have been that of the damaged file is not demanded.
-    """
-    desc = wanted.desc
-    options.run.report(Notice("warning", f"the stored {desc.digest} is damaged ({error.what}); fetching it anew"))
-    size = None if desc.size == store.size(desc.digest) else desc.size
-    store.distrust(desc.digest)
-    return store_object(remote, store, wanted._replace(desc=replace(desc, size=size)), options)
-
-
-def removed(desc: Descriptor) -> LocalFailure:
+def _removed(desc: Descriptor) -> LocalFailure:
     """The error for a blob that is removed from the store as often as it is fetched."""
     return LocalFailure(f"{desc.digest} was removed from the store", hint="is `dist content gc --grace 0` running?")
-
-
-def find(remote: Remote, store: Store, object_id: str, hints: Hints) -> Descriptor:
-    """The descriptor of an object; see `fetch.identify`.
-
-    Raises SizeMismatch where the store knows another size than was expected.
-    """
-    from dist_tool.store.verify import is_sound
-
-    desc = identify(remote, object_id, hints)
-    size = store.size(desc.digest)
-    if size is not None and desc.size not in (None, size):
-        if not is_sound(store, desc.digest):  # its size says nothing; `copy_object` replaces it
-            store.distrust(desc.digest)
-            return desc
-        raise SizeMismatch(f"{object_id} has {size} bytes, {desc.size} were expected")
-    return desc if size is None else replace(desc, size=size)
-
-
-def store_object(remote: Remote, store: Store, wanted: Known, options: FetchOptions = _DEFAULTS) -> Descriptor:
-    """Have an object in the store; returns its descriptor, complete. See `copy_object`."""
-    sources = Places(remote, *wanted)
-    return copy_object(sources, store, wanted.desc, options.run, retry=options.retry, limit=options.limit)
-
-
-def deliver(store: Store, desc: Descriptor, sink: Sink, options: FetchOptions = _DEFAULTS) -> None:
-    """Write a stored blob to `sink`, verified as if it came from anywhere. Raises DataLoss."""
-    with closing(store.open(desc)) as source:
-        pump(source, Verifier(desc.digest, desc.size, source="the store"), sink, small=options.small)

@@ -16,13 +16,13 @@ from dist_tool.stream.resume import ResumingReader
 from dist_tool.stream.retry import Retry
 from dist_tool.stream.verify import unexpected
 from dist_tool.transfer.progress import with_progress
-from dist_tool.transfer.sources import Places
+from dist_tool.transfer.sources import Sources
 
 _RETRY = Retry()
 
 
 def copy_object(
-    source: Places | Fetcher,
+    source: Sources | Fetcher,
     target: Ingester,
     desc: Descriptor,
     run: Run = NO_RUN,
@@ -42,7 +42,7 @@ def copy_object(
     """
     from dist_tool.store.waiting import wait_for_writer
 
-    places = source if isinstance(source, Places) else Places(source, desc)
+    sources = source if isinstance(source, Sources) else Sources(source, desc)
     ref, failed = str(desc.digest), False
     while True:
         if isinstance(target, Store) and (present := _claimed(target, desc, run)) is not None:
@@ -52,11 +52,11 @@ def copy_object(
                 if failed:
                     writer.truncate()
                 try:
-                    return _receive(_reader(places, writer, desc, run, retry, limit), writer, desc, run)
+                    return _receive(_reader(sources, writer, desc, run, retry, limit), writer, desc, run)
                 except AlreadyExists:
                     raise
                 except DistError as error:
-                    places.reject(error)
+                    sources.reject(error)
                     failed = True
                     run.report(Notice("info", f"{ref}: {error.what}; beginning again"))
         except AlreadyExists:
@@ -77,9 +77,9 @@ def _present(desc: Descriptor, size: int | None, run: Run) -> Descriptor:
 
 
 def _reader(
-    places: Places, writer: Writer, desc: Descriptor, run: Run, retry: Retry, limit: int | None
+    sources: Sources, writer: Writer, desc: Descriptor, run: Run, retry: Retry, limit: int | None
 ) -> ResumingReader:
-    reader = ResumingReader(places.open, _WriterHash(writer, desc), retry, run=run, limit=limit)
+    reader = ResumingReader(sources.open, _WriterHash(writer, desc), retry, run=run, limit=limit, lost=sources.lost)
     reader.start_at(writer.offset)
     return reader
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dist_tool.auth.authenticator import Authenticator, TokenRequest, TokenResponse, TokenSources
 from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.token_cache import TokenCache
+from dist_tool.context import Context
 from dist_tool.errors import (
     Cancelled,
     DistError,
@@ -24,12 +25,12 @@ from dist_tool.errors import (
 )
 from dist_tool.names.origin import Origin, redact
 from dist_tool.run import Notice
-from dist_tool.settings import Context, Endpoint
+from dist_tool.settings import Endpoint
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
 from dist_tool.transport.failures import from_status
 from dist_tool.transport.ranges import Extent
-from dist_tool.transport.session import Reply, Request, Session
+from dist_tool.transport.session import HttpSession, Reply, Request
 from dist_tool.transport.warning_header import warning_texts
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ class Client:
         self.home = home
         self._probe = f"{home}{probe}" if probe else ""
         self._context = context
-        self._session = Session(home, context)
+        self._session = HttpSession(home, context)
         self._warned: set[str] = set()
+        auth = context.endpoint.auth
         means = TokenSources(
-            Keychain(context.endpoint.auth, context.settings.environ, context.run),
-            TokenCache(context.settings.cache_dir, run=context.run),
+            context.once(("keychain", auth), lambda: Keychain(auth, context.settings.environ, context.run)),
+            context.once("token cache", lambda: TokenCache(context.settings.cache_dir, run=context.run)),
             self._exchange,
         )
         verified = not context.endpoint.tls.skip_verify
@@ -181,10 +183,10 @@ class Client:
         home = Origin.of(request.url)
         if home == self.home:
             return self._exchange_at(self._session, request)
-        with closing(Session(home, _for_realm(self._context))) as session:
+        with closing(HttpSession(home, _for_realm(self._context))) as session:
             return self._exchange_at(session, request)
 
-    def _exchange_at(self, session: Session, request: TokenRequest) -> TokenResponse:
+    def _exchange_at(self, session: HttpSession, request: TokenRequest) -> TokenResponse:
         send = session.send if request.method == "POST" else session.follow
         reply = send(Request(request.method, request.url, request.headers, request.form))
         body = reply.read(_SMALL_BODY)

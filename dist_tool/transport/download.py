@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
+from dist_tool.context import Context
 from dist_tool.errors import DistError
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import essence, kind
 from dist_tool.redaction import hide
-from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
 from dist_tool.transport.client import HttpBody

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from threading import Lock
 
+from dist_tool.context import Context
 from dist_tool.errors import DistError, NotHttp, NotTls, Truncated, Unavailable, Unreachable
 from dist_tool.names.origin import Origin
-from dist_tool.settings import Context
 from dist_tool.transport.client import Client
 from dist_tool.transport.schemes import schemes_for
 from dist_tool.transport.session import Reply, Request
@@ -38,7 +38,10 @@ class HttpService:
         self._client = self._connect(schemes[0])
 
     def _connect(self, scheme: str) -> Client:
-        return Client(Origin.of(f"{scheme}://{self._host}"), self._account, self._context, probe=self._probe)
+        """The client of this host and scheme: one for all repositories of a session with the same endpoint."""
+        home = Origin.of(f"{scheme}://{self._host}")
+        key = ("http client", home, self._account, self._probe, self._context.endpoint)
+        return self._context.once(key, lambda: Client(home, self._account, self._context, probe=self._probe))
 
     @property
     def home(self) -> Origin:
@@ -119,7 +122,9 @@ class HttpService:
         return self._client.fetch_url(url)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection that is not shared with others."""
+        if self._context.shared is not None:
+            return
         for client in (*self._left, self._client):
             client.close()
 

@@ -1,6 +1,6 @@
 """One HTTP exchange at a time: sending, and following redirects by our own rules.
 
-The only place that touches requests' Session. Nothing is retried here, no status is judged.
+The only place that touches requests' HttpSession. Nothing is retried here, no status is judged.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from dist_tool import __version__
+from dist_tool.context import Context
 from dist_tool.errors import DistError, PolicyRefused, ProtocolError
 from dist_tool.names.origin import Origin, host_class, redact, resolve_location, split_url
 from dist_tool.run import Notice, Run
-from dist_tool.settings import Context, Endpoint, Policy, Tls
+from dist_tool.settings import Endpoint, Policy, Tls
 from dist_tool.stream.retry import stall_left
 from dist_tool.transport.deadlines import ConnectionLimits, PacedResponse, pool_classes
 from dist_tool.transport.failures import from_exception
@@ -188,7 +189,7 @@ class _Adapter(HTTPAdapter):
         """Nothing: the context decides."""
 
 
-class Session:
+class HttpSession:
     """Connections for one remote: one set for its own origin, one for everywhere else. Thread-safe.
 
     `home` is where headers, client certificates and authorisation belong to.

@@ -23,17 +23,19 @@ ORDER = (
     {"api"},
     {"stream"},
     {"settings"},
+    {"context"},
     {"config", "auth", "tar", "rootfs"},
     {"transport", "layers", "store"},
     {"remotes"},
     {"transfer"},
     {"images", "admin"},
+    {"session"},
     {"service", "agent"},
     {"cli"},
     {"__main__"},
 )
 # For annotations only: the protocols speak of a type that is built on them.
-FOR_TYPES = {("api", "stream")}
+FOR_TYPES = {("api", "stream"), ("__init__", "session")}
 # Third-party packages, and the only parts that may import each.
 FOREIGN = {
     "requests": {"transport"},

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +17,16 @@ from typing import Any
 import click
 import pytest
 from support import fetching
-from support.content import blob, image, index, write_layout
+from support.content import blob, image, write_layout
 from support.invoked import Invoke
 from support.processes import ROOT
 from support.programs import install
+from support.repositories import fetch, fetch_to
 
 from dist_tool import errors
 from dist_tool.api import Remote
 from dist_tool.cli import COMMANDS, dist
+from dist_tool.context import Context
 from dist_tool.errors import DistError, NotFound
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
@@ -30,8 +35,7 @@ from dist_tool.oci.digest import Digest
 from dist_tool.oci.platform import Platform
 from dist_tool.remotes import table
 from dist_tool.remotes.function import FunctionRemote
-from dist_tool.settings import Context, Settings
-from dist_tool.transfer.fetch import fetch, fetch_to
+from dist_tool.settings import Settings
 
 DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
@@ -192,19 +196,27 @@ def test_the_examples_of_python_md_run_one_after_the_other(
         exec(compile(example, f"docs/python.md, example {number + 1}", "exec"), names)
     assert (tmp_path / "layer").read_bytes() == v1.layers[0].data
     shown = capsys.readouterr().out
-    assert f"{v1.manifest.media_type} {v1.manifest.digest} {len(v1.layers)}" in shown
-    assert f"\n{v1.manifest.digest}\n" in shown
+    assert f"\n{v1.manifest.digest} {len(v1.manifest.data)} {v1.manifest.media_type}\n" in shown
+    assert "['v1'] True" in shown
     assert "3 ./layout: no image is named 'no-such-name'" in shown
+    assert f"\n{v1.manifest.digest} {len(v1.manifest.data)}\n" in shown
+    assert (tmp_path / "rootfs" / "etc").is_dir()
 
 
-def test_the_example_with_a_platform_chooses_among_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arm, amd = (image(a, platform=Platform("linux", a)) for a in ("arm64", "amd64"))
-    write_layout(tmp_path / "layout", {"v1": index(arm, amd)})
-    monkeypatch.chdir(tmp_path)
-    (example,) = [text for text in blocks("python", "python") if "resolve_platform(" in text]
-    names: dict[str, Any] = {"settings": Settings()}
-    exec("from dist_tool.transfer.fetch import open_remote\n" + example, names)
-    assert names["chosen"].digest == amd.manifest.digest
+def test_the_examples_of_python_md_pass_mypy_in_strict_mode(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    script = tmp_path / "examples.py"
+    script.write_text("\n".join(blocks("python", "python")), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(ROOT / ".mypy_cache"), str(script)],
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 # Writing a remote.

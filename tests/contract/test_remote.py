@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from contract.conftest import ALL_BLOBS, CONTENT, INDEXED, SEEDERS, SIZES, VARIANTS, Place
 from support.content import Blob, flip, image
+from support.repositories import fetch, fetch_to, resolve
 
 from dist_tool.api import Listable, NamedFetcher, Referring, Remote
 from dist_tool.errors import (
@@ -29,7 +30,7 @@ from dist_tool.oci.digest import Digest
 from dist_tool.remotes import table
 from dist_tool.run import Run
 from dist_tool.stream.body import Body
-from dist_tool.transfer.fetch import FetchOptions, fetch, fetch_to, resolve
+from dist_tool.transfer.opening import FetchOptions
 
 V1 = CONTENT.images["v1"].manifest
 SMALL = CONTENT.blobs["small"]

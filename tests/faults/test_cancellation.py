@@ -18,6 +18,8 @@ from support.faults import content, status
 from support.kinds import REGISTRY, REPOSITORY
 from support.processes import Authority
 from support.programs import install
+from support.repositories import cached, fetch_to, over
+from support.repositories import opened as open_remote
 from support.server import FaultServer, OpenServer, Step
 
 from dist_tool.auth.credential_helper import HelperRequest, ask
@@ -32,8 +34,7 @@ from dist_tool.run import Run
 from dist_tool.settings import Endpoint, Route, Settings, Tls
 from dist_tool.store import open_store
 from dist_tool.store.ingest import ref_for
-from dist_tool.transfer.cache import keep
-from dist_tool.transfer.fetch import FetchOptions, fetch_to, open_remote
+from dist_tool.transfer.opening import FetchOptions
 
 BLOB = Blob(random_bytes("cancellation", 100_000))
 PATH = faults.blob_path(REPOSITORY, BLOB.digest)
@@ -73,8 +74,21 @@ def assert_cancelled(run: Run, work: Callable[[], object], *, begun: Callable[[]
     assert ended - asked[0] < SOON_S
 
 
+_before: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def threads_of_earlier_tests() -> None:
+    """Some tests leave daemon threads that wait for input."""
+    _before.clear()
+    _before.update(threading.enumerate())
+
+
 def our_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("dist-")]
+    """The names of our threads that this test started."""
+    return [
+        thread.name for thread in threading.enumerate() if thread.name.startswith("dist-") and thread not in _before
+    ]
 
 
 def settings_for(place: str, *mirrors: Endpoint, environ: dict[str, str] | None = None, **own: object) -> Settings:
@@ -208,7 +222,7 @@ def test_a_wait_for_another_writer_ends(server: FaultServer, tmp_path: Path) -> 
     store, run = open_store(str(tmp_path / "store")), Run()
     place = REGISTRY.at(server)
     with open_remote(place, settings_for(place), run) as remote, store.writer(ref_for(BLOB.digest), BLOB.descriptor):
-        assert_cancelled(run, lambda: keep(remote, store, BLOB.descriptor, options=FetchOptions(run=run)))
+        assert_cancelled(run, lambda: cached(remote, store, FetchOptions(run=run)).keep(BLOB.descriptor))
 
 
 def test_a_cancelled_ingest_is_resumed_where_it_ended(server: FaultServer, tmp_path: Path) -> None:
@@ -217,7 +231,7 @@ def test_a_cancelled_ingest_is_resumed_where_it_ended(server: FaultServer, tmp_p
 
     def ingest(run: Run) -> None:
         with open_remote(place, settings_for(place), run) as remote:
-            keep(remote, store, BLOB.descriptor, options=FetchOptions(run=run))
+            cached(remote, store, FetchOptions(run=run)).keep(BLOB.descriptor)
 
     run = Run()
     assert_cancelled(run, lambda: ingest(run), begun=lambda: server.body_bytes)
@@ -245,8 +259,8 @@ def test_unpacking_ends_with_its_threads_and_leaves_no_tree(server: FaultServer,
 
     def work() -> None:
         with open_remote(place, settings_for(place), run) as remote:
-            found = open_image(remote, str(sample.manifest.digest), Platform("linux", "amd64"), options)
-            unpack(found, LayerFetcher(remote, options), str(here / "target"), UnpackOptions(ahead=ahead), run)
+            found = open_image(over(remote, options), str(sample.manifest.digest), Platform("linux", "amd64"))
+            unpack(found, LayerFetcher(over(remote, options)), str(here / "target"), UnpackOptions(ahead=ahead), run)
 
     assert_cancelled(run, work, begun=lambda: len(server.requests()) >= 4)
     assert os.listdir(here) == []

@@ -10,6 +10,8 @@ from support.content import blob
 from support.faults import blob_path, content, manifest_path, redirect
 from support.fetching import SHORT
 from support.kinds import REPOSITORY, Kind
+from support.repositories import opened as open_remote
+from support.repositories import resolve
 from support.routes import route
 from support.server import FaultServer, Step
 
@@ -20,7 +22,6 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.run import Run
 from dist_tool.settings import Settings
 from dist_tool.stream.retry import Retry
-from dist_tool.transfer.fetch import open_remote, resolve
 
 BLOB = blob("head", 5000)
 PATH = blob_path(REPOSITORY, BLOB.digest)

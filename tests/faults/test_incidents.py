@@ -16,6 +16,7 @@ from support.faults import blob_path, content, manifest_path, redirect
 from support.fetching import Outcome, docker_config, fetch, with_environment
 from support.kinds import KINDS, PASSWORD, REPOSITORY, TOKEN, Kind, login
 from support.processes import Authority, run_dist
+from support.repositories import opened as open_remote
 from support.routes import route
 from support.server import FaultServer, OpenServer, Step, closed_port
 
@@ -24,7 +25,6 @@ from dist_tool.api import Listable, Referring
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.settings import Endpoint, Route, Settings, Tls
-from dist_tool.transfer.fetch import open_remote
 
 SCOPE = f"repository:{REPOSITORY}:pull"
 BLOB = blob("incidents", 5000)

@@ -135,7 +135,7 @@ class TestHints:
             place.always("GET", PATH, content(BLOB.data))
         outcome = through(*places[:2], last=places[2], hints=("size:10",))
         assert (outcome.code, outcome.data) == (5, b"")
-        assert "no place agrees with size:10" in str(outcome.error)
+        assert "no source confirms size:10" in str(outcome.error)
         assert [ranges(place) for place in places] == [[""]] * 3
         assert not [notice for notice in outcome.notices if notice.level == "warning"]
 

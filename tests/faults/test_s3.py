@@ -11,12 +11,12 @@ from support import faults
 from support.content import blob
 from support.faults import content, redirect, s3_error
 from support.fetching import Outcome, docker_config, fetch
+from support.repositories import opened as open_remote
 from support.server import Exchange, FaultServer, OpenServer
 
 from dist_tool import errors
 from dist_tool.remotes.paths.s3 import aws_endpoint
 from dist_tool.settings import AuthSettings, Endpoint, Settings
-from dist_tool.transfer.fetch import open_remote
 
 BLOB = blob("s3", 5000)
 KEY = f"/sha256/{BLOB.digest.encoded}"

@@ -137,8 +137,9 @@ def test_t6_challenges_are_parsed_not_split_at_commas(server: FaultServer, lines
 
 
 def test_t6_a_joined_link_header_still_has_its_next_page(server: FaultServer) -> None:
+    from support.repositories import opened as open_remote
+
     from dist_tool.api import Listable
-    from dist_tool.transfer.fetch import open_remote
 
     links = [("Link", '</docs>; rel="help"; title="a, b"'), ("Link", '</v2/team/app/tags/list?last=a>; rel="next"')]
     path = f"/v2/{REPOSITORY}/tags/list"

@@ -196,8 +196,9 @@ def test_the_right_login_in_containers_file_is_used_too(locked: Pushed, isolatio
 
 
 def test_tags_are_listed_page_by_page(plain: Pushed) -> None:
+    from support.repositories import opened as open_remote
+
     from dist_tool.config import load
-    from dist_tool.transfer.fetch import open_remote
 
     with open_remote(f"{plain.registry.host}/{NAME}", load({})) as remote:
         assert list(remote.tags()) == ["latest"]  # type: ignore[attr-defined]

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.server import Exchange, FaultServer, Step
 
+from dist_tool.context import Context
 from dist_tool.names.origin import Origin
-from dist_tool.settings import Context, Endpoint, Timeouts
-from dist_tool.transport.session import Request, Session
+from dist_tool.settings import Endpoint, Timeouts
+from dist_tool.transport.session import HttpSession, Request
 
 EVIL = b"HTTP/1.1 200 OK\r\nX-For: evil\r\nContent-Length: 4\r\n\r\nevil"
 # What no client can take for an answer of its own, however late it comes.
@@ -97,7 +98,7 @@ def answers(draw: st.DrawFn) -> Answer:
 @given(st.lists(answers(), min_size=2, max_size=6))
 def test_every_request_gets_its_own_answer(sequence: list[Answer]) -> None:
     with FaultServer() as server:
-        session = Session(Origin.of(server.url()), Context(Endpoint(timeout=Timeouts(headers_s=5, idle_s=5))))
+        session = HttpSession(Origin.of(server.url()), Context(Endpoint(timeout=Timeouts(headers_s=5, idle_s=5))))
         for number, answer in enumerate(sequence):
             name = f"/{number}"
             server.always(answer.method, name, answer.step(name))

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.archives import docker_archive, saved, tar_layout
 from support.content import image, tar_of, write_layout
+from support.repositories import fetch
 
+from dist_tool.context import Context
 from dist_tool.errors import DistError
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
 from dist_tool.remotes.layout.archive import ArchiveRemote
-from dist_tool.settings import Context
-from dist_tool.transfer.fetch import fetch
 
 
 @cache

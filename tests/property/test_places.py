@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.content import blob, flip
 from support.places import Source, mirrored, options
+from support.repositories import cached, fetch_known
 
 from dist_tool.errors import DistError, NotFound, ProtocolError, Unavailable
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.store.disk import DiskStore
-from dist_tool.transfer.cache import Known, store_object
-from dist_tool.transfer.fetch import fetch_known
 
 TRUTH = blob("places", 200)
 ERRORS = (NotFound, Unavailable, ProtocolError)
@@ -76,7 +75,7 @@ def test_one_sound_place_is_enough_for_the_store_whatever_an_earlier_session_lef
         desc = Descriptor(TRUTH.digest, size)
         with store.writer(str(TRUTH.digest)) as writer:
             writer.write(left)
-        kept = store_object(mirrored(*before, sound), store, Known(desc), options(attempts))
+        kept = cached(mirrored(*before, sound), store, options(attempts)).keep(desc)
         assert store.read(kept, 1000) == TRUTH.data
 
 

@@ -12,7 +12,9 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.run import Notice, Run
 from dist_tool.settings import Endpoint, Route, Settings, Timeouts
 from dist_tool.stream.retry import Retry
-from dist_tool.transfer.fetch import FetchOptions, fetch_to, open_remote
+from dist_tool.transfer.opening import FetchOptions
+from support.repositories import fetch_to
+from support.repositories import opened as open_remote
 
 # Limits for servers that are silent on purpose. All others answer within a millisecond.
 SHORT = Timeouts(connect_s=2.0, headers_s=0.25, idle_s=0.25, floor=1024, floor_window_s=0.25)

@@ -26,8 +26,10 @@ from dist_tool.run import Notice, Run
 from dist_tool.settings import Settings
 from dist_tool.stream.spool import Spool
 from dist_tool.stream.verify import VerifiedReader, Verifier
-from dist_tool.transfer.fetch import FetchOptions, open_remote
+from dist_tool.transfer.opening import FetchOptions
 from support.content import Blob, Image, to_json
+from support.repositories import opened as open_remote
+from support.repositories import over
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -103,7 +105,7 @@ def opened(
 ) -> Iterator[tuple[OpenedImage, LayerFetcher]]:
     """The only image of a layout, and where its layers come from; `asked` lists which were asked for."""
     with open_remote(str(layout), Settings()) as remote:
-        image = open_image(remote, "", default_platform(), FetchOptions())
+        image = open_image(over(remote, FetchOptions()), "", default_platform())
         yield image, Noting(remote, asked, in_place=in_place)
 
 
@@ -111,7 +113,7 @@ class Noting(LayerFetcher):
     """Layers of a remote; `asked` lists which were asked for."""
 
     def __init__(self, remote: Remote, asked: list[str] | None = None, *, in_place: bool = False) -> None:
-        super().__init__(remote, FetchOptions(), in_place=in_place)
+        super().__init__(over(remote), in_place=in_place)
         self._asked = asked
 
     def open(self, layer: Descriptor) -> VerifiedReader:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import responses
 
+from dist_tool.context import Context
 from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.names.locator import parse_locator
 from dist_tool.remotes.registry import RegistryRemote
 from dist_tool.run import Notice, Run
-from dist_tool.settings import Context, Endpoint, Settings
-from dist_tool.transfer.fetch import FetchOptions, fetch_to
+from dist_tool.settings import Endpoint, Settings
+from dist_tool.transfer.opening import FetchOptions
+from support.repositories import fetch_to
 
 HOST = "registry.test"
 REPOSITORY = "team/app"

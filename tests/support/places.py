@@ -16,7 +16,7 @@ from dist_tool.remotes.mirrors.remote import MirroredRemote
 from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Retry
-from dist_tool.transfer.fetch import FetchOptions
+from dist_tool.transfer.opening import FetchOptions
 from support.content import Blob, random_bytes
 
 PULL, ALL = ("pull",), ("pull", "resolve", "referrers")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from dist_tool.context import Context
 from dist_tool.names.locator import Locator
 from dist_tool.remotes.layout.directory import LayoutRemote
 from dist_tool.remotes.layout.reader import LayoutReader
-from dist_tool.settings import Context
 
 __all__ = ["LayoutRemote", "open_remote"]
 

@@ -6,13 +6,13 @@ from functools import cached_property
 from threading import Lock
 from typing import Protocol
 
+from dist_tool.context import Context
 from dist_tool.errors import InvalidArgument, NotFound
 from dist_tool.names.locator import Locator
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.remotes.layout.members import Members, read_member
 from dist_tool.remotes.layout.reader import LayoutReader, repository_of
-from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 
 

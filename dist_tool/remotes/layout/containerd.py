@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from dist_tool.context import Context
 from dist_tool.errors import NotFound
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
@@ -14,7 +15,6 @@ from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.layout.directory import LayoutDirectory
-from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 
 _ROOT = "/var/lib/containerd"

@@ -6,13 +6,13 @@ import os
 import stat
 from io import FileIO
 
+from dist_tool.context import Context
 from dist_tool.errors import DigestMismatch, InvalidArgument, LocalFailure, NotFound, UnsafePath
 from dist_tool.files import NotRegularFile, open_regular, read_at_most
 from dist_tool.names.locator import Locator
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.remotes.layout.reader import LayoutReader, repository_of
-from dist_tool.settings import Context
 from dist_tool.stream.body import CHUNK, Body
 
 

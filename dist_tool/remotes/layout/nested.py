@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dist_tool.api import Closable, PathFetcher
+from dist_tool.context import Context
 from dist_tool.errors import DistError, InvalidArgument, Unsupported
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator, parse_locator
@@ -13,7 +14,6 @@ from dist_tool.oci.manifest import MANIFEST_LIMIT
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes import table
 from dist_tool.remotes.layout.reader import LayoutReader, read_whole, repository_of
-from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from dist_tool.context import Context
 from dist_tool.errors import BadManifest, InvalidArgument, LimitExceeded, NotFound, Unsupported, printable
 from dist_tool.names.hints import Hints
 from dist_tool.names.reference import POSITION, as_digest, parse_reference
@@ -24,7 +25,6 @@ from dist_tool.oci.layout import (
 )
 from dist_tool.oci.manifest import MANIFEST_LIMIT, parse_json, parse_manifest
 from dist_tool.oci.mediatypes import OCTET_STREAM, is_manifest_like
-from dist_tool.settings import Context
 from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.retry import received
 

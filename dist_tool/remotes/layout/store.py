@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
+from dist_tool.context import Context
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
 from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.layout.directory import LayoutDirectory
 from dist_tool.remotes.layout.reader import LayoutReader, repository_of
-from dist_tool.settings import Context
 from dist_tool.store import open_store, place
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from dist_tool.errors import Cancelled, DataLoss, DeadlineExceeded, DigestMismatch, DistError, SizeMismatch
 from dist_tool.oci.descriptor import Descriptor
@@ -18,7 +17,7 @@ BadContent = dict[tuple[Digest, Mirror], DistError]
 
 
 class Failover:
-    """See `api.Search`. `liars` are those that are known; those that are found are added.
+    """See `transfer.sources.Search`. `liars` are those that are known; those that are found are added.
 
     A place that cannot be opened, or dies midway, is left for the next one, at the same byte.
     When all have failed, those whose failure may pass are asked again: that counts as one
@@ -37,6 +36,7 @@ class Failover:
         self._alone: list[Mirror] = []  # who gets a chance alone, the first of them now
         self._gave: list[Mirror | None] = []  # whose bytes there are; None is an earlier session
         self._begun: set[Mirror] = set()  # who gave anything, since the beginning or a rejection
+        self._current: tuple[Mirror, Body] | None = None
         self._exhausted = False
         for place in places:
             if lie := liars.get((desc.digest, place)):
@@ -44,7 +44,7 @@ class Failover:
                 self._gone.add(place)
 
     def open(self, offset: int) -> Body:
-        """See `api.Search`. Raises the error of the name's own place, with every attempt, where none gives it."""
+        """See `transfer.sources.Search`. Raises the error of the name's own endpoint, with all attempts."""
         if self._exhausted:
             self._exhausted = False
             self._failed = {place: error for place, error in self._failed.items() if not error.retryable}
@@ -64,7 +64,7 @@ class Failover:
                 continue
             self._gave.append(place)
             self._begun.add(place)
-            body.lost = partial(self._lost, place, body)
+            self._current = place, body
             return body
         return self._nobody()
 
@@ -83,11 +83,17 @@ class Failover:
                 return _Failed(error)
         raise self._failure()
 
-    def _lost(self, place: Mirror, body: Body, error: DistError) -> bool:
-        """See `Body.lost`. What is wrong is for `reject`; all else is left behind, and counted by the round."""
+    def lost(self, error: DistError, body: Body, ended: bool) -> bool:
+        """A body of a mirror failed: the next open asks another one, and a round of all mirrors counts as one failure.
+
+        Wrong content is for `reject`.
+        """
+        if self._current is None or self._current[1] is not body:
+            return False  # content that came with the descriptor, or the error of a round
         if isinstance(error, (DataLoss, DeadlineExceeded, Cancelled)):
             return False
-        if body.ended and body.total is None and self._desc.size is None and len(set(self._gave)) > 1:
+        place = self._current[0]
+        if ended and body.total is None and self._desc.size is None and len(set(self._gave)) > 1:
             # Too early by what others gave or declared, who may have lied.
             raise DigestMismatch(error.what) from error
         self._failed[place] = error
@@ -98,7 +104,7 @@ class Failover:
         return True
 
     def reject(self, error: DistError) -> None:
-        """See `api.Search`."""
+        """See `transfer.sources.Search`."""
         told = self._exhausted
         if isinstance(error, (DeadlineExceeded, Cancelled)) or not (told or (error.elsewhere and self._gave)):
             raise error

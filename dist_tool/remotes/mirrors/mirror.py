@@ -12,10 +12,20 @@ from dist_tool.run import Notice, Report
 
 
 class Mirror:
-    """One place, opened when it is first asked. `name` is for messages."""
+    """One mirror, opened when it is first used. `name` is for messages.
 
-    def __init__(self, name: str, opener: Callable[[], Remote], capabilities: Iterable[str]) -> None:
+    `guard` raises PolicyRefused for a name that policy forbids at this mirror.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        opener: Callable[[], Remote],
+        capabilities: Iterable[str],
+        guard: Callable[[str], None] | None = None,
+    ) -> None:
         self.name = name
+        self._guard = guard
         self.capabilities = frozenset(capabilities)
         self._opener = opener
         self._opening = Lock()
@@ -29,6 +39,11 @@ class Mirror:
                 self._opened = self._opener()
             remote: Remote = self._opened
         return remote
+
+    def check(self, object_id: str) -> None:
+        """Raise PolicyRefused if policy forbids to request the name here."""
+        if self._guard is not None:
+            self._guard(object_id)
 
     def close(self) -> None:
         """Close it, if it was opened."""

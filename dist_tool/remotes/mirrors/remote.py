@@ -42,17 +42,19 @@ class MirroredRemote:
             digest.hasher()
             return Descriptor(digest, hints.size, hints.media_type() or OCTET_STREAM)
         places = self._able("resolve" if digest is None else "pull")
-        return self._first(places, f"resolve {object_id}", lambda remote: remote.resolve(object_id, hints))
+        return self._first(places, f"resolve {object_id}", lambda remote: remote.resolve(object_id, hints), object_id)
 
-    def first(self, ask: Callable[[Remote], _T]) -> _T:
-        """See `api.Alternatives`: of a name without a digest only such places may give the bytes (D3)."""
-        return self._first(self._able("resolve", "pull"), "give what a name means", ask)
+    def first(self, object_id: str, ask: Callable[[Remote], _T]) -> _T:
+        """See `transfer.sources.Mirrored`: the bytes of a name come only from mirrors that may resolve it (D3)."""
+        return self._first(self._able("resolve", "pull"), "give the content of a name", ask, object_id)
 
-    def _first(self, places: Sequence[Mirror], doing: str, ask: Callable[[Remote], _T]) -> _T:
+    def _first(self, places: Sequence[Mirror], doing: str, ask: Callable[[Remote], _T], object_id: str = "") -> _T:
         """The answer of the first place that has one. Raises the last place's error, naming all."""
         history = FailureLog(self._run.report)
         for place in places:
             try:
+                if object_id:
+                    place.check(object_id)
                 return ask(place.remote)
             except Cancelled:
                 raise
@@ -64,14 +66,12 @@ class MirroredRemote:
         return [place for place in self._places if place.capabilities.issuperset(capabilities)]
 
     def search(self, desc: Descriptor) -> Failover:
-        """The places that may give an object; see `api.Alternatives`."""
+        """The places that may give an object; see `transfer.sources.Mirrored`."""
         return Failover(desc, self._able("pull"), self._liars, self._run)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The bytes of an object from `offset`, from the first place that gives them."""
-        body = self.search(desc).open(offset)
-        body.lost = None  # nobody goes on with that search
-        return body
+        return self.search(desc).open(offset)
 
     def tags(self) -> Iterator[str]:
         """Every tag, from the first place that may resolve and lists."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from urllib.parse import quote
 
+from dist_tool.context import Context
 from dist_tool.names.host import check_host
 from dist_tool.names.locator import Locator
 from dist_tool.names.template import parse_template
 from dist_tool.remotes.paths.remote import PathRemote
-from dist_tool.settings import Context
 from dist_tool.transport.service import HttpService
 from dist_tool.transport.session import Reply
 

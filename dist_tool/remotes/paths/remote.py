@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from dist_tool.api import Cut
+from dist_tool.context import Context
 from dist_tool.errors import NoDigest
 from dist_tool.names.hints import Hints
 from dist_tool.names.reference import as_digest
@@ -14,7 +15,6 @@ from dist_tool.names.template import Template
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.run import Notice
-from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 from dist_tool.transport.download import DownloadRequest, head_or_get, open_object
 from dist_tool.transport.ranges import content_length

@@ -8,6 +8,7 @@ from threading import Lock
 from time import time
 from typing import NamedTuple
 
+from dist_tool.context import Context
 from dist_tool.errors import (
     DistError,
     InvalidArgument,
@@ -25,11 +26,10 @@ from dist_tool.names.template import parse_template
 from dist_tool.remotes.paths.aws import Profile
 from dist_tool.remotes.paths.remote import PathRemote
 from dist_tool.remotes.paths.sigv4 import Keys, quoted, sign
-from dist_tool.settings import Context
 from dist_tool.stream.retry import Attempts
 from dist_tool.transport.client import error_body, failure_of
 from dist_tool.transport.schemes import schemes_for
-from dist_tool.transport.session import Reply, Request, Session
+from dist_tool.transport.session import HttpSession, Reply, Request
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
@@ -81,7 +81,7 @@ class _Home(NamedTuple):
 
     region: str
     endpoint: BucketEndpoint
-    session: Session
+    session: HttpSession
 
 
 class _Door:
@@ -95,8 +95,8 @@ class _Door:
         self._keys: Keys | None = None if context.endpoint.auth.source == "none" else profile.keys()
         endpoint = self._find(host, profile.endpoint(), region)
         self._moving = Lock()
-        self._left: list[Session] = []  # other threads may be using them still
-        self._home = _Home(region, endpoint, Session(endpoint.origin, context))
+        self._left: list[HttpSession] = []  # other threads may be using them still
+        self._home = _Home(region, endpoint, HttpSession(endpoint.origin, context))
 
     def _find(self, host: str, url: str, region: str) -> BucketEndpoint:
         plain = self._context.endpoint.plain_http
@@ -162,7 +162,7 @@ class _Door:
             return home._replace(region=region)
         self._left.append(home.session)
         endpoint = aws_endpoint(self._bucket, region, home.endpoint.origin.scheme)
-        return _Home(region, endpoint, Session(endpoint.origin, self._context))
+        return _Home(region, endpoint, HttpSession(endpoint.origin, self._context))
 
     def close(self) -> None:
         for session in (*self._left, self._home.session):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dist_tool.context import Context
 from dist_tool.names.locator import Locator
 from dist_tool.remotes.program.remote import ProgramRemote
-from dist_tool.settings import Context
 
 __all__ = ["ProgramRemote", "opener_of"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Lock
 
 from dist_tool.api import Cut
+from dist_tool.context import Context
 from dist_tool.errors import DistError, InvalidArgument, NoDigest, NotFound, ProtocolError, Unsupported
 from dist_tool.names.hints import Hints
 from dist_tool.names.reference import as_digest
@@ -12,7 +13,6 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.program.process import Helper, HelperLimits, HelperRefusal, number
-from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
 

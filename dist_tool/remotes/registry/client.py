@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
+from dist_tool.context import Context
 from dist_tool.errors import Cancelled, DigestMismatch, DistError, InvalidArgument, NotFound, ProtocolError
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
@@ -16,7 +17,6 @@ from dist_tool.oci.digest import VERIFIABLE, Digest
 from dist_tool.oci.manifest import MANIFEST_LIMIT, document_type, parse_json
 from dist_tool.remotes.registry.endpoint import RegistryEndpoint
 from dist_tool.run import Notice
-from dist_tool.settings import Context
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Attempts
 from dist_tool.transport.client import HttpBody

@@ -6,11 +6,11 @@ from collections.abc import Container, Mapping
 from urllib.parse import quote
 
 from dist_tool.auth.authenticator import pull_scope
+from dist_tool.context import Context
 from dist_tool.errors import DistError, LimitExceeded, ProtocolError
 from dist_tool.names.hub import api_host
 from dist_tool.names.origin import resolve_location, split_url
 from dist_tool.oci.manifest import MANIFEST_LIMIT
-from dist_tool.settings import Context
 from dist_tool.stream.body import CHUNK, Body
 from dist_tool.stream.retry import Attempts, received
 from dist_tool.transport.client import HttpBody

@@ -14,6 +14,7 @@ from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.names.reference import parse_object
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.table import open_remote
+from dist_tool.session import Session
 from dist_tool.settings import Pin, Policy, Settings
 
 SHA = "sha256:" + "a" * 64
@@ -210,6 +211,6 @@ location = "strict.example/files"
     settings = load(tmp_path, text)
     with pytest.raises(PolicyRefused, match=r"evil\.example/team/x is blocked by 'evil\.example'"):
         open_remote(parse_locator("a.example/x"), settings)
-    remote = open_remote(parse_locator("b.example/x"), settings)
+    remote = Session(settings).repository("b.example/x")
     with pytest.raises(PolicyRefused, match=r"'strict\.example' takes digests only"):
         remote.resolve("latest", Hints())

@@ -15,6 +15,7 @@ import pytest
 from support.content import Image, flip, random_bytes
 from support.layers import Heard, Noting, image_of
 from support.places import Shelf, mirrored
+from support.repositories import over
 from support.tars import file, tar
 from support.trees import shape
 
@@ -34,7 +35,7 @@ from dist_tool.run import Run
 from dist_tool.stream.body import Body
 from dist_tool.stream.spool import Retracted
 from dist_tool.tar.limits import Limits
-from dist_tool.transfer.fetch import FetchOptions
+from dist_tool.transfer.opening import FetchOptions
 
 # Layers of the first image fit into what is withheld until all is right; those of the second are read while they come.
 SIZES = {"small": 5000, "large": 3 << 20}
@@ -54,13 +55,13 @@ class Sample(NamedTuple):
         return mirrored(first, second), first, second
 
     def unpacked(self, remote: Remote, target: Path, **how: Any) -> dict[str, bytes]:
-        opened = open_image(remote, str(self.image.root.digest), default_platform(), FetchOptions())
+        opened = open_image(over(remote, FetchOptions()), str(self.image.root.digest), default_platform())
         unpack(opened, Noting(remote), str(target), UnpackOptions(**how), Run(Heard()))
         return shape(target)  # type: ignore[return-value]
 
     def exported(self, remote: Remote) -> dict[str, bytes]:
         out = io.BytesIO()
-        opened = open_image(remote, str(self.image.root.digest), default_platform(), FetchOptions())
+        opened = open_image(over(remote, FetchOptions()), str(self.image.root.digest), default_platform())
         export(opened, Noting(remote), lambda data: out.write(data))
         out.seek(0)
         with tarfile.open(fileobj=out) as archive:
@@ -68,7 +69,7 @@ class Sample(NamedTuple):
 
     def content(self, remote: Remote, *paths: str) -> bytes:
         out = bytearray()
-        opened = open_image(remote, str(self.image.root.digest), default_platform(), FetchOptions())
+        opened = open_image(over(remote, FetchOptions()), str(self.image.root.digest), default_platform())
         cat(opened, Noting(remote), [path.encode() for path in paths], out.extend)
         return bytes(out)
 

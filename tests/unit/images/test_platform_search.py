@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import pytest
 from support.content import Blob, image, to_json
+from support.repositories import over
 
 from dist_tool.errors import LimitExceeded, NotFound
-from dist_tool.images.select import ASKED_LIMIT, resolve_platform
+from dist_tool.images.select import ASKED_LIMIT, select_image
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
@@ -56,7 +57,7 @@ def _find(wanted: Platform, *entries: Blob, more: Iterable[Blob] = ()) -> tuple[
     index = _index(entries)
     remote = Counted([index, CONFIG, *entries, *more])
     try:
-        return remote, resolve_platform(remote, str(index.digest), wanted)
+        return remote, select_image(over(remote), str(index.digest), wanted).desc
     except (NotFound, LimitExceeded) as error:
         return remote, error
 

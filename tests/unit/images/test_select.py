@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.archives import tar_layout
 from support.content import REF_NAME, Image, Index, image, index, to_json, write_blob, write_layout
+from support.repositories import cached, over
+from support.repositories import opened as open_remote
 
 from dist_tool.api import Remote
 from dist_tool.images.image import open_image
@@ -16,8 +18,7 @@ from dist_tool.oci.platform import Platform
 from dist_tool.service.http import RegistryServer
 from dist_tool.settings import Settings
 from dist_tool.store import open_store
-from dist_tool.transfer.cached_remote import KeptRemote
-from dist_tool.transfer.fetch import FetchOptions, open_remote
+from dist_tool.transfer.opening import FetchOptions
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 OPTIONS = FetchOptions()
@@ -48,7 +49,7 @@ def archive(directory: Path) -> Iterator[Remote]:
 @contextmanager
 def kept(directory: Path) -> Iterator[Remote]:
     with layout(directory) as remote:
-        yield KeptRemote(remote, open_store(str(directory.parent / "kept")), OPTIONS)
+        yield cached(remote, open_store(str(directory.parent / "kept")), OPTIONS)
 
 
 @contextmanager
@@ -82,8 +83,8 @@ def test_platform_is_found_in_nested_indexes(
     object_id = str(content.manifest.digest) if by_digest else "v1"
     with opened(path) as remote:  # type: ignore[operator]
         for _ in range(2):  # the second time a store has everything
-            assert open_image(remote, object_id, ARM64, OPTIONS).desc.digest == two.manifest.digest
-            assert open_image(remote, object_id, AMD64, OPTIONS).desc.digest == one.manifest.digest
+            assert open_image(over(remote, OPTIONS), object_id, ARM64).desc.digest == two.manifest.digest
+            assert open_image(over(remote, OPTIONS), object_id, AMD64).desc.digest == one.manifest.digest
 
 
 @pytest.mark.parametrize("opened", [layout, store, kept])
@@ -93,7 +94,9 @@ def test_index_that_only_another_index_names_can_be_given_by_digest(tmp_path: Pa
     path = write_layout(tmp_path / "layout", {"v1": index(inner)})
     with opened(path) as remote:  # type: ignore[operator]
         for _ in range(2):
-            assert open_image(remote, str(inner.manifest.digest), ARM64, OPTIONS).desc.digest == two.manifest.digest
+            assert (
+                open_image(over(remote, OPTIONS), str(inner.manifest.digest), ARM64).desc.digest == two.manifest.digest
+            )
 
 
 @pytest.mark.parametrize("opened", [layout, store, archive, kept])
@@ -109,5 +112,5 @@ def test_platform_is_found_among_entries_of_one_name(tmp_path: Path, opened: obj
     (path / "index.json").write_bytes(to_json({"schemaVersion": 2, "manifests": entries}))
     one, two = images()
     with opened(path) as remote:  # type: ignore[operator]
-        assert open_image(remote, "v1", ARM64, OPTIONS).desc.digest == two.manifest.digest
-        assert open_image(remote, "v1", AMD64, OPTIONS).desc.digest == one.manifest.digest
+        assert open_image(over(remote, OPTIONS), "v1", ARM64).desc.digest == two.manifest.digest
+        assert open_image(over(remote, OPTIONS), "v1", AMD64).desc.digest == one.manifest.digest

@@ -15,8 +15,10 @@ from support import tars
 from support.archives import Link, docker_archive, layout_members, saved, tar_file, tar_layout
 from support.content import Blob, image, random_bytes, tar_of, to_json, write_layout
 from support.processes import dist_command, dist_environment, require_program, run_dist, run_program
+from support.repositories import fetch
 from support.routes import route
 
+from dist_tool.context import Context
 from dist_tool.errors import (
     BadManifest,
     DistError,
@@ -36,8 +38,7 @@ from dist_tool.oci.manifest import parse_manifest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.table import open_remote
-from dist_tool.settings import Context, Settings
-from dist_tool.transfer.fetch import fetch
+from dist_tool.settings import Settings
 
 IMAGE = image("archive")
 CONFIG, LAYERS = b'{"architecture":"amd64"}', [tar_of({"a": b"1"}), gzip.compress(tar_of({"b": b"2"}), mtime=0)]

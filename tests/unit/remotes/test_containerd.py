@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from support.content import blob, write_blob
 
+from dist_tool.context import Context
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound, UnsafePath, Unsupported
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.layout.containerd import ContainerdRemote
-from dist_tool.settings import Context
 
 BLOB = blob("containerd", 5000)
 

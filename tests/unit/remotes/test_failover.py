@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from support.content import Blob, blob, flip, random_bytes
 from support.places import PULL, Files, Source, liar, mirrored, options
+from support.repositories import fetch, fetch_known, fetch_to
 
 from dist_tool.errors import (
     DigestMismatch,
@@ -20,10 +21,10 @@ from dist_tool.errors import (
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
-from dist_tool.remotes.governed import GovernedAlternatives
 from dist_tool.remotes.mirrors.remote import MirroredRemote
 from dist_tool.run import Notice
-from dist_tool.transfer.fetch import FetchOptions, fetch, fetch_known, fetch_to
+from dist_tool.transfer.opening import FetchOptions
+from dist_tool.transfer.repository import Repository, Rules
 
 SMALL = blob("search", 3000)
 LARGE = blob("search large", 6 << 20)
@@ -188,7 +189,7 @@ class TestHints:
         notices: list[Notice] = []
         with pytest.raises(SizeMismatch) as caught:
             fetched(mirrored(*sources, notices=notices), hints=Hints(size=10))
-        assert "no place agrees with size:10" in caught.value.hint
+        assert "no source confirms size:10" in caught.value.hint
         assert len(caught.value.attempts) == 2
         assert [source.asked for source in sources] == [[0], [0]]
         assert warnings(notices) == []
@@ -197,7 +198,7 @@ class TestHints:
     def test_the_word_of_one_place_is_worth_more_than_the_silence_of_others(self, other: Exception) -> None:
         for order in (1, -1):
             sources = [Source(SMALL.data), Source(error=other)][::order]  # type: ignore[arg-type]
-            with pytest.raises(SizeMismatch, match="no place agrees with size:10"):
+            with pytest.raises(SizeMismatch, match="no source confirms size:10"):
                 fetched(mirrored(*sources), hints=Hints(size=10))
 
     def test_too_large_a_one_is_known_where_the_content_is_right(self) -> None:
@@ -246,9 +247,6 @@ class TestSeveralTransfers:
         one.reject(DigestMismatch("wrong"))
         one.open(0)
         assert (lying.asked, honest.asked) == ([0, 0], [0, 0])
-
-    def test_what_is_asked_of_the_remote_itself_is_no_transfer(self) -> None:
-        assert mirrored(Source(SMALL.data)).open(SMALL.descriptor).lost is None
 
 
 def test_a_file_is_read_only_when_all_of_it_is_right() -> None:
@@ -344,13 +342,20 @@ class Missing(Files):
         raise NotFound("no such file")
 
 
-class TestUnderRules:
-    def _governed(self, *sources: Source) -> GovernedAlternatives:
-        def allowed(digest: Digest) -> None:
-            if digest.algorithm != "sha256":
-                raise PolicyRefused("not allowed")
+class _Pinned(Rules):
+    """Rules that request every name as `pinned-NAME`, and allow sha256 only."""
 
-        return GovernedAlternatives(mirrored(*sources), lambda object_id: f"pinned-{object_id}", allowed)
+    def request_for(self, object_id: str) -> str:
+        return f"pinned-{object_id}"
+
+    def check(self, digest: Digest) -> None:
+        if digest.algorithm != "sha256":
+            raise PolicyRefused("not allowed")
+
+
+class TestUnderRules:
+    def _governed(self, *sources: Source) -> Repository:
+        return Repository(mirrored(*sources), _Pinned())
 
     def test_a_liar_is_passed_over(self) -> None:
         out = bytearray()

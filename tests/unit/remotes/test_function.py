@@ -13,6 +13,7 @@ from urllib.error import HTTPError, URLError
 import pytest
 from support.bodies import PATIENT
 from support.content import Blob, blob, flip
+from support.repositories import fetch, fetch_to
 
 from dist_tool.api import NamedFetcher, Remote
 from dist_tool.errors import (
@@ -33,7 +34,7 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.remotes.function import FunctionRemote
 from dist_tool.run import Notice
-from dist_tool.transfer.fetch import FetchOptions, fetch, fetch_to
+from dist_tool.transfer.opening import FetchOptions
 
 CONTENT = blob("function", 3_000_000)
 

@@ -12,6 +12,7 @@ import pytest
 from support.content import REF_NAME, Blob, blob, image, index, to_json, write_blob, write_layout
 
 from dist_tool.api import Listable, Referring, Remote
+from dist_tool.context import Context
 from dist_tool.errors import (
     BadManifest,
     DigestMismatch,
@@ -28,7 +29,7 @@ from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.mediatypes import OCI_INDEX, OCI_MANIFEST, OCTET_STREAM
 from dist_tool.remotes.layout import LayoutRemote
-from dist_tool.settings import Context, Settings
+from dist_tool.settings import Settings
 
 IMAGE = image("layout")
 OTHER = image("other")

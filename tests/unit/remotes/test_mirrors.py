@@ -8,6 +8,7 @@ from threading import Barrier, BrokenBarrierError
 import pytest
 from support.content import blob, random_bytes
 from support.places import ALL, PULL, Source, mirrored, options
+from support.repositories import fetch_known, fetch_to
 
 from dist_tool.errors import (
     DigestMismatch,
@@ -24,7 +25,6 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.mirrors.mirror import Mirror
 from dist_tool.remotes.mirrors.remote import MirroredRemote
 from dist_tool.run import Notice
-from dist_tool.transfer.fetch import fetch_known, fetch_to
 
 SMALL = blob("mirrored", 3000)
 LARGE = blob("mirrored large", 6 << 20)

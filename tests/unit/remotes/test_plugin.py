@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from dist_tool.api import (
-    Alternatives,
     Closable,
     Cut,
     Listable,
@@ -27,6 +26,7 @@ from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.plugin import PluginRemote
 from dist_tool.stream.body import Body
+from dist_tool.transfer.sources import Mirrored
 
 DESC = Descriptor(Digest.of(b"content"), 7)
 OWN = Body(io.BytesIO(b"tent"), offset=3, source="own")
@@ -105,7 +105,7 @@ def test_isinstance_gives_the_same_answer_for_the_adapter_as_for_the_plugin() ->
         assert isinstance(adapter, Remote)
         for power in POWERS:
             assert isinstance(adapter, power) == isinstance(original, power), (names, power)
-        assert not isinstance(adapter, Alternatives)
+        assert not isinstance(adapter, Mirrored)
 
 
 @pytest.mark.parametrize(

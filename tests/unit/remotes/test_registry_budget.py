@@ -9,6 +9,7 @@ import pytest
 from support import faults
 from support.content import image, write_layout
 from support.faults import TokenServer, blob_path, manifest_path
+from support.repositories import fetch_to, resolve
 from support.server import FaultServer
 
 from dist_tool.names.hints import Hints, parse_hints
@@ -16,7 +17,6 @@ from dist_tool.names.locator import parse_locator
 from dist_tool.remotes.table import open_remote
 from dist_tool.service.http import AccessLogEntry, RegistryServer
 from dist_tool.settings import Settings
-from dist_tool.transfer.fetch import fetch_to, resolve
 
 IMAGE = image("budget")
 MANIFEST, LAYER = IMAGE.manifest.digest, IMAGE.layers[0].digest

@@ -15,13 +15,14 @@ from support.processes import Authority
 from support.routes import route
 from support.server import FaultServer, OpenServer, closed_port
 
+from dist_tool.context import Context
 from dist_tool.errors import DistError, NotFound, PolicyRefused, Unauthenticated, Unavailable
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator, parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.remotes.registry import RegistryRemote
-from dist_tool.settings import Context, Policy, Route, Settings, Tls
+from dist_tool.settings import Policy, Route, Settings, Tls
 from dist_tool.stream.retry import Retry
 
 NAME = "docker.io/library/redis"

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from support.content import blob
 
+from dist_tool.context import Context
 from dist_tool.names.hints import Hints
 from dist_tool.names.locator import Locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.layout.store import StoreRemote
-from dist_tool.settings import Context, Settings
+from dist_tool.settings import Settings
 from dist_tool.store import open_store
 
 BLOB = blob("configured place", 100)

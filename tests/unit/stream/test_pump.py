@@ -21,6 +21,7 @@ from dist_tool.errors import (
     UnexpectedSize,
 )
 from dist_tool.oci.digest import Digest
+from dist_tool.run import Run
 from dist_tool.stream import body, resume
 from dist_tool.stream import pump as pump_module
 from dist_tool.stream.body import Body, as_body
@@ -266,18 +267,16 @@ class TestResumingReader:
     def test_whoever_wants_to_know_of_a_lost_body_decides_whether_it_counts(self) -> None:
         lost: list[str] = []
 
-        def told(error: DistError) -> bool:
+        def note(error: DistError, body: Body, ended: bool) -> bool:
             lost.append(error.what)
             return len(lost) < 20
 
-        class Told(Scripted):
-            def __call__(self, offset: int) -> Body:
-                body = super().__call__(offset)
-                body.lost = told
-                return body
-
+        verifier = Verifier(Digest.of(DATA), len(DATA))
+        reader = ResumingReader(
+            Scripted([Answer(DATA, 0)]), verifier, Retry(), run=Run(pause=lambda _: None), lost=note
+        )
         with pytest.raises(Truncated):
-            _pump(Told([Answer(DATA, 0)]), Collected())
+            pump(reader, verifier, Collected())
         assert len(lost) == 20 + 4  # five that count
 
     def test_an_end_that_may_be_a_cut_is_asked_past_once(self) -> None:

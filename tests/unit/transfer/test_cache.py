@@ -9,6 +9,7 @@ import pytest
 from support import places
 from support.content import blob, random_bytes
 from support.places import Source as Place
+from support.repositories import cached, find
 
 from dist_tool.errors import (
     DigestMismatch,
@@ -26,8 +27,7 @@ from dist_tool.run import Event, Notice, Run
 from dist_tool.store.disk import DiskStore
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Retry
-from dist_tool.transfer.cache import Known, fetch_kept, find, store_object
-from dist_tool.transfer.fetch import FetchOptions
+from dist_tool.transfer.opening import FetchOptions
 
 ONCE = FetchOptions(retry=Retry(attempts=1))
 CONTENT = blob("keep", 3 << 20)
@@ -63,7 +63,7 @@ def store(tmp_path: Path) -> DiskStore:
 
 def taken(remote: Source, store: DiskStore, options: FetchOptions = ONCE) -> bytes:
     out = bytearray()
-    fetch_kept(remote, store, Known(find(remote, store, str(CONTENT.digest), Hints())), out.extend, options)
+    cached(remote, store, options).fetch_known(find(remote, store, str(CONTENT.digest), Hints()), out.extend)
     return bytes(out)
 
 
@@ -104,23 +104,23 @@ def test_a_size_that_was_not_known_is_that_of_the_answer(store: DiskStore) -> No
     """What `content active` shows of a fetch by digest alone."""
     large = blob("keep, large", 6 << 20)
     with pytest.raises(Truncated):
-        store_object(Source(large.data, cut_at=1_500_000), store, Known(Descriptor(large.digest)), ONCE)
+        cached(Source(large.data, cut_at=1_500_000), store, ONCE).keep(Descriptor(large.digest))
     assert [(status.offset, status.total) for status in store.statuses()] == [(1_500_000, 6 << 20)]
-    assert store_object(Source(large.data), store, Known(Descriptor(large.digest)), ONCE).size == 6 << 20
+    assert cached(Source(large.data), store, ONCE).keep(Descriptor(large.digest)).size == 6 << 20
 
 
 def test_a_size_that_was_a_lie_binds_nobody_later(store: DiskStore) -> None:
     large, longer = blob("keep, large", 6 << 20), blob("keep, longer", 7 << 20)
     with pytest.raises(Truncated):
-        store_object(Source(longer.data, cut_at=5 << 20), store, Known(Descriptor(large.digest)), ONCE)
-    assert store_object(Source(large.data), store, Known(Descriptor(large.digest)), ONCE).size == 6 << 20
+        cached(Source(longer.data, cut_at=5 << 20), store, ONCE).keep(Descriptor(large.digest))
+    assert cached(Source(large.data), store, ONCE).keep(Descriptor(large.digest)).size == 6 << 20
 
 
 def test_wrong_content_is_refused_delivered_to_nobody_and_poisons_nothing(store: DiskStore) -> None:
     out = bytearray()
     liar = Source(random_bytes("lie", len(CONTENT.data)))
     with pytest.raises(DigestMismatch):
-        fetch_kept(liar, store, Known(Descriptor(CONTENT.digest)), out.extend, ONCE)
+        cached(liar, store, ONCE).fetch_known(Descriptor(CONTENT.digest), out.extend)
     assert not out
     assert store.size(CONTENT.digest) is None
     assert list(store.statuses()) == []
@@ -151,14 +151,14 @@ def test_an_absent_object_leaves_no_partial_write(store: DiskStore) -> None:
             raise NotFound("not here")
 
     with pytest.raises(NotFound):
-        store_object(Empty(), store, Known(Descriptor(CONTENT.digest)), ONCE)
+        cached(Empty(), store, ONCE).keep(Descriptor(CONTENT.digest))
     assert list(store.statuses()) == []
 
 
 def test_an_empty_object_is_kept_like_any_other(store: DiskStore) -> None:
     empty = blob("empty", 0)
     out = bytearray()
-    fetch_kept(Source(b""), store, Known(Descriptor(empty.digest)), out.extend, ONCE)
+    cached(Source(b""), store, ONCE).fetch_known(Descriptor(empty.digest), out.extend)
     assert not out
     assert store.size(empty.digest) == 0
 
@@ -178,14 +178,14 @@ def kept(store: DiskStore, *sources: Place, hints: Hints = NO_HINTS, notices: li
     out = bytearray()
     how = places.options(notices=notices)
     remote = places.mirrored(*sources, notices=notices)
-    fetch_kept(remote, store, Known(find(remote, store, str(CONTENT.digest), hints), hints), out.extend, how)
+    cached(remote, store, how).fetch_known(find(remote, store, str(CONTENT.digest), hints), out.extend, hints)
     return bytes(out)
 
 
 def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed_for_it(store: DiskStore) -> None:
     sources = Place(CONTENT.data), Place(CONTENT.data)
     with pytest.raises(LimitExceeded):
-        store_object(places.mirrored(*sources), store, Known(Descriptor(CONTENT.digest)), ONCE._replace(limit=10))
+        cached(places.mirrored(*sources), store, ONCE._replace(limit=10)).keep(Descriptor(CONTENT.digest))
     assert [source.asked for source in sources] == [[0], []]
 
 
@@ -231,7 +231,7 @@ def test_a_start_that_is_longer_than_the_object_is_thrown_away(store: DiskStore)
 def test_a_wrong_size_hint_is_the_users_and_each_place_is_asked_once(store: DiskStore, size: int) -> None:
     sources = Place(CONTENT.data), Place(CONTENT.data)
     notices: list[Notice] = []
-    with pytest.raises(SizeMismatch, match=f"no place agrees with size:{size}"):
+    with pytest.raises(SizeMismatch, match=f"no source confirms size:{size}"):
         kept(store, *sources, hints=Hints(size=size), notices=notices)
     assert [source.asked for source in sources] == [[0], [0]]
     assert not [notice for notice in notices if notice.level == "warning"]
@@ -243,7 +243,7 @@ def test_a_wrong_size_hint_blames_no_earlier_session_and_costs_none_of_its_bytes
         taken(Source(cut_at=2_000_000), store)
     source, hints = Source(), Hints(size=5 << 20)
     with pytest.raises(SizeMismatch):
-        fetch_kept(source, store, Known(find(source, store, str(CONTENT.digest), hints), hints), lambda _: None, ONCE)
+        cached(source, store, ONCE).fetch_known(find(source, store, str(CONTENT.digest), hints), lambda _: None, hints)
     assert taken(source, store) == CONTENT.data
     assert source.offsets == [2_000_000, 2_000_000]
 
@@ -252,7 +252,7 @@ def test_a_wrong_size_hint_asks_each_place_once_after_an_earlier_session_too(sto
     with pytest.raises(Truncated):
         taken(Source(cut_at=2_000_000), store)
     sources = Place(CONTENT.data), Place(CONTENT.data)
-    with pytest.raises(SizeMismatch, match="no place agrees"):
+    with pytest.raises(SizeMismatch, match="no source confirms"):
         kept(store, *sources, hints=Hints(size=5 << 20))
     assert [len(source.asked) for source in sources] == [1, 1]
 
@@ -287,7 +287,7 @@ def test_damaged_blob_is_replaced_and_keeps_labels_and_names(store: DiskStore, d
     damage(store, data)
     out = bytearray()
     remote = Source()
-    fetch_kept(remote, store, Known(find(remote, store, object_id, NO_HINTS)), out.extend, ONCE)
+    cached(remote, store, ONCE).fetch_known(find(remote, store, object_id, NO_HINTS), out.extend)
     assert bytes(out) == CONTENT.data
     assert store.read(Descriptor(CONTENT.digest), 1 << 30) == CONTENT.data
     assert store.info(CONTENT.digest).labels == {"containerd.io/gc.root": "y"}

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support.content import blob, flip, write_blob, write_layout
 from support.layers import Heard
+from support.repositories import cached, fetch
+from support.repositories import opened as open_remote
 
 from dist_tool.errors import NotFound
 from dist_tool.names.hints import Hints
@@ -15,8 +17,7 @@ from dist_tool.run import Run
 from dist_tool.settings import Settings
 from dist_tool.store import open_store
 from dist_tool.store.disk import DiskStore
-from dist_tool.transfer.cached_remote import KeptRemote
-from dist_tool.transfer.fetch import FetchOptions, fetch, open_remote
+from dist_tool.transfer.opening import FetchOptions
 
 BLOB = blob("kept", 5000)
 
@@ -36,7 +37,7 @@ def store(tmp_path: Path) -> DiskStore:
 def read(layout: Path, store: DiskStore, report: Heard | None = None) -> bytes:
     options = FetchOptions(run=Run(Heard() if report is None else report))
     with open_remote(str(layout), Settings()) as remote:
-        _, reader = fetch(KeptRemote(remote, store, options), str(BLOB.digest), Hints(), options)
+        _, reader = fetch(cached(remote, store, options), str(BLOB.digest), Hints(), options)
         with reader:
             return reader.read()
 

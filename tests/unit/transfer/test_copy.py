@@ -21,7 +21,7 @@ from dist_tool.store.memory import MemoryStore
 from dist_tool.stream.body import Body
 from dist_tool.stream.retry import Retry
 from dist_tool.transfer.copy import copy_object
-from dist_tool.transfer.sources import Places
+from dist_tool.transfer.sources import Sources
 
 CONTENT = blob("copied", 3 << 20)
 LARGE = blob("copied, large", 6 << 20)
@@ -117,7 +117,7 @@ def test_wrong_content_leaves_nothing(store: NamedStore) -> None:
 
 def test_next_mirror_is_asked_for_wrong_content(store: NamedStore) -> None:
     remote = places.mirrored(places.liar(CONTENT), Place(CONTENT.data))
-    copy_object(Places(remote, DESC), store, DESC)
+    copy_object(Sources(remote, DESC), store, DESC)
     assert content_of(store) == CONTENT.data
 
 

@@ -14,6 +14,8 @@ import pytest
 from support.content import Blob, flip, random_bytes, write_blob, write_layout
 from support.layers import Heard, image_of, needs_root, opened
 from support.processes import dist_command, dist_environment
+from support.repositories import cached, over
+from support.repositories import opened as open_remote
 from support.tars import directory, fifo, file, symlink, tar
 
 from dist_tool.api import Remote
@@ -31,8 +33,7 @@ from dist_tool.settings import Settings
 from dist_tool.store import open_store
 from dist_tool.stream.body import Body
 from dist_tool.stream.verify import VerifiedReader
-from dist_tool.transfer.cached_remote import KeptRemote
-from dist_tool.transfer.fetch import FetchOptions, open_remote
+from dist_tool.transfer.opening import FetchOptions
 
 LOWER = tar(directory("./"), file("a", b"first"), file("large", random_bytes("large", 6 << 20)), file("b", b"second"))
 UPPER = tar(directory("./"), symlink("s", "b"), file("c", b"third"))
@@ -83,10 +84,10 @@ def test_layers_go_through_the_store_once_and_are_read_there(layout: Path, tmp_p
 
     with open_remote(str(layout), Settings()) as remote:
         options = FetchOptions(run=Run(Heard()))
-        kept = KeptRemote(Counting(remote), store, options)
-        image = open_image(kept, str(IMAGE.manifest.digest), default_platform(), options)
+        kept = cached(Counting(remote), store, options)
+        image = open_image(over(kept, options), str(IMAGE.manifest.digest), default_platform())
         out, content = bytearray(), bytearray()
-        source = LayerFetcher(kept, options, in_place=True)
+        source = LayerFetcher(over(kept, options), in_place=True)
         export(image, source, out.extend)
         cat(image, source, [b"a", b"c"], content.extend)
     assert content == b"firstthird"
@@ -127,7 +128,7 @@ class Changing(LayerFetcher):
     """A layout of which the lower layer changes after it was read the first time."""
 
     def __init__(self, remote: Remote, change: Callable[[], None]) -> None:
-        super().__init__(remote, FetchOptions(), in_place=True)
+        super().__init__(over(remote), in_place=True)
         self._change = change
 
     def reopen(self, layer: Descriptor) -> VerifiedReader:

@@ -13,11 +13,12 @@ from contextlib import ExitStack
 import pytest
 from support.scarcity import FewThreads
 
+from dist_tool.context import Context
 from dist_tool.errors import Unavailable
 from dist_tool.names.origin import Origin
-from dist_tool.settings import Context, Endpoint, Timeouts
+from dist_tool.settings import Endpoint, Timeouts
 from dist_tool.transport.connecting import connect
-from dist_tool.transport.session import Request, Session
+from dist_tool.transport.session import HttpSession, Request
 
 Address = tuple[str, int]
 
@@ -86,9 +87,9 @@ def test_a_name_is_looked_up_where_no_thread_can_be_started(few_threads: FewThre
         connect("localhost", listener.getsockname()[1], 5.0).close()
 
 
-def _session(port: int, connect_s: float = 5.0) -> Session:
+def _session(port: int, connect_s: float = 5.0) -> HttpSession:
     timeouts = Timeouts(connect_s=connect_s)
-    return Session(Origin("http", "host.test", port), Context(Endpoint(timeout=timeouts, proxy="")))
+    return HttpSession(Origin("http", "host.test", port), Context(Endpoint(timeout=timeouts, proxy="")))
 
 
 def test_a_session_has_one_limit_for_all_addresses(dead: Address, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from dist_tool.context import Context
 from dist_tool.errors import DistError, NotFound, NotHttp, NotTls, RemoteFailed, Unavailable
 from dist_tool.names.origin import Origin
-from dist_tool.settings import Context, Endpoint
+from dist_tool.settings import Endpoint
 from dist_tool.transport.service import HttpService
 
 LOOPBACK = "127.0.0.1:5000"

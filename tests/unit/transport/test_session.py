@@ -16,11 +16,12 @@ from support import faults
 from support.processes import Authority
 from support.server import FaultServer, OpenServer, closed_port
 
+from dist_tool.context import Context
 from dist_tool.errors import DeadlineExceeded, DistError, NotHttp, PolicyRefused, ProtocolError, Unavailable
 from dist_tool.names.origin import Origin
 from dist_tool.run import Notice, Run
-from dist_tool.settings import Context, Endpoint, Redirects, Settings, Timeouts, Tls
-from dist_tool.transport.session import Request, Session, check_redirect
+from dist_tool.settings import Endpoint, Redirects, Settings, Timeouts, Tls
+from dist_tool.transport.session import HttpSession, Request, check_redirect
 from dist_tool.transport.tls import tls_context
 
 HOME = "https://registry.test"
@@ -28,10 +29,10 @@ SECRETS = {"Authorization": "Bearer t", "X-Secret": "s", "Cookie": "c=1"}
 HARMLESS = {"Accept": "a/b", "Range": "bytes=5-", "If-Range": '"x"'}
 
 
-def session(home: str = HOME, *, environ: dict[str, str] | None = None, **remote: Any) -> Session:
+def session(home: str = HOME, *, environ: dict[str, str] | None = None, **remote: Any) -> HttpSession:
     notices: list[Notice] = []
     settings = Settings(environ=environ or {})
-    made = Session(Origin.of(home), Context(Endpoint(**remote), settings, Run(notices.append)))
+    made = HttpSession(Origin.of(home), Context(Endpoint(**remote), settings, Run(notices.append)))
     made.notices = notices  # type: ignore[attr-defined]
     return made
 
@@ -260,7 +261,7 @@ def test_each_hop_is_judged_from_where_it_leads_away(mocked: responses.RequestsM
 # Connections.
 
 
-def _home(server: FaultServer, **remote: Any) -> Session:
+def _home(server: FaultServer, **remote: Any) -> HttpSession:
     return session(server.url(), **remote)
 
 
@@ -445,13 +446,13 @@ def test_silence_ends_after_the_time_that_is_set(server: FaultServer) -> None:
 def test_connecting_has_no_more_time_than_the_whole_command(mocked: responses.RequestsMock) -> None:
     _answer(mocked, HOME)
     run = Run(deadline=time.monotonic() + 5)
-    Session(Origin.of(HOME), Context(run=run)).send(Request("GET", HOME)).close()
+    HttpSession(Origin.of(HOME), Context(run=run)).send(Request("GET", HOME)).close()
     connect_s, _ = mocked.calls[0].request.req_kwargs["timeout"]
     assert 0 < connect_s <= 5 < Timeouts().connect_s
 
 
 def test_when_the_time_of_the_command_is_over_nothing_is_sent() -> None:
-    late = Session(Origin.of(HOME), Context(run=Run(deadline=time.monotonic())))
+    late = HttpSession(Origin.of(HOME), Context(run=Run(deadline=time.monotonic())))
     with pytest.raises(DeadlineExceeded, match="the time given by --timeout"):
         late.send(Request("GET", HOME))
 

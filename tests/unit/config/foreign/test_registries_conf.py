@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.config_files import chosen, places, urls, write
+from support.repositories import opened as open_remote
 
 from dist_tool import config
 from dist_tool.config.foreign import sources as others
@@ -14,8 +15,8 @@ from dist_tool.names.hints import Hints
 from dist_tool.names.locator import parse_locator
 from dist_tool.names.reference import parse_object
 from dist_tool.remotes import table
+from dist_tool.session import Session
 from dist_tool.settings import EVERYTHING, Settings, Tls
-from dist_tool.transfer.fetch import open_remote
 
 SHA = "sha256:" + "a" * 64
 EXAMPLE = """
@@ -437,6 +438,6 @@ def test_a_tag_that_registries_conf_blocks_stays_blocked_under_a_table_of_ours(e
     file = write(tmp_path / "config.toml", '[[remote]]\nprefix = "a.example"\n')
     ours = config.load({}, file=str(file))
     for locator in ("a.example/x", "a.example:443/x"):
-        remote = table.open_remote(parse_locator(locator), ours)
+        remote = Session(ours).repository(locator)
         with pytest.raises(PolicyRefused, match="is blocked"):
             remote.resolve("old", Hints())
