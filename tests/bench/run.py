@@ -22,6 +22,7 @@ CASES = {
     "many": "200 small blobs, TLS and tokens, 30 ms away, against crane",
     "ingest": "1 GiB from a pipe into the store, against openssl dgst and cp",
     "unpack": "a Debian image to a directory, against umoci and gzip with tar",
+    "mirrors": "a Debian image through a mirror, layers applied while they arrive or when complete",
     "blob": "one verified blob of 1 GiB over loopback, against crane blob and curl",
 }
 PEERS = ("curl", "crane", "skopeo", "umoci", "ctr", "docker-registry")

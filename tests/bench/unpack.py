@@ -17,7 +17,7 @@ from support.layers import image_of
 
 def bench(directory: Path) -> None:
     """Measure `dist unpack` and `dist export`."""
-    layers = _layers(directory)
+    layers = system_layers(directory)
     image = image_of(*layers)
     layout = write_layout(directory / "layout", {"image": image})
     for number, layer in enumerate(layers):
@@ -49,7 +49,7 @@ def bench(directory: Path) -> None:
     compare("exporting the same", [Command("dist export", f"{' '.join(dist)} export {layout}:image > /dev/null", env)])
 
 
-def _layers(directory: Path) -> list[bytes]:
+def system_layers(directory: Path) -> list[bytes]:
     """A Debian system in two layers where debootstrap can make one, else a part of this one; and changes to it."""
     root, parts = directory / "rootfs", ("./usr/share", ".")
     if not (os.geteuid() == 0 and shutil.which("debootstrap") and _bootstrapped(root)):
