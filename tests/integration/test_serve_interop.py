@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.content import Image, Index, blob, image, index, write_blob, write_layout
-from support.processes import Authority, require_program, run_program
+from support.processes import Authority, optional_program, require_program, run_program
 
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.platform import Platform
@@ -109,6 +109,7 @@ def test_skopeo_cannot_push(layout: Path, log: list[AccessLogEntry]) -> None:
 
 
 def test_crane_pulls_lists_and_digests(address: str, tmp_path: Path) -> None:
+    optional_program("crane")
     digest = run_program("crane", "digest", "--insecure", f"{address}/library/redis:7")
     assert digest.decode().strip() == str(REDIS.root.digest)
     assert run_program("crane", "ls", "--insecure", f"{address}/demo").split() == [b"d", b"v1"]

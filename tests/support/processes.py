@@ -33,6 +33,14 @@ def require_program(name: str) -> str:
     return path
 
 
+def optional_program(name: str) -> str:
+    """The path of a program that Debian does not have. Without it the test is skipped, also under `CI=true`."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"the program {name} is not installed")
+    return path
+
+
 class Result(NamedTuple):
     """What a run of `dist` left. `stderr` is text; a negative `code` is a signal's."""
 
