@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import requests
 import responses
+from responses.registries import FirstMatchRegistry
 
 from dist_tool.context import Context
 from dist_tool.names.hints import Hints, parse_hints
@@ -21,8 +24,49 @@ HOST = "registry.test"
 REPOSITORY = "team/app"
 
 
+def _short(method: str | None, url: str | None) -> str:
+    """METHOD and URL, the URL relative to the repository if it is in it."""
+    return f"{method} {(url or '').removeprefix(f'https://{HOST}/v2/{REPOSITORY}/')}"
+
+
+class ScriptedAnswers(FirstMatchRegistry):
+    """Fails the test on a request without an answer.
+
+    The failure is not an `Exception`, so that the client under test cannot turn it into a connection error. A request
+    of another thread cannot fail the test by itself: it is in `unexpected`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unexpected: list[str] = []
+
+    def find(self, request: requests.PreparedRequest) -> tuple[responses.BaseResponse | None, list[str]]:
+        match, reasons = super().find(request)
+        if match is None:
+            unasked = [_short(each.method, str(each.url)) for each in self.registered if each.call_count == 0]
+            expected = ", ".join(unasked) or "no further request"
+            self.unexpected.append(f"unexpected {_short(request.method, request.url)}; expected {expected}")
+            pytest.fail(self.unexpected[-1])
+        return match, reasons
+
+
+@contextmanager
+def scripted_answers() -> Iterator[responses.RequestsMock]:
+    """Replace the network by answers. An unexpected request fails the test, and so does an answer without a request."""
+    with responses.RequestsMock(assert_all_requests_are_fired=True, registry=ScriptedAnswers) as mock:
+        answers = mock.get_registry()
+        assert isinstance(answers, ScriptedAnswers)
+        try:
+            yield mock
+        finally:
+            if answers.unexpected:
+                mock.assert_all_requests_are_fired = False  # the first unexpected request explains those that are left
+        if answers.unexpected:
+            pytest.fail(answers.unexpected[0])
+
+
 class MockedRegistry:
-    """`registry.test/team/app`. An answer that nobody asks for fails the test, as does a request without one."""
+    """`registry.test/team/app`. A request without an answer fails the test, and so does an answer without a request."""
 
     def __init__(self, mock: responses.RequestsMock) -> None:
         self.mock = mock
@@ -59,8 +103,7 @@ class MockedRegistry:
     @property
     def asked(self) -> list[str]:
         """The requests so far: METHOD and what of the repository."""
-        prefix = f"https://{HOST}/v2/{REPOSITORY}/"
-        return [f"{call.request.method} {str(call.request.url).removeprefix(prefix)}" for call in self.mock.calls]
+        return [_short(call.request.method, call.request.url) for call in self.mock.calls]
 
     def headers(self, name: str) -> list[str | None]:
         """A header of each request so far."""
@@ -82,7 +125,7 @@ def hinted(*words: str, content: bool = False) -> Hints:
 
 @pytest.fixture
 def mocked_registry() -> Iterator[MockedRegistry]:
-    with responses.RequestsMock(assert_all_requests_are_fired=True) as mock:
+    with scripted_answers() as mock:
         registry = MockedRegistry(mock)
         try:
             yield registry
