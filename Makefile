@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast check bench torture clean
+.PHONY: demo test test-fast test-component check bench torture clean
 
 demo: $(STAMP) ## run the three pipelines of the README against our own registry on loopback
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/demo/run.sh
@@ -12,8 +12,12 @@ demo: $(STAMP) ## run the three pipelines of the README against our own registry
 test: $(STAMP) ## run the whole test suite
 	$(BIN)/python -m pytest -q -n 2
 
-test-fast: $(STAMP) ## run the tests of modules, contracts, properties and architecture
-	$(BIN)/python -m pytest -q -n 2 tests/architecture tests/contract tests/property tests/unit
+test-fast: $(STAMP) ## run the tests that need no process and no socket
+	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not component and not torture" \
+		tests/architecture tests/contract tests/property tests/unit
+
+test-component: $(STAMP) ## run the tests of modules that start processes or servers
+	$(BIN)/python -m pytest -q -n 2 tests/component tests/contract
 
 check: $(STAMP) ## lint, types, import order
 	$(BIN)/ruff check .

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, settings
 
 from dist_tool import redaction
 
-pytest_plugins = ["support.registry_fixture", "support.scarcity"]
+pytest_plugins = ["support.fast", "support.registry_fixture", "support.scarcity"]
 
 settings.register_profile("dev", max_examples=50, deadline=None)
+settings.register_profile("fast", max_examples=10, deadline=None)
 settings.register_profile(
     "ci", max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
 import pytest
+from _pytest.mark import ParameterSet
 from support.archives import Span, tar_layout
 from support.buckets import ENVIRON, S3, s3_server
 from support.content import Blob, Image, blob, image, random_bytes, write_blob, write_layout
@@ -214,11 +215,20 @@ VARIANTS: dict[str, Seeder] = {
     "layout over s3": lambda directory: seed_s3(directory, "layout", "pre"),
 }
 ADAPTERS: dict[str, Seeder] = {"function": seed_function, "program": seed_program}
+# Kinds that need a server or a process.
+SERVED = {"registry", "http", "s3", "layout over http", "layout over s3", "program"}
+
+
+def marked(kinds: Iterable[str]) -> list[ParameterSet]:
+    """The kinds as parameters; the fast tests leave out those that need a server or a process."""
+    return [pytest.param(kind, marks=[pytest.mark.component] if kind in SERVED else []) for kind in kinds]
+
+
 # Those that have an index: names with a digest, lists, referrers.
-INDEXED = ("registry", "layout", "archive", "store", *VARIANTS)
+INDEXED = marked(["registry", "layout", "archive", "store", *VARIANTS])
 
 
-@pytest.fixture(scope="module", params=[*SEEDERS, *VARIANTS, *ADAPTERS])
+@pytest.fixture(scope="module", params=marked([*SEEDERS, *VARIANTS, *ADAPTERS]))
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A place of each kind, one for all tests: who damages it repairs it."""
     with {**SEEDERS, **VARIANTS, **ADAPTERS}[request.param](tmp_path_factory.mktemp("place")) as made:

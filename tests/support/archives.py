@@ -7,7 +7,9 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+Mode = Literal["w", "w:gz", "w:bz2", "w:xz"]
 
 
 class Link(NamedTuple):
@@ -17,9 +19,9 @@ class Link(NamedTuple):
     hard: bool = False
 
 
-def tar_file(path: Path, members: Mapping[str, bytes | Link], *, mode: str = "w") -> Path:
+def tar_file(path: Path, members: Mapping[str, bytes | Link], *, mode: Mode = "w") -> Path:
     """Write members in this order; `mode` as tarfile has it."""
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(path, mode) as archive:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             if isinstance(content, Link):
@@ -37,7 +39,7 @@ def layout_members(layout: Path) -> dict[str, bytes]:
     return {str(file.relative_to(layout)): file.read_bytes() for file in sorted(layout.rglob("*")) if file.is_file()}
 
 
-def tar_layout(path: Path, layout: Path, *, mode: str = "w") -> Path:
+def tar_layout(path: Path, layout: Path, *, mode: Mode = "w") -> Path:
     """An OCI archive of a layout directory."""
     return tar_file(path, layout_members(layout), mode=mode)
 
@@ -52,7 +54,7 @@ def saved(config: bytes, layers: Sequence[bytes], *names: str) -> tuple[dict[str
     return {"Config": config_name, "RepoTags": list(names) or None, "Layers": layer_names}, members
 
 
-def docker_archive(path: Path, *images: tuple[dict[str, Any], dict[str, bytes | Link]], mode: str = "w") -> Path:
+def docker_archive(path: Path, *images: tuple[dict[str, Any], dict[str, bytes | Link]], mode: Mode = "w") -> Path:
     """An archive of saved images."""
     members: dict[str, bytes | Link] = {}
     for _, files in images:

@@ -135,7 +135,10 @@ class Near(LayerFetcher):
     may_retract = False
 
     def __init__(self, opener: Callable[[Descriptor], VerifiedReader]) -> None:
-        self.open = opener  # type: ignore[method-assign]
+        self._opener = opener
+
+    def open(self, layer: Descriptor) -> VerifiedReader:
+        return self._opener(layer)
 
     def bring(self, layer: Descriptor, spool: Spool) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from dist_tool.api import Cut
 from dist_tool.errors import DistError, NoDigest
@@ -104,15 +105,16 @@ def options(attempts: int = 5, waits: list[float] | None = None, notices: list[N
     return FetchOptions(Retry(attempts=attempts), run=Run(heard.append, pause=noted.append, random=lambda: 0.0))
 
 
+def _same(source: Source | Shelf) -> Source | Shelf:
+    return source
+
+
 def mirrored(
     *sources: Source | Shelf, notices: list[Notice] | None = None, capabilities: Sequence[tuple[str, ...]] = ()
 ) -> MirroredRemote:
     """The sources as `place 0`, `place 1` and so on."""
     able = capabilities or [ALL] * len(sources)
-    places = [
-        Mirror(f"place {number}", lambda source=source: source, able[number])  # type: ignore[misc]
-        for number, source in enumerate(sources)
-    ]
+    places = [Mirror(f"place {number}", partial(_same, source), able[number]) for number, source in enumerate(sources)]
     return MirroredRemote(places, Run(notices.append) if notices is not None else NO_RUN)
 
 

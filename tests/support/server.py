@@ -18,7 +18,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import parse_qs, unquote
 
 import pytest
@@ -316,8 +316,8 @@ def _read_request(connection: socket.socket, number: int) -> Request | None:
 
 def _common_name(connection: socket.socket) -> str:
     certificate = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
-    subject = certificate.get("subject", ()) if certificate else ()
-    return next((str(value) for rdn in subject for name, value in rdn if name == "commonName"), "")  # type: ignore[str-unpack]
+    subject = cast("tuple[tuple[tuple[str, str], ...], ...]", certificate.get("subject", ()) if certificate else ())
+    return next((value for names in subject for name, value in names if name == "commonName"), "")
 
 
 def closed_port() -> int:

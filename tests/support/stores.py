@@ -14,7 +14,6 @@ from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_MANIFEST
-from dist_tool.store import open_store
 from dist_tool.store.direct_io import BLOCK
 from dist_tool.store.disk import DiskStore
 from dist_tool.store.gc import GcPolicy, collect
@@ -53,7 +52,7 @@ def live(root: Path, ack: Callable[[str], None]) -> None:
     """Ingest, interrupt, resume, name and collect. `ack` hears of everything that must last from then on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dist_tool.store.direct_io._WORTH_IT", 0)
-        _live(open_store(str(root)), ack)
+        _live(DiskStore(str(root)), ack)
 
 
 def _live(store: DiskStore, ack: Callable[[str], None]) -> None:
@@ -77,7 +76,7 @@ def _live(store: DiskStore, ack: Callable[[str], None]) -> None:
 
 def check(root: Path, acked: list[str]) -> None:
     """No wrong byte under any digest, and everything there that was acknowledged."""
-    store = open_store(str(root))
+    store = DiskStore(str(root))
     for verdict in verify_all(store):
         assert verdict.state == "ok", verdict
     for entry in (root / "blobs").rglob("*") if root.exists() else ():
@@ -95,7 +94,7 @@ def recover(root: Path) -> None:
     acked: list[str] = []
     live(root, acked.append)
     check(root, acked)
-    store = open_store(str(root))
+    store = DiskStore(str(root))
     list(collect(store, GcPolicy(grace_s=0, keep=frozenset(desc.digest for desc in DESCRIPTORS))))
     assert list((root / "ingest").iterdir()) == []
     assert {path.name for path in root.iterdir()} <= {

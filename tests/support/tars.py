@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypedDict, Unpack, cast
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
 USTAR, GNU, V7 = b"ustar\x0000", b"ustar  \0", bytes(8)
 Name = str | bytes
+
+
+class PlainFields(TypedDict, total=False):
+    """Fields of a header, device numbers excepted: a number, or the bytes to put there."""
+
+    mode: int | bytes
+    uid: int | bytes
+    gid: int | bytes
+    size: int | bytes
+    mtime: int | bytes
+    prefix: bytes
+    magic: bytes
+
+
+class Fields(PlainFields, total=False):
+    """Fields of a header."""
+
+    major: int | bytes
+    minor: int | bytes
 
 
 def encoded(name: Name) -> bytes:
@@ -35,11 +55,12 @@ def summed(block: bytes, *, signed: bool = False) -> bytes:
     return blank[:148] + b"%06o\0 " % total + blank[156:]
 
 
-def header(name: Name, kind: bytes = b"0", *, link: Name = b"", magic: bytes = USTAR, **fields: int | bytes) -> bytes:
-    """One header. Fields: mode uid gid size mtime major minor (a number, or the bytes to put there), prefix."""
+def header(name: Name, kind: bytes = b"0", *, link: Name = b"", **fields: Unpack[Fields]) -> bytes:
+    """One header."""
+    given = cast("Mapping[str, int | bytes]", fields)
 
     def field(key: str, width: int, default: int | bytes = 0) -> bytes:
-        value = fields.get(key, default)
+        value = given.get(key, default)
         if isinstance(value, int):
             largest = 8 ** (width - 1)
             return octal(value, width) if 0 <= value < largest else base256(value, width)
@@ -56,7 +77,7 @@ def header(name: Name, kind: bytes = b"0", *, link: Name = b"", magic: bytes = U
             b" " * 8,
             kind,
             encoded(link)[:100].ljust(100, b"\0"),
-            magic,
+            fields.get("magic", USTAR),
             bytes(64),
             field("major", 8),
             field("minor", 8),
@@ -105,31 +126,35 @@ def _named(name: Name, link: Name = b"", xattrs: Mapping[str, bytes] | None = No
     return pax(records) if records else b""
 
 
-def file(name: Name, data: bytes = b"", *, xattrs: Mapping[str, bytes] | None = None, **fields: int | bytes) -> bytes:
-    return _named(name, xattrs=xattrs) + header(name, b"0", **{"size": len(data), **fields}) + padded(data)
+def file(
+    name: Name, data: bytes = b"", *, xattrs: Mapping[str, bytes] | None = None, **fields: Unpack[Fields]
+) -> bytes:
+    fields.setdefault("size", len(data))
+    return _named(name, xattrs=xattrs) + header(name, b"0", **fields) + padded(data)
 
 
-def directory(name: Name, *, xattrs: Mapping[str, bytes] | None = None, **fields: int | bytes) -> bytes:
+def directory(name: Name, *, xattrs: Mapping[str, bytes] | None = None, **fields: Unpack[Fields]) -> bytes:
     return _named(name, xattrs=xattrs) + header(name, b"5", **fields)
 
 
-def symlink(name: Name, target: Name, **fields: int | bytes) -> bytes:
-    return _named(name, target) + header(name, b"2", link=target, **{"mode": 0o777, **fields})
+def symlink(name: Name, target: Name, **fields: Unpack[Fields]) -> bytes:
+    fields.setdefault("mode", 0o777)
+    return _named(name, target) + header(name, b"2", link=target, **fields)
 
 
-def hard_link(name: Name, target: Name, **fields: int | bytes) -> bytes:
+def hard_link(name: Name, target: Name, **fields: Unpack[Fields]) -> bytes:
     return _named(name, target) + header(name, b"1", link=target, **fields)
 
 
-def char_device(name: Name, major: int = 1, minor: int = 3, **fields: int | bytes) -> bytes:
+def char_device(name: Name, major: int = 1, minor: int = 3, **fields: Unpack[PlainFields]) -> bytes:
     return header(name, b"3", major=major, minor=minor, **fields)
 
 
-def block_device(name: Name, major: int = 7, minor: int = 0, **fields: int | bytes) -> bytes:
+def block_device(name: Name, major: int = 7, minor: int = 0, **fields: Unpack[PlainFields]) -> bytes:
     return header(name, b"4", major=major, minor=minor, **fields)
 
 
-def fifo(name: Name, **fields: int | bytes) -> bytes:
+def fifo(name: Name, **fields: Unpack[Fields]) -> bytes:
     return header(name, b"6", **fields)
 
 

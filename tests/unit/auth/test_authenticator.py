@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import subprocess
-import sys
 import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
+from support.token_exchange import BASIC, PULL, SECRET, World, bearer
 
-from dist_tool.auth import credential_helper
 from dist_tool.auth.authenticator import (
-    Authenticator,
-    TokenRequest,
-    TokenResponse,
-    TokenSources,
     pull_scope,
     push_scope,
 )
-from dist_tool.auth.keychain import Keychain
 from dist_tool.auth.scopes import mount_scopes
-from dist_tool.auth.token_cache import TokenCache, forget_tokens
+from dist_tool.auth.token_cache import forget_tokens
 from dist_tool.errors import (
     DistError,
     InvalidArgument,
@@ -37,90 +29,7 @@ from dist_tool.errors import (
     ServerError,
     Unauthenticated,
 )
-from dist_tool.names.origin import Origin
-from dist_tool.run import Notice, Run
 from dist_tool.settings import AuthSettings
-
-ROOT = Path(__file__).resolve().parents[3]
-NOW = 1_700_000_000.0
-SECRET = "s3cr3t-p4ss"
-PULL = ("repository:a/b:pull",)
-BASIC = "Basic " + base64.b64encode(f"user:{SECRET}".encode()).decode()
-
-
-def bearer(realm: str = "https://auth.test/token", scope: str = PULL[0], **more: str) -> str:
-    fields = {"realm": realm, "service": "registry", "scope": scope, **more}
-    return "Bearer " + ",".join(f'{name}="{value}"' for name, value in fields.items() if value)
-
-
-class TokenServer:
-    """A token server that hands out numbered tokens, or a scripted answer, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.requests: list[TokenRequest] = []
-        self.script: list[Any] = []
-        self.expires_in = 300
-
-    def __call__(self, request: TokenRequest) -> TokenResponse:
-        self.requests.append(request)
-        answer = self.script.pop(0) if self.script else None
-        if isinstance(answer, DistError):
-            raise answer
-        if isinstance(answer, int):
-            return TokenResponse(answer, {}, b"")
-        if isinstance(answer, bytes):
-            return TokenResponse(200, {"Content-Type": "text/html"}, answer)
-        token = answer or f"t{len(self.requests)}"
-        return TokenResponse(200, {}, json.dumps({"token": token, "expires_in": self.expires_in}).encode())
-
-    def scopes(self) -> list[list[str]]:
-        """The scopes of each GET, in order."""
-        return [parse_qs(urlsplit(request.url).query).get("scope", []) for request in self.requests]
-
-    def authorizations(self) -> list[str]:
-        return [request.headers.get("Authorization", "") for request in self.requests]
-
-
-class World:
-    """A user, a clock, a token server, and processes of that user's."""
-
-    def __init__(self, root: Path) -> None:
-        self.home = root / "someone"
-        self.home.mkdir()
-        self.cache_dir = str(root / "cache")
-        self.server = TokenServer()
-        self.now = NOW
-        self.notices: list[Notice] = []
-        self.settings = AuthSettings()
-
-    def logged_in(self, host: str = "registry.test", **entry: str) -> None:
-        content = {"auths": {host: entry or {"username": "user", "password": SECRET}}}
-        (self.home / ".docker").mkdir(exist_ok=True)
-        (self.home / ".docker/config.json").write_text(json.dumps(content))
-
-    def process(
-        self, origin: str = "https://registry.test", account: str = "registry.test", *, verified: bool = True
-    ) -> Authenticator:
-        """What a new process of the user's starts with: nothing in memory."""
-        environ = {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.home / "run"), "PATH": str(self.home / "bin")}
-        means = TokenSources(
-            Keychain(self.settings, environ, Run(self.notices.append)),
-            TokenCache(self.cache_dir, clock=lambda: self.now, run=Run(self.notices.append)),
-            self.server,
-        )
-        return Authenticator(Origin.of(origin), account, means, run=Run(self.notices.append), verified=verified)
-
-    def helper(self, username: str, secret: str) -> Path:
-        """Installs a helper for all hosts; returns the file in which it counts."""
-        (self.home / ".docker").mkdir()
-        (self.home / ".docker/config.json").write_text('{"credsStore": "test"}')
-        (self.home / "bin").mkdir()
-        program, count = self.home / "bin/docker-credential-test", self.home / "asked"
-        program.write_text(
-            f'#!/bin/sh\necho x >> {count}\necho \'{{"Username": "{username}", "Secret": "{secret}"}}\'\n'
-        )
-        program.chmod(0o755)
-        return count
 
 
 @pytest.fixture
@@ -129,34 +38,40 @@ def world(tmp_path: Path) -> World:
 
 
 class TestAnonymous:
-    def test_c1_the_first_request_goes_out_with_nothing_and_reads_nothing(self, world: World) -> None:
+    def test_the_first_request_goes_out_with_nothing_and_reads_nothing(self, world: World) -> None:
+        """Behaviours C1."""
         world.logged_in()
         (world.home / ".docker/config.json").write_text("broken")
         assert world.process().authorization(PULL) == ""
         assert world.server.requests == []
 
-    def test_c19_a_token_is_fetched_without_credentials(self, world: World) -> None:
+    def test_a_token_is_fetched_without_credentials(self, world: World) -> None:
+        """Behaviours C19."""
         auth = world.process()
         assert auth.answer([bearer()], PULL, "") == "Bearer t1"
         assert world.server.authorizations() == [""]
         assert auth.authorization(PULL) == "Bearer t1"
 
-    def test_c12_without_a_scope_in_the_challenge_what_is_needed_is_asked_for(self, world: World) -> None:
+    def test_without_a_scope_in_the_challenge_what_is_needed_is_asked_for(self, world: World) -> None:
+        """Behaviours C12."""
         world.process().answer([bearer(scope="")], PULL, "")
         assert world.server.scopes() == [list(PULL)]
 
-    def test_c12_c15_demanded_scopes_come_first(self, world: World) -> None:
+    def test_demanded_scopes_come_first(self, world: World) -> None:
+        """Behaviours C12, C15."""
         scopes = mount_scopes("dst", "src")
         world.process().answer([bearer(scope="repository:src:pull")], scopes, "")
         assert world.server.scopes() == [["repository:src:pull", "repository:dst:pull,push"]]
 
-    def test_b55_a_warm_process_needs_no_exchange_and_no_challenge(self, world: World) -> None:
+    def test_a_warm_process_needs_no_exchange_and_no_challenge(self, world: World) -> None:
+        """Behaviours B55."""
         world.process().answer([bearer()], PULL, "")
         assert world.process().authorization(frozenset(PULL)) == "Bearer t1"
         assert world.process().answer([bearer()], PULL, "") == "Bearer t1"
         assert len(world.server.requests) == 1
 
-    def test_c10_an_expired_token_is_not_sent(self, world: World) -> None:
+    def test_an_expired_token_is_not_sent(self, world: World) -> None:
+        """Behaviours C10."""
         auth = world.process()
         auth.answer([bearer()], PULL, "")
         world.now += 296
@@ -188,7 +103,8 @@ class TestAnonymous:
 
 
 class TestCredentials:
-    def test_c5_user_and_password_buy_a_token(self, world: World) -> None:
+    def test_user_and_password_buy_a_token(self, world: World) -> None:
+        """Behaviours C5."""
         world.logged_in()
         assert world.process().answer([bearer()], PULL, "") == "Bearer t1"
         assert world.server.authorizations() == [BASIC]
@@ -199,12 +115,14 @@ class TestCredentials:
         auth.answer([bearer("https://auth.docker.io/token")], PULL, "")
         assert world.server.authorizations() == [BASIC]
 
-    def test_c33_credentials_of_one_host_are_not_for_its_mirror(self, world: World) -> None:
+    def test_credentials_of_one_host_are_not_for_its_mirror(self, world: World) -> None:
+        """Behaviours C33."""
         world.logged_in("registry.test")
         world.process("https://mirror.test", "mirror.test").answer([bearer()], PULL, "")
         assert world.server.authorizations() == [""]
 
-    def test_c29_a_namespace_has_its_own(self, world: World) -> None:
+    def test_a_namespace_has_its_own(self, world: World) -> None:
+        """Behaviours C29."""
         (world.home / "run/containers").mkdir(parents=True)
         (world.home / "run/containers/auth.json").write_text(
             json.dumps({"auths": {"registry.test/a": {"username": "user", "password": SECRET}}})
@@ -214,7 +132,8 @@ class TestCredentials:
         auth.answer([bearer(scope="repository:other:pull")], (pull_scope("other"),), "")
         assert world.server.authorizations() == [BASIC, ""]
 
-    def test_c7_an_identity_token_goes_by_post(self, world: World) -> None:
+    def test_an_identity_token_goes_by_post(self, world: World) -> None:
+        """Behaviours C7."""
         world.logged_in(identitytoken=SECRET)
         assert world.process().answer([bearer()], PULL, "") == "Bearer t1"
         (request,) = world.server.requests
@@ -222,13 +141,15 @@ class TestCredentials:
         assert request.form is not None
         assert request.form["refresh_token"] == SECRET
 
-    def test_c7_a_server_without_post_is_asked_by_get(self, world: World) -> None:
+    def test_a_server_without_post_is_asked_by_get(self, world: World) -> None:
+        """Behaviours C7."""
         world.logged_in(identitytoken=SECRET)
         world.server.script = [404]
         assert world.process().answer([bearer()], PULL, "") == "Bearer t2"
         assert [request.method for request in world.server.requests] == ["POST", "GET"]
 
-    def test_c24_a_registry_token_is_the_answer_itself_and_stays_in_memory(self, world: World) -> None:
+    def test_a_registry_token_is_the_answer_itself_and_stays_in_memory(self, world: World) -> None:
+        """Behaviours C24."""
         world.logged_in(registrytoken=SECRET)
         auth = world.process()
         assert auth.answer([bearer()], PULL, "") == f"Bearer {SECRET}"
@@ -238,14 +159,8 @@ class TestCredentials:
         with pytest.raises(PermissionDenied, match="does not exist or may require authorization"):
             auth.answer([bearer()], PULL, f"Bearer {SECRET}")
 
-    def test_c27_ten_objects_cost_one_question_to_the_helper(self, world: World) -> None:
-        count = world.helper("user", SECRET)
-        for repository in "abc":
-            world.process().answer([bearer(scope=pull_scope(repository))], (pull_scope(repository),), "")
-        assert count.read_text() == "x\n"
-        assert world.server.authorizations() == [BASIC] * 3
-
-    def test_c25_a_broken_file_is_an_error_once_credentials_are_wanted(self, world: World) -> None:
+    def test_a_broken_file_is_an_error_once_credentials_are_wanted(self, world: World) -> None:
+        """Behaviours C25."""
         world.logged_in()
         (world.home / ".docker/config.json").write_text("{")
         with pytest.raises(InvalidArgument, match=r"config\.json:1"):
@@ -260,7 +175,8 @@ class TestCredentials:
 
 
 class TestBasic:
-    def test_c4_bearer_is_preferred_wherever_it_stands(self, world: World) -> None:
+    def test_bearer_is_preferred_wherever_it_stands(self, world: World) -> None:
+        """Behaviours C4."""
         world.logged_in()
         for challenges in (['Basic realm="r"', bearer()], [f'Negotiate, Basic realm="r", {bearer()}'], [bearer()]):
             assert world.process().answer(challenges, PULL, "").startswith("Bearer ")
@@ -273,7 +189,8 @@ class TestBasic:
         assert auth.authorization((push_scope("a/b"),)) == BASIC
         assert world.server.requests == []
 
-    def test_c21_they_are_never_written_down(self, world: World) -> None:
+    def test_they_are_never_written_down(self, world: World) -> None:
+        """Behaviours C21."""
         world.logged_in()
         world.process().answer(['Basic realm="r"'], PULL, "")
         assert world.process().authorization(PULL) == ""
@@ -283,21 +200,24 @@ class TestBasic:
         world.logged_in()
         assert world.process().answer(['Bearer service="s", Basic realm="r"'], PULL, "") == BASIC
 
-    def test_c18_over_plain_http_where_the_registry_as_a_whole_is(self, world: World) -> None:
+    def test_over_plain_http_where_the_registry_as_a_whole_is(self, world: World) -> None:
+        """Behaviours C18."""
         world.logged_in("localhost:5000")
         assert world.process("http://localhost:5000", "localhost:5000").answer(["Basic"], PULL, "") == BASIC
 
     @pytest.mark.parametrize(
         "entry", [{"username": "user"}, {"identitytoken": SECRET}, {"username": "", "password": SECRET}]
     )
-    def test_c18_without_both_there_is_nothing_to_send(self, world: World, entry: dict[str, str]) -> None:
+    def test_without_both_there_is_nothing_to_send(self, world: World, entry: dict[str, str]) -> None:
+        """Behaviours C18."""
         world.logged_in(**entry)
         with pytest.raises(Unauthenticated, match="user and password are required") as caught:
             world.process().answer(["Basic"], PULL, "")
         assert caught.value.exit_code == 4
         assert "dist login registry.test" in caught.value.hint
 
-    def test_b41_refused_credentials_are_final_and_named(self, world: World) -> None:
+    def test_refused_credentials_are_final_and_named(self, world: World) -> None:
+        """Behaviours B41."""
         world.logged_in()
         auth = world.process()
         sent = auth.answer(["Basic"], PULL, "")
@@ -317,7 +237,8 @@ class TestBasic:
 class TestRefusals:
     """What follows a 401 to a request that had authorization (B41, C14)."""
 
-    def test_c14_a_cached_token_that_is_refused_is_renewed_once(self, world: World) -> None:
+    def test_a_cached_token_that_is_refused_is_renewed_once(self, world: World) -> None:
+        """Behaviours C14."""
         world.process().answer([bearer()], PULL, "")
         auth = world.process()
         sent = auth.authorization(PULL)
@@ -327,7 +248,8 @@ class TestRefusals:
             auth.answer([bearer(error="invalid_token")], PULL, "Bearer t2")
         assert len(world.server.requests) == 2
 
-    def test_b41_a_second_401_after_a_fresh_token_is_final(self, world: World) -> None:
+    def test_a_second_401_after_a_fresh_token_is_final(self, world: World) -> None:
+        """Behaviours B41."""
         auth = world.process()
         sent = auth.answer([bearer()], PULL, "")
         for _ in range(3):
@@ -336,7 +258,8 @@ class TestRefusals:
         assert len(world.server.requests) == 1
         assert world.process().authorization(PULL) == ""
 
-    def test_b37_absent_and_forbidden_are_not_told_apart(self, world: World) -> None:
+    def test_absent_and_forbidden_are_not_told_apart(self, world: World) -> None:
+        """Behaviours B37."""
         auth = world.process("https://registry-1.docker.io", "docker.io")
         sent = auth.answer([bearer()], PULL, "")
         with pytest.raises(Unauthenticated, match="does not exist or may require authorization") as caught:
@@ -358,7 +281,8 @@ class TestRefusals:
             auth.answer([bearer()], PULL, sent)
         assert "~/.docker/config.json" in caught.value.hint
 
-    def test_c14_a_fresh_token_is_extended_by_what_the_registry_demands_once(self, world: World) -> None:
+    def test_a_fresh_token_is_extended_by_what_the_registry_demands_once(self, world: World) -> None:
+        """Behaviours C14."""
         auth = world.process()
         sent = auth.answer([bearer()], PULL, "")
         more = bearer(scope="repository:base:pull", error="insufficient_scope")
@@ -401,7 +325,8 @@ class TestRefusals:
         with pytest.raises(Unauthenticated):
             auth.answer([bearer()], PULL, "Bearer same")
 
-    def test_c20_threads_share_one_exchange(self, world: World) -> None:
+    def test_threads_share_one_exchange(self, world: World) -> None:
+        """Behaviours C20."""
         auth, ready, answers = world.process(), threading.Barrier(8), []
 
         def work() -> None:
@@ -512,7 +437,8 @@ class TestIncidents:
         auth.answer([bearer("http://registry.test:5001/token")], PULL, "")
         assert world.server.authorizations() == [BASIC]
 
-    def test_c16_a_relative_realm_is_the_registrys_own(self, world: World) -> None:
+    def test_a_relative_realm_is_the_registrys_own(self, world: World) -> None:
+        """Behaviours C16."""
         world.process().answer([bearer("/v2/token")], PULL, "")
         assert world.server.requests[0].url.startswith("https://registry.test/v2/token?")
 
@@ -526,7 +452,8 @@ class TestIncidents:
         for origin in ("https://registry.test:5000", "http://registry.test", "https://other.test"):
             assert world.process(origin, "registry.test").authorization(PULL) == ""
 
-    def test_t2_netrc_is_never_read(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_netrc_is_never_read(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Behaviours T2."""
         netrc = world.home / ".netrc"
         netrc.write_text(f"default login user password {SECRET}\n")
         monkeypatch.setenv("NETRC", str(netrc))
@@ -566,7 +493,8 @@ class TestSecrecy:
             assert BASIC.removeprefix("Basic ") not in text
             assert "Bearer t" not in text
 
-    def test_c21_nothing_but_access_tokens_is_written_down(self, world: World) -> None:
+    def test_nothing_but_access_tokens_is_written_down(self, world: World) -> None:
+        """Behaviours C21."""
         for entry in ({"username": "user", "password": SECRET}, {"identitytoken": SECRET}):
             world.logged_in(**entry)
             world.process().answer([bearer()], PULL, "")
@@ -574,74 +502,6 @@ class TestSecrecy:
         assert '"value": "t2"' in on_disk(world)
         assert SECRET not in on_disk(world)
         assert BASIC.removeprefix("Basic ") not in on_disk(world)
-
-
-def test_b55_ten_cold_processes_make_one_exchange_and_ten_warm_ones_none(world: World, tmp_path: Path) -> None:
-    """The pipeline of the front page: as many processes as xargs starts, one login (W6)."""
-    world.logged_in()
-    (tmp_path / "started").mkdir()
-
-    def run() -> list[str]:
-        command = [sys.executable, "-c", PROCESS, str(world.home), world.cache_dir, str(tmp_path)]
-        processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(10)]
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
-        assert [process.returncode for process in processes] == [0] * 10
-        return outputs
-
-    assert run() == ["answered Bearer once\n"] * 10
-    assert (tmp_path / "exchanges").read_text() == f"{BASIC}\n"
-    assert run() == ["at once Bearer once\n"] * 10
-    assert (tmp_path / "exchanges").read_text() == f"{BASIC}\n"
-
-
-PROCESS = """
-import json, os, sys, time
-from dist_tool.settings import AuthSettings
-from dist_tool.auth.authenticator import (Authenticator, TokenSources, TokenResponse)
-from dist_tool.auth.keychain import Keychain
-from dist_tool.names.origin import Origin
-from dist_tool.auth.token_cache import (TokenCache, forget_tokens)
-
-home, cache, shared = sys.argv[1:]
-scopes = ("repository:a/b:pull",)
-
-def exchange(request):
-    with open(shared + "/exchanges", "a") as log:
-        log.write(request.headers["Authorization"] + "\\n")
-    while len(os.listdir(shared + "/started")) < 10:
-        time.sleep(0.01)
-    return TokenResponse(200, {}, json.dumps({"token": "once", "expires_in": 300}).encode())
-
-environ = {"HOME": home, "XDG_RUNTIME_DIR": home}
-means = TokenSources(Keychain(AuthSettings(), environ), TokenCache(cache, wait_s=100), exchange)
-auth = Authenticator(Origin.of("https://registry.test"), "registry.test", means)
-warm = auth.authorization(scopes)
-open(f"{shared}/started/{os.getpid()}", "w").close()
-if warm:
-    print("at once", warm)
-else:
-    challenge = 'Bearer realm="https://auth.test/token",service="registry"'
-    print("answered", auth.answer([challenge], scopes, ""))
-"""
-
-
-def test_asking_for_authorization_loads_nothing_heavy() -> None:
-    """Start-up is a feature: a process that needs no token pays for none."""
-    script = """
-import sys
-from dist_tool.settings import AuthSettings
-from dist_tool.auth.authenticator import (Authenticator, TokenSources)
-from dist_tool.auth.keychain import Keychain
-from dist_tool.names.origin import Origin
-from dist_tool.auth.token_cache import TokenCache
-means = TokenSources(Keychain(AuthSettings(), {}), TokenCache(None), lambda request: 1/0)
-auth = Authenticator(Origin.of("https://registry.test"), "registry.test", means)
-assert auth.authorization(("repository:a:pull",)) == ""
-print(*sys.modules)
-"""
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    assert not loaded & {"subprocess", "hashlib", "json", "base64", "fcntl", "tempfile", "requests", "datetime"}
 
 
 def on_disk(world: World) -> str:
@@ -676,16 +536,3 @@ class TestLoginChanges:
         assert world.process().authorization(PULL) == ""
         assert running.answer([bearer()], PULL, "") == "Bearer t2"
         assert world.process().authorization(PULL) == "Bearer t2"
-
-    def test_a_token_of_another_user_than_the_helper_names_is_not_sent(self, world: World) -> None:
-        world.helper("alice", "a")
-        world.process().answer([bearer()], PULL, "")
-        program = world.home / "bin/docker-credential-test"
-        program.write_text(program.read_text().replace("alice", "bob"))
-        credential_helper._answers.clear()  # as in a new process
-        later = world.process()
-        push = push_scope("a/b")
-        later.answer([bearer(scope=push)], (push,), "")  # so the helper is asked
-        assert later.authorization(PULL) == ""
-        assert later.answer([bearer()], PULL, "") == "Bearer t3"
-        assert "Ym9i" in world.server.authorizations()[2].removeprefix("Basic ")[:4]

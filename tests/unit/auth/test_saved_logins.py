@@ -4,54 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.login_home import HUB, ME, Home
 
-from dist_tool.auth.credential_file import Credentials
 from dist_tool.auth.keychain import Keychain
-from dist_tool.auth.saved_logins import CredentialLocation, SavedLogin, remove, save
-from dist_tool.errors import InvalidArgument, LocalFailure
+from dist_tool.auth.saved_logins import CredentialLocation, SavedLogin, save
+from dist_tool.errors import InvalidArgument
 from dist_tool.settings import AuthSettings
 
-HUB = "https://index.docker.io/v1/"
-ME = Credentials("me", "p:ä s")
 BASIC = "bWU6cDrDpCBz"
-
-
-class Home:
-    """A home directory with docker's file, and helpers in PATH that note what they are told."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.bin = directory / "bin"
-        self.bin.mkdir(parents=True)
-        self.file = directory / ".docker" / "config.json"
-        self.environ = {"HOME": str(directory), "PATH": f"{self.bin}:/usr/bin:/bin"}
-
-    def write(self, value: Any) -> None:
-        self.file.parent.mkdir(exist_ok=True)
-        self.file.write_text(value if isinstance(value, str) else json.dumps(value))
-
-    def read(self) -> Any:
-        return json.loads(self.file.read_text())
-
-    def helper(self, name: str, after: str = "exit 0") -> Path:
-        """A helper that notes action and input in told-NAME; returns that file."""
-        told = self.directory / f"told-{name}"
-        program = self.bin / f"docker-credential-{name}"
-        program.write_text(f'#!/bin/sh\n{{ echo "$1"; cat; echo; }} >> {told}\n{after}\n')
-        program.chmod(0o755)
-        return told
-
-    def save(self, host: str, **auth: Any) -> SavedLogin:
-        return save(CredentialLocation.choose(AuthSettings(**auth), self.environ), host, ME, self.environ)
-
-    def remove(self, host: str, **auth: Any) -> SavedLogin:
-        return remove(CredentialLocation.choose(AuthSettings(**auth), self.environ), host, self.environ)
-
-    def found(self, host: str) -> Credentials | None:
-        return Keychain(AuthSettings(), self.environ).lookup(host, "any")
 
 
 @pytest.fixture
@@ -85,54 +47,6 @@ def test_docker_hub_is_kept_under_its_old_url(home: Home) -> None:
     assert home.found("docker.io")
     assert home.remove("docker.io").changed
     assert home.read() == {"auths": {}}
-
-
-@pytest.mark.parametrize("settings", [{"credsStore": "all"}, {"credHelpers": {"a.test": "all"}, "credsStore": "no"}])
-def test_a_helper_gets_the_password_and_the_file_a_mark(settings: dict[str, Any], home: Home) -> None:
-    told = home.helper("all")
-    home.write(settings)
-    assert home.save("a.test") == SavedLogin(f"docker-credential-all ({home.file})")
-    assert home.read() == {**settings, "auths": {"a.test": {}}}
-    action, message = told.read_text().splitlines()
-    assert (action, json.loads(message)) == ("store", {"ServerURL": "a.test", "Username": "me", "Secret": "p:ä s"})
-    told.unlink()
-    assert home.remove("a.test").changed
-    assert told.read_text() == "erase\na.test\n"
-    assert home.read() == {**settings, "auths": {}}
-
-
-def test_a_helper_knows_the_hub_by_its_url(home: Home) -> None:
-    told = home.helper("all")
-    home.write({"credsStore": "all"})
-    home.save("docker.io")
-    assert json.loads(told.read_text().splitlines()[1])["ServerURL"] == HUB
-    home.save("docker.io", helper="all")
-    assert json.loads(told.read_text().splitlines()[3])["ServerURL"] == HUB
-
-
-def test_a_helper_of_the_hosts_table_gets_it_and_no_file_is_touched(home: Home) -> None:
-    told = home.helper("own")
-    assert home.save("a.test", helper="own") == SavedLogin("docker-credential-own")
-    assert told.exists()
-    assert not home.file.exists()
-
-
-def test_a_helper_that_fails_keeps_nothing_and_its_words_to_itself(home: Home) -> None:
-    home.helper("all", "echo p:s3cret; exit 1")
-    home.write({"credsStore": "all"})
-    with pytest.raises(LocalFailure, match=r"docker-credential-all .* failed with status 1 to store") as caught:
-        home.save("a.test")
-    assert "s3cret" not in str(caught.value)
-    assert home.read() == {"credsStore": "all"}
-    home.write({"credsStore": "missing"})
-    with pytest.raises(InvalidArgument, match="docker-credential-missing, which cannot be run"):
-        home.save("a.test")
-
-
-def test_a_helper_that_knows_nothing_of_the_host_is_no_failure(home: Home) -> None:
-    home.helper("all", "echo credentials not found in native keychain; exit 1")
-    home.write({"credsStore": "all", "auths": {}})
-    assert not home.remove("a.test").changed
 
 
 def test_a_logout_finds_every_spelling_of_the_host(home: Home) -> None:

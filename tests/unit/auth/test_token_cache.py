@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.cached_tokens import KEY, NOW, SECRET, Clock, files, fill, token
 
 from dist_tool.auth import token_cache as tokens
 from dist_tool.auth import token_files as token_directory
@@ -20,26 +19,9 @@ from dist_tool.auth.token_cache import AccessToken, TokenCache, TokenKey
 from dist_tool.errors import DeadlineExceeded, Unauthenticated, Unavailable
 from dist_tool.run import Notice, Run
 
-ROOT = Path(__file__).resolve().parents[3]
-KEY = TokenKey("https://registry.test", "registry.test", ("repository:a:pull",), b"somebody")
-NOW = 1_700_000_000.0
-SECRET = "t0ken-s3cret"
-
-
-def token(value: str = SECRET, expires_at: float = NOW + 300, **facts: str) -> AccessToken:
-    return AccessToken(value, expires_at, "https://auth.test/token", "registry", ("repository:a:pull",), **facts)
-
 
 def anything(_: AccessToken) -> bool:
     return True
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -61,15 +43,6 @@ def notices() -> list[Notice]:
 def new(directory: Path, clock: Clock, notices: list[Notice]) -> Callable[[], TokenCache]:
     """Makes caches that share nothing but the directory, as processes would."""
     return lambda: TokenCache(str(directory), clock=clock, run=Run(notices.append), wait_s=5)
-
-
-def files(directory: Path, prefix: str = "token-") -> list[Path]:
-    return [path for path in directory.iterdir() if path.name.startswith(prefix)]
-
-
-def fill(cache: TokenCache, key: TokenKey = KEY, value: AccessToken | None = None) -> None:
-    chosen = value or token()
-    assert cache.obtain(key, lambda known: known == chosen, lambda: chosen) == (chosen, True)
 
 
 def never() -> AccessToken:
@@ -471,51 +444,6 @@ class TestConcurrency:
             return token()
 
         assert holder.obtain(KEY, anything, slow) == (token(), True)
-
-    def test_a_lock_left_by_a_killed_process_stops_nobody(self, directory: Path, clock: Clock) -> None:
-        script = WORKER.format(body="os.kill(os.getpid(), 9)")
-        done = subprocess.run([sys.executable, "-c", script, str(directory)], cwd=ROOT, timeout=60, check=False)
-        assert done.returncode == -9
-        assert [path.suffix for path in files(directory)] == [".lock"]
-        fill(TokenCache(str(directory), clock=clock, wait_s=0))
-
-    def test_w6_ten_cold_processes_make_one_exchange(self, tmp_path: Path, directory: Path) -> None:
-        """Whoever fetches waits until all ten have started, so all others find the lock held."""
-        body = """
-with open(sys.argv[2] + "/counter", "a") as counter:
-    counter.write("x")
-while len(os.listdir(sys.argv[2] + "/started")) < 10:
-    time.sleep(0.01)
-"""
-        (tmp_path / "started").mkdir()
-        script = WORKER.format(body=body.replace("\n", "\n    "))
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", script, str(directory), str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
-            )
-            for _ in range(10)
-        ]
-        outputs = [process.communicate(timeout=120)[0] for process in processes]
-        assert [process.returncode for process in processes] == [0] * 10
-        assert (tmp_path / "counter").read_text() == "x"
-        assert len(set(outputs)) == 1
-        assert outputs[0].startswith(b"token-of-")
-        assert [path.suffix for path in files(directory)] == [""]
-
-
-WORKER = """
-import os, sys, time
-from dist_tool.auth.token_cache import (AccessToken, TokenCache, TokenKey)
-
-def fetch():
-    {body}
-    return AccessToken(f"token-of-{{os.getpid()}}", time.time() + 300, "https://auth.test/token")
-
-if len(sys.argv) > 2:
-    open(f"{{sys.argv[2]}}/started/{{os.getpid()}}", "w").close()
-key = TokenKey("https://registry.test", "registry.test", ("repository:a:pull",), b"somebody")
-print(TokenCache(sys.argv[1], wait_s=100).obtain(key, lambda token: True, fetch)[0].value)
-"""
 
 
 def in_threads(work: Callable[[], None], count: int) -> None:

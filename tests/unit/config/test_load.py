@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from dist_tool import config
 from dist_tool.errors import InvalidArgument
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -46,13 +42,7 @@ def user(environ: dict[str, str]) -> Path:
     return Path(environ["HOME"]) / ".config" / "dist"
 
 
-def run(code: str, argument: Path) -> str:
-    """What `code` prints in a process of its own; `before` holds the modules that Python brings along."""
-    command = [sys.executable, "-c", f"import sys; before = set(sys.modules); {code}", str(argument)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
-def test_nothing_configured_is_the_default(environ: dict[str, str]) -> None:
+def test_without_files_the_settings_are_the_defaults(environ: dict[str, str]) -> None:
     settings = config.load(environ)
     assert (settings.routes, settings.timeout_s, settings.max_size, settings.lenient) == ((), None, None, False)
     assert settings.environ == environ
@@ -193,7 +183,7 @@ def test_our_own_timeout_variable_wins_over_its_alias(environ: dict[str, str]) -
     assert config.load(environ).timeout_s == 2.0
 
 
-def test_nothing_lifts_a_limit_of_a_lesser_file_but_zero(environ: dict[str, str], system: Path) -> None:
+def test_only_zero_removes_a_limit_of_an_earlier_file(environ: dict[str, str], system: Path) -> None:
     write(system / "config.toml", timeout=10, max_size=10)
     write(user(environ) / "config.toml")
     assert config.load(environ).timeout_s == 10.0
@@ -254,21 +244,3 @@ def test_the_token_cache_can_be_switched_off(
         write(user(environ) / "config.toml")
         (user(environ) / "config.toml").write_text(f"[fetch]\ntoken_cache = {file}\n")
     assert bool(config.load({**environ, "DIST_NO_TOKEN_CACHE": word}).cache_dir) == cached
-
-
-def test_without_a_file_nothing_that_reads_files_is_imported(tmp_path: Path) -> None:
-    code = (
-        "from dist_tool import config; config.SYSTEM_DIRECTORY = sys.argv[1]; "
-        "config.load({'HOME': sys.argv[1], 'DIST_TIMEOUT': '10s'}); "
-        "print({'tomllib', 'difflib', 'urllib.parse', 'dist_tool.config.tables'} & (set(sys.modules) - before))"
-    )
-    assert run(code, tmp_path) == "set()\n"
-
-
-def test_a_good_file_needs_no_spelling_help(tmp_path: Path) -> None:
-    file = write(tmp_path / "config.toml", remotes={"a.example": "b.example"})
-    code = (
-        "from dist_tool import config; config.load({}, file=sys.argv[1]); "
-        "print({'tomllib', 'difflib'} & (set(sys.modules) - before))"
-    )
-    assert run(code, file) == "{'tomllib'}\n"

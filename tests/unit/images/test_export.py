@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.content import flip, write_blob, write_layout
-from support.layers import apply, held, image_of, needs_root, opened
+from support.content import flip, write_blob
+from support.exporting import DIRECTORY_TIMES, exported, layout_of
+from support.layers import apply, image_of, needs_root, opened
 from support.tars import (
     char_device,
     directory,
@@ -33,17 +30,6 @@ from dist_tool.errors import DataLoss, DistError, InvalidArgument, InvalidConten
 from dist_tool.images.cat import cat
 from dist_tool.images.export import export
 from dist_tool.tar.limits import Limits
-
-
-def exported(layout: Path, limits: Limits | None = None) -> bytes:
-    out = io.BytesIO()
-    with opened(layout) as (image, source):
-        export(image, source, lambda data: out.write(data), limits or Limits())
-    return out.getvalue()
-
-
-def layout_of(tmp_path: Path, *layers: bytes) -> Path:
-    return write_layout(tmp_path / "layout", {"image": image_of(*layers)})
 
 
 def content(layout: Path, *paths: str, asked: list[str] | None = None) -> bytes:
@@ -111,59 +97,6 @@ def test_exported_tar_is_read_by_tarfile(tmp_path: Path) -> None:
     assert not any(name.rpartition("/")[2].startswith(".wh.") for name in members)
 
 
-# GNU tar creates symlinks that may point outside at the very end, and restores the time of a directory when it leaves
-# it. `d-x` sorts between `d` and `d/sub` as text.
-DIRECTORY_TIMES = (
-    tar(
-        directory("./", mtime=10),
-        directory("d", mtime=1, mode=0o555),
-        directory("d/sub", mtime=2),
-        directory("d/sub/empty", mtime=3),
-        directory("d-x", mtime=4),
-        file("d/sub/f"),
-        symlink("d/up", "../up"),
-        symlink("d/sub/abs", "/abs"),
-        symlink("d-x/up", "../d/sub"),
-        symlink("up", "d/../d"),
-        directory("d.links", mtime=5),
-        symlink("d.links/plain", "name"),
-        hard_link("d.links/shared", "d/sub/abs"),
-    ),
-    tar(directory("d-x", mtime=6), file("d-x/later"), symlink("d/sub/empty/late", "../../.."), file("top", b"x")),
-)
-
-
-@pytest.mark.parametrize("options", [[], ["-P"], ["--delay-directory-restore"]], ids=" ".join)
-@pytest.mark.parametrize("as_root", [pytest.param(True, marks=needs_root), False], ids=["root", "user"])
-def test_tar_extracts_an_export_with_the_times_of_directories(
-    tmp_path: Path, options: list[str], as_root: bool
-) -> None:
-    if not shutil.which("tar"):
-        pytest.skip("needs tar")
-    extracted = tmp_path / "extracted"
-    extracted.mkdir()
-    owner: dict[str, Any] = {}
-    if os.geteuid() == 0 and not as_root:
-        os.chown(extracted, 65534, 65534)
-        owner = {"user": 65534, "group": 65534, "extra_groups": ()}
-    # tar opens the directory by its descriptor: those above it are closed to others
-    with held(extracted) as fd:
-        subprocess.run(
-            ["tar", "-xp", *options, "-C", f"/proc/self/fd/{fd}"],
-            input=exported(layout_of(tmp_path, *DIRECTORY_TIMES)),
-            check=True,
-            pass_fds=[fd],
-            **owner,
-        )
-    found = snapshot(extracted)
-    times = {path: node.mtime // 10**9 for path, node in found.items() if node.kind == "directory"}
-    expected = {".": 10, "d": 1, "d/sub": 2, "d/sub/empty": 3, "d-x": 6, "d.links": 5}
-    assert times == expected
-    assert found["d"].mode == 0o555
-    assert found["d.links/shared"].links == ("d.links/shared", "d/sub/abs")
-    assert found["d/sub/empty/late"].content == "../../.."
-
-
 def test_directories_come_last_each_before_what_is_in_it(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(exported(layout_of(tmp_path, *DIRECTORY_TIMES)))) as archive:
         names = [member.name for member in archive]
@@ -174,7 +107,7 @@ def test_directories_come_last_each_before_what_is_in_it(tmp_path: Path) -> None
     ]
 
 
-def test_nothing_is_written_of_an_image_that_is_not_right(tmp_path: Path) -> None:
+def test_nothing_of_a_damaged_image_is_exported(tmp_path: Path) -> None:
     layout = layout_of(tmp_path, *RICH)
     blob = image_of(*RICH).layers[2]
     write_blob(layout, blob).write_bytes(flip(blob.data, 8 * len(blob.data) - 40))
@@ -191,7 +124,7 @@ def test_nothing_is_written_of_an_image_that_is_not_right(tmp_path: Path) -> Non
     "entries",
     [symlink("/", "x"), file(".wh..."), hard_link("h", "nothing"), file("a") + file("a/b"), file("a/.wh.b/c")],
 )
-def test_what_must_not_be_applied_is_not_exported(tmp_path: Path, entries: bytes) -> None:
+def test_invalid_layers_are_not_exported(tmp_path: Path, entries: bytes) -> None:
     with pytest.raises(InvalidContent):
         exported(layout_of(tmp_path, tar(entries)))
 
@@ -318,7 +251,7 @@ def test_whiteout_ends_the_search(tmp_path: Path) -> None:
         directory("./") + symlink("d", "elsewhere"),
     ],
 )
-def test_what_is_above_hides_what_is_below(tmp_path: Path, upper: bytes) -> None:
+def test_upper_layers_hide_files_of_lower_layers(tmp_path: Path, upper: bytes) -> None:
     asked: list[str] = []
     layout = layout_of(tmp_path, tar(directory("./"), directory("d"), file("d/f", b"below")), tar(upper))
     if b"elsewhere" not in upper:
@@ -334,7 +267,7 @@ def test_several_files_come_in_the_order_asked_for(tmp_path: Path) -> None:
     assert content(layout_of(tmp_path, *PLAIN), "etc/c", "etc/a", "etc/c", "etc/os-release") == b"topmiddletoprelease"
 
 
-def test_nothing_is_written_where_one_file_is_missing(tmp_path: Path) -> None:
+def test_nothing_is_written_if_one_file_is_missing(tmp_path: Path) -> None:
     out = io.BytesIO()
     with opened(layout_of(tmp_path, *PLAIN)) as (image, source), pytest.raises(NotFound):
         cat(image, source, [b"etc/a", b"etc/none"], lambda data: out.write(data))
@@ -342,7 +275,7 @@ def test_nothing_is_written_where_one_file_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["etc", "/", "fifo"])
-def test_what_is_no_file_is_refused(tmp_path: Path, path: str) -> None:
+def test_cat_refuses_what_is_not_a_regular_file(tmp_path: Path, path: str) -> None:
     layout = layout_of(tmp_path, tar(directory("./"), directory("etc"), fifo("fifo")))
     with pytest.raises(InvalidArgument, match="not a regular file"):
         content(layout, path)

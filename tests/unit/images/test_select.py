@@ -15,7 +15,6 @@ from support.repositories import opened as open_remote
 from dist_tool.api import Remote
 from dist_tool.images.image import open_image
 from dist_tool.oci.platform import Platform
-from dist_tool.service.http import RegistryServer
 from dist_tool.settings import Settings
 from dist_tool.store import open_store
 from dist_tool.transfer.opening import FetchOptions
@@ -52,16 +51,7 @@ def kept(directory: Path) -> Iterator[Remote]:
         yield cached(remote, open_store(str(directory.parent / "kept")), OPTIONS)
 
 
-@contextmanager
-def registry(directory: Path) -> Iterator[Remote]:
-    with (
-        RegistryServer(directory, name="team/app") as server,
-        open_remote(f"{server.address}/team/app", Settings()) as remote,
-    ):
-        yield remote
-
-
-KINDS = [layout, store, archive, kept, registry]
+KINDS = [layout, store, archive, kept]
 
 
 def nested(content: Index, times: int, *, docker: bool) -> Index:

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from support.content import Blob, flip, write_blob, write_layout
 from support.layers import Heard, Near, image_of, image_with, needs_root, opened, reader_of
-from support.processes import require_program, run_program
 from support.scarcity import FewThreads
 from support.tars import char_device, directory, file, hard_link, opaque, symlink, tar, whiteout
-from support.trees import differences, shape, snapshot
+from support.trees import shape
 
 from dist_tool.errors import (
     BadManifest,
@@ -238,7 +237,7 @@ def test_missing_parent_is_a_local_failure(layout: Path, tmp_path: Path) -> None
         run(layout, tmp_path / "no" / "such" / "target")
 
 
-def test_what_could_not_be_done_is_told_once_for_all_layers(tmp_path: Path) -> None:
+def test_omissions_are_reported_once_for_all_layers(tmp_path: Path) -> None:
     layers = [tar(char_device(f"d{number}")) for number in range(3)]
     layout = write_layout(tmp_path / "layout", {"image": image_of(*layers)})
     heard = Heard()
@@ -274,7 +273,7 @@ def test_artifact_is_not_unpacked(tmp_path: Path) -> None:
     ("media_type", "message"),
     [(f"{OCI_LAYER}+gzip+encrypted", "encrypted"), ("application/vnd.example.other", "unknown type")],
 )
-def test_layers_that_are_none_are_unsupported(tmp_path: Path, media_type: str, message: str) -> None:
+def test_layers_of_unknown_media_types_are_unsupported(tmp_path: Path, media_type: str, message: str) -> None:
     """behaviours E14."""
     config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(b""))]}}
     config["architecture"] = image_of().platform.architecture
@@ -407,30 +406,6 @@ def test_bundle_is_what_a_runtime_takes(tmp_path: Path) -> None:
     assert annotations["org.opencontainers.image.stopSignal"] == "SIGINT"
     assert annotations["org.opencontainers.image.exposedPorts"] == "80/tcp,443"
     assert annotations["mine"] == "yes"
-
-
-@needs_root
-@pytest.mark.parametrize("user", ["", "1000", "1000:1000", "web", "web:1000", "33", "33:www", "7:8"])
-def test_bundle_has_the_user_and_the_maps_that_umoci_writes(tmp_path: Path, user: str) -> None:
-    require_program("umoci")
-    passwd = b"root:x:0:0::/:/bin/sh\n1000:x:0:0::/:\nweb:x:33:44::/:/bin/sh\n"
-    group = b"root:x:0:\n1000:x:0:\nwww:x:44:\nlog:x:55:web,other\n"
-    layer = tar(directory("./"), directory("etc"), file("etc/passwd", passwd), file("etc/group", group))
-    layout = write_layout(tmp_path / "layout", {"image": image_of(layer, config={"User": user})})
-    maps = ["--uid-map", "0:100000:65536", "--gid-map", "0:200000:1000", "--gid-map", "1000:300000:9"]
-    run_program("umoci", "unpack", *maps, "--image", f"{layout}:image", str(tmp_path / "umoci"))
-    ids = (IdRange(0, 200_000, 1000), IdRange(1000, 300_000, 9))
-    options = ApplyOptions(uid_map=(IdRange(0, 100_000, 65_536),), gid_map=ids)
-    run(layout, tmp_path / "dist", bundle=True, apply=options)
-    ours, theirs = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("dist", "umoci"))
-    assert ours["process"]["user"] == theirs["process"]["user"]
-    for key in ("uidMappings", "gidMappings"):
-        assert ours["linux"][key] == theirs["linux"][key]
-    kinds = {space["type"] for space in theirs["linux"]["namespaces"]}
-    assert {space["type"] for space in ours["linux"]["namespaces"]} - {"cgroup"} == kinds
-    assert differences(snapshot(tmp_path / "dist" / "rootfs"), snapshot(tmp_path / "umoci" / "rootfs")) == []
-    info = (tmp_path / "dist").stat()
-    assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (0, 200_000, 0o710)
 
 
 @needs_root

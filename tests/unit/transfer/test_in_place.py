@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.content import Blob, flip, random_bytes, write_blob, write_layout
-from support.layers import Heard, image_of, needs_root, opened
-from support.processes import dist_command, dist_environment
+from support.layers import Heard, image_of, opened
 from support.repositories import cached, over
 from support.repositories import opened as open_remote
 from support.tars import directory, fifo, file, symlink, tar
@@ -165,37 +162,3 @@ def test_large_file_of_a_layer_that_changes_is_not_complete(changing: LayerFetch
     with opened(layout) as (image, _), pytest.raises(DataLoss):
         cat(image, changing, [b"large"], out.extend)
     assert len(out) <= 2 << 20
-
-
-# The commands
-
-
-@pytest.fixture
-def small_tmp(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "small"
-    place.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(argv, capture_output=True, check=False).returncode:
-        pytest.skip("cannot mount a tmpfs")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-@needs_root
-@pytest.mark.parametrize("kind", ["layout", "archive", "store", "through the store"])
-def test_commands_need_no_room_for_temporary_files(layout: Path, tmp_path: Path, small_tmp: Path, kind: str) -> None:
-    store = tmp_path / "store"
-    env = {**dist_environment(), "TMPDIR": str(small_tmp), "DIST_STORE": str(store)}
-    reference, options = f"{layout}:image", []
-    if kind == "archive":
-        subprocess.run(["tar", "-cf", tmp_path / "image.tar", "-C", layout, "."], check=True)
-        reference = f"{tmp_path}/image.tar:image"
-    elif kind == "store":
-        subprocess.run(["cp", "-r", layout, store], check=True)
-        reference = "store:::image"
-    elif kind == "through the store":
-        options = ["--store"]
-    exported = subprocess.run(dist_command("export", *options, reference), env=env, check=True, capture_output=True)
-    assert "large" in names(exported.stdout)
-    content = subprocess.run(dist_command("cat", *options, reference, "a"), env=env, check=True, capture_output=True)
-    assert content.stdout == b"first"

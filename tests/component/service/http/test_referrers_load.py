@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from support.content import Blob, image, to_json, write_blob, write_layout
-from unit.service.serving import ask, connect
+from support.serving import ask, connect
 
 from dist_tool.oci.mediatypes import OCI_MANIFEST
 from dist_tool.service.http import RegistryServer

@@ -21,7 +21,7 @@ HOST = "https://examplebucket.s3.amazonaws.com"
         ("prefix=J&max-keys=2", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
     ],
 )
-def test_the_published_examples_come_out(query: str, signature: str) -> None:
+def test_published_signature_examples_are_reproduced(query: str, signature: str) -> None:
     headers = sign("GET", f"{HOST}/?{query}", EXAMPLE, "us-east-1", NOON)
     assert headers["Authorization"] == (
         "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
@@ -53,7 +53,7 @@ def test_a_signature_is_good_for_one_request(change: str) -> None:
     assert signed(parts) != signed(other)
 
 
-def test_paths_are_quoted_once_byte_by_byte() -> None:
+def test_paths_are_percent_encoded_once() -> None:
     assert quoted("a b/c+d:e~f/ü/%2e") == "a%20b/c%2Bd%3Ae~f/%C3%BC/%252e"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.content import REF_NAME, Blob, image, index, to_json, write_blob, write_layout
-from unit.service.serving import Sample, ask
+from support.serving import Sample, ask
 
 from dist_tool.oci.mediatypes import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from dist_tool.service.http import AccessLogEntry, RegistryServer, ServerLimits

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import pytest
-from unit.service.serving import Sample, ask
-from unit.service.test_serve_abuse import add_huge, serving, stall
+from component.service.http.test_server import add_huge, serving, stall
+from support.serving import Sample, ask
 
 from dist_tool.service.http.connection import Phase
 from dist_tool.service.http.eviction import choose, client_of

@@ -57,14 +57,16 @@ def test_a_repository_without_tags_is_empty(mocked_registry: MockedRegistry, tag
         '</v2/>; rel="first", <list?last=a&n=1>; title="x,y"; REL="last next"',
     ],
 )
-def test_b44_a_link_leads_to_the_next_page(mocked_registry: MockedRegistry, link: str) -> None:
+def test_a_link_leads_to_the_next_page(mocked_registry: MockedRegistry, link: str) -> None:
+    """Behaviours B44."""
     _page(mocked_registry, FIRST, ["a"], link)
     _page(mocked_registry, "tags/list?last=a&n=1", ["b"])
     assert _tags(mocked_registry) == ["a", "b"]
 
 
 @pytest.mark.parametrize("link", ["", "nonsense", '<list?last=a>; rel="prev"', '<list?last=a; rel="next"', "<list>"])
-def test_b44_without_a_next_link_the_page_is_the_last(mocked_registry: MockedRegistry, link: str) -> None:
+def test_without_a_next_link_the_page_is_the_last(mocked_registry: MockedRegistry, link: str) -> None:
+    """Behaviours B44."""
     _page(mocked_registry, FIRST, ["a"], link)
     assert _tags(mocked_registry) == ["a"]
 
@@ -84,22 +86,24 @@ def test_b44_without_a_next_link_the_page_is_the_last(mocked_registry: MockedReg
         "http://[::1/",
     ],
 )
-def test_b44_a_page_that_is_elsewhere_is_not_asked_for(mocked_registry: MockedRegistry, target: str) -> None:
-    """GHSA-h7vf-4x9w-h99v, ggcr #2332: the next page on another host was followed, token and all."""
+def test_a_next_link_to_another_host_is_not_followed(mocked_registry: MockedRegistry, target: str) -> None:
+    """GHSA-h7vf-4x9w-h99v, ggcr #2332: the next page on another host was followed, token and all. Behaviours B44."""
     _page(mocked_registry, FIRST, ["a"], f'<{target}>; rel="next"')
     with pytest.raises(ProtocolError):
         _tags(mocked_registry)
     assert len(mocked_registry.asked) == 1
 
 
-def test_b44_pages_that_go_in_a_circle_end(mocked_registry: MockedRegistry) -> None:
+def test_a_circle_of_next_links_ends(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B44."""
     _page(mocked_registry, FIRST, ["a"], '<list?last=a>; rel="next"')
     _page(mocked_registry, "tags/list?last=a", ["b"], '<list?n=1000>; rel="next"')
     with pytest.raises(ProtocolError, match="in a circle"):
         _tags(mocked_registry)
 
 
-def test_b44_there_are_a_hundred_pages_at_most(mocked_registry: MockedRegistry) -> None:
+def test_at_most_a_hundred_pages_are_requested(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B44."""
     _page(mocked_registry, FIRST, ["t"], '<list?last=1>; rel="next"')
     for number in range(1, 100):
         _page(mocked_registry, f"tags/list?last={number}", ["t"], f'<list?last={number + 1}>; rel="next"')
@@ -154,13 +158,15 @@ def _digests(*entries: dict[str, object]) -> list[str]:
     return [str(entry["digest"]) for entry in entries]
 
 
-def test_b46_referrers_are_what_the_registry_lists(mocked_registry: MockedRegistry) -> None:
+def test_referrers_are_what_the_registry_lists(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B46."""
     mocked_registry.answer("GET", REFERRERS, body=_index(SBOM, SIGNATURE), Content_Type=OCI_INDEX)
     assert _referrers(mocked_registry) == _digests(SBOM, SIGNATURE)
     assert mocked_registry.headers("Accept") == [OCI_INDEX]
 
 
-def test_b47_pages_of_referrers_are_followed(mocked_registry: MockedRegistry) -> None:
+def test_pages_of_referrers_are_followed(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B47."""
     link = '<?page=2>; rel="next"'
     mocked_registry.answer("GET", REFERRERS, body=_index(SBOM), Content_Type=OCI_INDEX, Link=link)
     mocked_registry.answer("GET", f"{REFERRERS}?page=2", body=_index(SIGNATURE), Content_Type=OCI_INDEX)
@@ -181,9 +187,10 @@ ASKED = f"{REFERRERS}?artifactType=application%2Fsbom"
         ("annotations, artifactType", [SBOM, SIGNATURE]),
     ],
 )
-def test_b47_the_filter_is_ours_unless_the_registry_says_that_it_filtered(
+def test_referrers_are_filtered_here_unless_the_registry_did(
     mocked_registry: MockedRegistry, applied: str | None, expected: list[dict[str, object]]
 ) -> None:
+    """Behaviours B47."""
     mocked_registry.answer(
         "GET", ASKED, body=_index(SBOM, SIGNATURE), Content_Type=OCI_INDEX, OCI_Filters_Applied=applied
     )
@@ -206,15 +213,17 @@ TAG = f"manifests/{referrers_tag(SUBJECT)}"
         (200, _index(SBOM), "application/json"),
     ],
 )
-def test_b46_without_the_api_the_tag_is_asked(
+def test_without_the_referrers_api_the_referrers_tag_is_read(
     mocked_registry: MockedRegistry, status: int, body: bytes, content_type: str | None
 ) -> None:
+    """Behaviours B46."""
     mocked_registry.answer("GET", REFERRERS, status, body, Content_Type=content_type)
     mocked_registry.answer("GET", TAG, body=_index(SBOM, SIGNATURE), Content_Type=OCI_INDEX)
     assert _referrers(mocked_registry) == _digests(SBOM, SIGNATURE)
 
 
-def test_b47_the_tags_entries_are_filtered_here(mocked_registry: MockedRegistry) -> None:
+def test_entries_of_the_referrers_tag_are_filtered(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B47."""
     mocked_registry.answer("GET", ASKED, 404)
     mocked_registry.answer("GET", TAG, body=_index(SBOM, SIGNATURE), Content_Type=OCI_INDEX)
     assert _referrers(mocked_registry, "application/sbom") == _digests(SBOM)
@@ -230,22 +239,25 @@ def test_b47_the_tags_entries_are_filtered_here(mocked_registry: MockedRegistry)
         (200, to_json({"schemaVersion": 1, "fsLayers": []})),
     ],
 )
-def test_b46_a_tag_that_is_missing_or_no_index_is_an_empty_list(
+def test_a_tag_that_is_missing_or_no_index_is_an_empty_list(
     mocked_registry: MockedRegistry, status: int, body: bytes
 ) -> None:
+    """Behaviours B46."""
     mocked_registry.answer("GET", REFERRERS, 404)
     mocked_registry.answer("GET", TAG, status, body)
     assert _referrers(mocked_registry) == []
 
 
 @pytest.mark.parametrize(("status", "expected"), [(403, PermissionDenied), (503, ServerError)])
-def test_other_errors_are_errors(mocked_registry: MockedRegistry, status: int, expected: type[DistError]) -> None:
+def test_other_errors_of_the_referrers_api_are_raised(
+    mocked_registry: MockedRegistry, status: int, expected: type[DistError]
+) -> None:
     mocked_registry.answer("GET", REFERRERS, status)
     with pytest.raises(expected):
         _referrers(mocked_registry)
 
 
-def test_a_page_that_fails_later_does_not_begin_the_list_anew(mocked_registry: MockedRegistry) -> None:
+def test_a_failed_later_page_does_not_restart_the_list(mocked_registry: MockedRegistry) -> None:
     link = '<?page=2>; rel="next"'
     mocked_registry.answer("GET", REFERRERS, body=_index(SBOM), Content_Type=OCI_INDEX, Link=link)
     mocked_registry.answer("GET", f"{REFERRERS}?page=2", 404)
@@ -269,7 +281,7 @@ def test_referrers_that_are_no_index_are_an_error(mocked_registry: MockedRegistr
         (f"{'x' * 40}:{'Y' * 70}", f"{'x' * 32}-{'Y' * 64}"),
     ],
 )
-def test_w5_the_referrers_tag_is_truncated_and_always_a_tag(digest: str, tag: str) -> None:
-    """containerd and ggcr only replace the colon, and so ask for a tag of over 128 characters."""
+def test_the_referrers_tag_is_truncated_and_always_a_tag(digest: str, tag: str) -> None:
+    """containerd and ggcr only replace the colon, and so ask for a tag of over 128 characters. Behaviours W5."""
     assert referrers_tag(Digest.parse(digest)) == tag
     assert len(tag) <= 128

@@ -45,7 +45,7 @@ def profile(home: Path, **environ: str) -> Profile:
     return Profile({"HOME": str(home), **environ})
 
 
-def test_nothing_anywhere_means_anonymous(tmp_path: Path) -> None:
+def test_without_credentials_requests_are_anonymous(tmp_path: Path) -> None:
     found = profile(tmp_path)
     assert (found.keys(), found.region(), found.endpoint()) == (None, "", "")
 
@@ -71,7 +71,7 @@ def test_the_environment_comes_first(home: Path) -> None:
     assert profile(home, **environ, AWS_ENDPOINT_URL_S3="https://s3.example").endpoint() == "https://s3.example"
 
 
-def test_files_may_be_elsewhere(home: Path, tmp_path: Path) -> None:
+def test_the_environment_selects_the_credential_files(home: Path, tmp_path: Path) -> None:
     other = tmp_path / "elsewhere"
     other.write_text("[default]\naws_access_key_id=AKIAOTHER\naws_secret_access_key=s\n")
     found = profile(home, AWS_SHARED_CREDENTIALS_FILE=str(other), AWS_CONFIG_FILE=str(other)).keys()
@@ -88,15 +88,13 @@ def test_files_may_be_elsewhere(home: Path, tmp_path: Path) -> None:
         ({"AWS_PROFILE": "sso"}, r"\[profile sso\] has sso_session, which is not supported here"),
     ],
 )
-def test_half_a_key_and_a_wrong_profile_are_no_reason_to_be_anonymous(
-    home: Path, environ: dict[str, str], message: str
-) -> None:
+def test_an_incomplete_key_and_an_unknown_profile_are_errors(home: Path, environ: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         profile(home, **environ).keys()
 
 
 @pytest.mark.parametrize("text", ["aws_secret_access_key = my-secret", "[default\nx", "[default]\nmy-secret", "\xff"])
-def test_a_broken_file_is_an_error_that_shows_none_of_it(home: Path, text: str) -> None:
+def test_the_error_of_a_malformed_file_does_not_quote_it(home: Path, text: str) -> None:
     (home / ".aws" / "credentials").write_bytes(text.encode("latin-1"))
     with pytest.raises(InvalidArgument, match=r"\.aws/credentials") as caught:
         profile(home).keys()

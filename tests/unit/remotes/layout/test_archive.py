@@ -5,20 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from support import tars
 from support.archives import Link, docker_archive, layout_members, saved, tar_file, tar_layout
-from support.content import Blob, image, random_bytes, tar_of, to_json, write_layout
-from support.processes import dist_command, dist_environment, require_program, run_dist, run_program
-from support.repositories import fetch
+from support.content import Blob, random_bytes, to_json, write_layout
+from support.opened_archive import CONFIG, IMAGE, LAYERS, Opened, read
 from support.routes import route
 
-from dist_tool.context import Context
 from dist_tool.errors import (
     BadManifest,
     DistError,
@@ -31,32 +27,16 @@ from dist_tool.errors import (
     Unsupported,
 )
 from dist_tool.names.hints import Hints
-from dist_tool.names.locator import Locator, parse_locator
+from dist_tool.names.locator import parse_locator
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.manifest import parse_manifest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
-from dist_tool.remotes.layout.archive import ArchiveRemote
 from dist_tool.remotes.table import open_remote
 from dist_tool.settings import Settings
 
-IMAGE = image("archive")
-CONFIG, LAYERS = b'{"architecture":"amd64"}', [tar_of({"a": b"1"}), gzip.compress(tar_of({"b": b"2"}), mtime=0)]
 SAVED = saved(CONFIG, LAYERS, "redis:7", "registry.test/team/redis:7.2")
 OTHER = saved(b'{"architecture":"arm64"}', LAYERS[:1], "busybox:latest")
-
-
-class Opened:
-    """Archives opened by a test, closed after it."""
-
-    def __init__(self) -> None:
-        self.remotes: list[ArchiveRemote] = []
-
-    def __call__(self, path: object, name: str = "") -> ArchiveRemote:
-        self.remotes.append(
-            ArchiveRemote(Locator("archive", str(path)), Context(asked=Locator("", name) if name else None))
-        )
-        return self.remotes[-1]
 
 
 @pytest.fixture
@@ -65,12 +45,6 @@ def opened() -> object:
     yield made
     for remote in made.remotes:
         remote.close()
-
-
-def read(remote: ArchiveRemote, object_id: object) -> bytes:
-    _, body = fetch(remote, str(object_id))
-    with body:
-        return body.read()
 
 
 @pytest.fixture
@@ -87,31 +61,6 @@ def test_an_oci_archive_is_a_layout(opened: Opened, layout: Path, tmp_path: Path
     assert list(remote.tags()) == ["v1"]
     assert read(remote, "v1") == IMAGE.manifest.data
     assert read(remote, IMAGE.layers[0].digest) == IMAGE.layers[0].data
-
-
-def test_a_zstd_archive(opened: Opened, layout: Path, tmp_path: Path) -> None:
-    file = tar_layout(tmp_path / "x.tar", layout)
-    packed = tmp_path / "x.tar.zst"
-    packed.write_bytes(run_program("zstd", "-qc", str(file)))
-    assert read(opened(packed), "v1") == IMAGE.manifest.data
-
-
-def test_what_tar_writes_of_a_directory(opened: Opened, layout: Path, tmp_path: Path) -> None:
-    """Names with ./ and directories among them."""
-    run_program("tar", "-C", str(layout), "-cf", str(tmp_path / "x.tar"), ".")
-    assert read(opened(tmp_path / "x.tar"), "v1") == IMAGE.manifest.data
-
-
-def test_what_skopeo_writes(opened: Opened, layout: Path, tmp_path: Path) -> None:
-    for kind, name in (("oci-archive", "v1"), ("docker-archive", "docker.io/library/x:v1")):
-        file = tmp_path / f"{kind}.tar"
-        args = ["--insecure-policy", "copy", "--quiet", f"oci:{layout}:v1", f"{kind}:{file}:{name}"]
-        run_program("skopeo", *args)
-        remote = opened(file)
-        manifest = parse_manifest(read(remote, name), OCI_MANIFEST)
-        assert [len(read(remote, child.digest)) for child in manifest.children()] == [
-            child.size for child in manifest.children()
-        ]
 
 
 def test_an_archive_that_is_both_is_read_as_the_layout(opened: Opened, layout: Path, tmp_path: Path) -> None:
@@ -131,7 +80,7 @@ def test_a_whole_reference_is_known_by_containerds_annotation(opened: Opened, la
 # docker save.
 
 
-def test_a_saved_image_gets_the_manifest_that_its_files_amount_to(opened: Opened, tmp_path: Path) -> None:
+def test_a_saved_image_gets_a_manifest_made_of_its_files(opened: Opened, tmp_path: Path) -> None:
     remote = opened(docker_archive(tmp_path / "x.tar", SAVED))
     manifest = parse_manifest(read(remote, "redis:7"))
     assert manifest.config == Descriptor(Digest.of(CONFIG), len(CONFIG), OCI_CONFIG)
@@ -185,7 +134,7 @@ def test_an_image_without_a_name_is_the_only_one(opened: Opened, tmp_path: Path)
     assert list(remote.tags()) == []
 
 
-def test_an_archive_may_stand_in_for_a_repository(tmp_path: Path) -> None:
+def test_a_repository_can_be_served_from_an_archive(tmp_path: Path) -> None:
     file = docker_archive(tmp_path / "x.tar", SAVED, OTHER)
     served = route("docker.io", kind="archive", location=str(file))
     remote = open_remote(parse_locator("redis"), Settings(routes=(served,)))
@@ -196,7 +145,7 @@ def test_an_archive_may_stand_in_for_a_repository(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hard", [False, True], ids=["symbolic", "hard"])
-def test_a_layer_may_be_one_link_away(opened: Opened, tmp_path: Path, hard: bool) -> None:
+def test_a_layer_may_be_a_link_to_another_member(opened: Opened, tmp_path: Path, hard: bool) -> None:
     """Older dockers save a layer that two images share once, and link to it."""
     entry = {"Config": "c.json", "RepoTags": None, "Layers": ["one/layer.tar", "two/layer.tar"]}
     members: dict[str, bytes | Link] = {"c.json": CONFIG, "one/layer.tar": LAYERS[0]}
@@ -207,27 +156,6 @@ def test_a_layer_may_be_one_link_away(opened: Opened, tmp_path: Path, hard: bool
 
 
 # Standard input.
-
-
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_standard_input_is_spooled(layout: Path, tmp_path: Path, packed: bool) -> None:
-    file = tar_layout(tmp_path / "x.tar", layout, mode="w:gz" if packed else "w")
-    result = run_dist(["fetch", "archive::-", "v1"], stdin=file.read_bytes())
-    assert (result.stdout, result.code, result.stderr) == (IMAGE.manifest.data, 0, "")
-
-
-def test_a_pipe_is_read_to_its_end_and_nothing_is_left_behind(layout: Path, tmp_path: Path) -> None:
-    (tmp_path / "tmp").mkdir()
-    command = " ".join(dist_command("fetch", "archive::-", str(IMAGE.layers[0].digest)))
-    done = subprocess.run(
-        ["sh", "-c", f"tar -C {layout} -c . | gzip | {command}"],
-        env=dist_environment({"TMPDIR": str(tmp_path / "tmp")}),
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout == IMAGE.layers[0].data
-    assert os.listdir(tmp_path / "tmp") == []
 
 
 # Hostile ones.
@@ -299,7 +227,7 @@ def test_a_damaged_archive_is_an_error_that_names_it(opened: Opened, tmp_path: P
     assert "layer" not in str(caught.value)
 
 
-def test_a_sparse_member_is_no_file_of_an_image(opened: Opened, tmp_path: Path) -> None:
+def test_a_sparse_member_is_not_used_as_a_blob(opened: Opened, tmp_path: Path) -> None:
     map_ = tars.pax({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"})
     stored = tars.padded(b"1\n0\n2\n") + b"[]"
     file = tmp_path / "x.tar"
@@ -308,7 +236,7 @@ def test_a_sparse_member_is_no_file_of_an_image(opened: Opened, tmp_path: Path) 
         opened(file).resolve("x", Hints())
 
 
-def test_the_last_of_two_members_counts_as_for_tar(opened: Opened, tmp_path: Path) -> None:
+def test_the_last_member_of_a_name_wins_as_in_tar(opened: Opened, tmp_path: Path) -> None:
     first = {**docker_members(), "manifest.json": b"[]"}
     both = tars.tar(*(tars.file(n, d) for n, d in [*first.items(), *docker_members().items()] if isinstance(d, bytes)))
     (tmp_path / "x.tar").write_bytes(both)
@@ -325,13 +253,13 @@ def test_a_member_never_reaches_the_file_system(opened: Opened, layout: Path, tm
     assert sorted(tmp_path.rglob("*")) == sorted([*before, file])
 
 
-def test_a_pipe_in_place_of_an_archive_is_not_waited_for(opened: Opened, tmp_path: Path) -> None:
+def test_a_named_pipe_is_refused_without_waiting(opened: Opened, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.tar")
     with pytest.raises(UnsafePath, match="archive::-"):
         opened(tmp_path / "x.tar").resolve("x", Hints())
 
 
-def test_an_archive_that_is_not_there(opened: Opened, tmp_path: Path) -> None:
+def test_a_missing_archive_is_not_found(opened: Opened, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no such file"):
         opened(tmp_path / "x.tar").resolve("x", Hints())
 
@@ -344,7 +272,7 @@ def test_a_body_of_a_closed_archive_is_a_local_failure(opened: Opened, layout: P
         body.readinto(memoryview(bytearray(10)))
 
 
-def test_large_members_are_passed_over_and_not_read(opened: Opened, layout: Path, tmp_path: Path) -> None:
+def test_large_members_are_skipped_without_reading(opened: Opened, layout: Path, tmp_path: Path) -> None:
     """An archive of a terabyte is indexed as fast as a small one: its holes are never read."""
     file = tmp_path / "x.tar"
     parts = [tars.file(name, data) for name, data in layout_members(layout).items()]
@@ -353,27 +281,6 @@ def test_large_members_are_passed_over_and_not_read(opened: Opened, layout: Path
         out.seek(1 << 40, os.SEEK_CUR)
         out.write(tars.tar(*parts))
     assert read(opened(file), "v1") == IMAGE.manifest.data
-
-
-def test_start_up_loads_nothing_of_the_network(layout: Path, tmp_path: Path) -> None:
-    file = tar_layout(tmp_path / "x.tar", layout)
-    code = (
-        "import sys; from dist_tool.remotes.table import open_remote; from dist_tool.settings import Settings;"
-        "from dist_tool.names.locator import parse_locator; from dist_tool.names.hints import Hints;"
-        f"r = open_remote(parse_locator({str(file)!r}), Settings()); r.resolve('v1', Hints()); r.close();"
-        "sys.exit(any(m in sys.modules for m in ('requests', 'subprocess', 'tarfile', 'http.client')))"
-    )
-    subprocess.run([sys.executable, "-c", code], env=dist_environment(), check=True, timeout=60)
-
-
-def test_it_unpacks_like_any_image(tmp_path: Path) -> None:
-    require_program("sh")
-    diff = [str(Digest.of(layer)) for layer in (LAYERS[0], gzip.decompress(LAYERS[1]))]
-    config = to_json({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff}})
-    file = docker_archive(tmp_path / "x.tar", saved(config, LAYERS, "app:1"))
-    result = run_dist(["unpack", f"{file}:app:1", str(tmp_path / "root")])
-    assert (result.code, result.stderr) == (0, "")
-    assert ((tmp_path / "root" / "a").read_bytes(), (tmp_path / "root" / "b").read_bytes()) == (b"1", b"2")
 
 
 def test_blobs_of_a_saved_image_are_known_by_digest_only_if_listed(opened: Opened, tmp_path: Path) -> None:

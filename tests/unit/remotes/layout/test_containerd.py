@@ -36,7 +36,7 @@ def test_the_root_or_the_content_directory_may_be_named(root: Path, below: str) 
     assert remote(root / below).resolve(str(BLOB.digest), Hints()) == BLOB.descriptor
 
 
-def test_without_a_path_it_is_the_usual_one() -> None:
+def test_without_a_path_the_default_root_is_used() -> None:
     assert parse_locator("containerd::") == Locator("containerd", "")
     with pytest.raises((NotFound, LocalFailure), match="/var/lib/containerd"):
         remote("").open(Descriptor(Digest.of(b"nobody has this")))
@@ -49,7 +49,7 @@ def test_names_are_in_a_database_that_is_not_read(root: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("text", ["sha256:../../../metadata.db", "sha256:short", "@sha256:x"])
-def test_a_digest_that_is_none_is_no_path(root: Path, text: str) -> None:
+def test_a_malformed_digest_is_never_a_path(root: Path, text: str) -> None:
     with pytest.raises(InvalidArgument):
         remote(root).resolve(text, Hints())
 

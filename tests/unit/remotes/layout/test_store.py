@@ -17,7 +17,7 @@ from dist_tool.store import open_store
 BLOB = blob("configured place", 100)
 
 
-def test_without_a_path_it_is_the_store_that_is_configured(tmp_path: Path) -> None:
+def test_without_a_path_the_configured_store_is_used(tmp_path: Path) -> None:
     with open_store(str(tmp_path / "elsewhere")).writer("x", Descriptor(BLOB.digest)) as writer:
         writer.write(BLOB.data)
         writer.commit()

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from support.fetching import fetch
 from support.processes import Authority
-from unit.service.serving import Answer, Sample, ask, connect, read_to_end
+from support.serving import Answer, Sample, ask, connect, read_to_end
 
 from dist_tool.errors import InvalidArgument, LocalFailure, NotFound
 from dist_tool.service.http import AccessLogEntry, RegistryServer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.content import blob, image, index, write_blob, write_layout
-from unit.service.serving import Sample
+from support.serving import Sample
 
 from dist_tool.oci.platform import Platform
 from dist_tool.service.http import AccessLogEntry, RegistryServer

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.content import Blob, image, write_layout
 from support.processes import dist_command, dist_environment, running
-from unit.service.serving import Sample, ask, connect, exchange, read_to_end, statuses
+from support.serving import Sample, ask, connect, exchange, read_to_end, statuses
 
 from dist_tool.service.http import RegistryServer, ServerLimits
 from dist_tool.service.http.loop import _capacity

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.processes import ROOT, dist_command, dist_environment, run_dist, running, stop
-from unit.service.serving import Sample, ask, connect
+from support.serving import Sample, ask, connect
 
 from dist_tool.cli.serve import command, parse_listen
 from dist_tool.errors import InvalidArgument
