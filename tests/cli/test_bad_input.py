@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.bad_config import BAD_CONFIGS, BadConfig
+from support.bad_config import BAD_CONFIGS
 from support.content import image, write_layout
 from support.invoked import Invoke
 from support.processes import Result, run_dist
@@ -225,8 +225,21 @@ def test_nothing_was_written_where_the_output_could_not_be(invoke: Invoke, here:
     assert sorted(path.name for path in here.iterdir()) == ["broken", "file", "img"]
 
 
-@pytest.mark.parametrize("case", BAD_CONFIGS, ids=lambda case: case.name)
-def test_a_broken_configuration_names_file_and_line(case: BadConfig, invoke: Invoke, here: Path) -> None:
+# One of each shape: with a line and without, of one key, of a whole table, with a hint, with an escape sequence. The
+# reader's own test has all cases.
+SHOWN_CONFIGS = [
+    "unclosed-string",
+    "nested-too-deeply",
+    "unknown-table",
+    "unknown-key-that-is-an-escape-sequence",
+    "ca-of-numbers",
+    "remote-as-a-table",
+]
+
+
+@pytest.mark.parametrize("name", SHOWN_CONFIGS)
+def test_a_broken_configuration_names_file_and_line(name: str, invoke: Invoke, here: Path) -> None:
+    (case,) = (case for case in BAD_CONFIGS if case.name == name)
     (here / "config.toml").write_bytes(case.toml.encode())
     result = invoke("remotes", "--config", "config.toml")
     check(result, 2, case.expected)
@@ -252,7 +265,3 @@ def test_a_broken_variable_is_named(
 @pytest.mark.parametrize("bad", [LOCATORS[1], OBJECTS[0], HINTS[4], OPTIONS[0], COMMANDS[1]], ids=lambda bad: bad.name)
 def test_a_process_of_its_own_says_the_same(bad: Bad, invoke: Invoke) -> None:
     assert run_dist(bad.args) == invoke(*bad.args)
-
-
-def test_the_table_is_as_long_as_it_should_be() -> None:
-    assert len({bad.name for bad in ALL}) == len(ALL) >= 100
