@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "dist_tool"
@@ -10,12 +11,14 @@ MODULE_LINES = 400
 FUNCTION_LINES = 50
 
 
-def _files() -> list[Path]:
-    return sorted(path for path in PACKAGE.rglob("*.py") if "_pb" not in path.parts)
+@cache
+def _modules() -> dict[Path, ast.Module]:
+    files = sorted(path for path in PACKAGE.rglob("*.py") if "_pb" not in path.parts)
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
 
 
 def test_modules_are_short() -> None:
-    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in _files()}
+    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in _modules()}
     assert lengths
     assert {name: length for name, length in lengths.items() if length > MODULE_LINES} == {}
 
@@ -23,8 +26,8 @@ def test_modules_are_short() -> None:
 def test_functions_are_short() -> None:
     long = [
         f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}: {node.end_lineno - node.lineno + 1} lines"
-        for path in _files()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for path, tree in _modules().items()
+        for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.end_lineno is not None
         and node.end_lineno - node.lineno >= FUNCTION_LINES
@@ -34,5 +37,5 @@ def test_functions_are_short() -> None:
 
 def test_every_package_says_what_it_is_for() -> None:
     """A module's first line is what a reader finds it by."""
-    silent = [str(path.relative_to(PACKAGE)) for path in _files() if not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [str(path.relative_to(PACKAGE)) for path, tree in _modules().items() if not ast.get_docstring(tree)]
     assert silent == []

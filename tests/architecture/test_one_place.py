@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,20 @@ CONSTANTS = {
 }
 
 
-def constants(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
+@cache
+def constants() -> dict[str, frozenset[str]]:
+    """The string constants of each module."""
+    return {
+        str(path.relative_to(PACKAGE)): frozenset(
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        )
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
 
 
 @pytest.mark.parametrize("constant", CONSTANTS)
 def test_constant_is_in_one_module(constant: str) -> None:
-    found = [str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py")) if constant in constants(path)]
+    found = [module for module, texts in constants().items() if constant in texts]
     assert found == [CONSTANTS[constant]]

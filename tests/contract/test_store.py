@@ -29,7 +29,7 @@ from dist_tool.store.verify import open_verified, read, verify
 from dist_tool.store.waiting import wait_for_writer
 
 
-def test_the_store_has_the_powers_of_the_protocols(store):
+def test_the_store_implements_the_protocols(store):
     assert isinstance(store, Store | Remote)
     for protocol in (Store, NamedStore, Namer, Remote, Resolver, Fetcher, Ingester, Listable):
         assert isinstance(store, protocol)
@@ -159,7 +159,7 @@ def test_malformed_digest_is_no_name(store, object_id):
 
 
 @pytest.mark.parametrize("offset", [0, 1, 9, 10, 11, 1 << 40])
-def test_open_gives_the_bytes_from_an_offset(store, offset):
+def test_open_at_an_offset_returns_the_remaining_bytes_of_a_blob(store, offset):
     desc = put(store, b"0123456789")
     with store.open(desc, offset) as blob:
         view = memoryview(bytearray(100))
@@ -194,7 +194,7 @@ def test_an_open_blob_outlives_its_deletion(store):
 # Names
 
 
-def test_a_name_means_what_it_was_given_last(store):
+def test_the_last_tag_of_a_name_wins(store):
     first, second = put(store, b"1", OCI_MANIFEST), put(store, b"2", OCI_MANIFEST)
     store.tag("docker.io/library/redis:latest", first)
     store.tag("other", first)
@@ -207,7 +207,7 @@ def test_a_name_means_what_it_was_given_last(store):
         store.untag("other")
 
 
-def test_only_what_is_here_can_be_named(store):
+def test_only_existing_blobs_can_be_tagged(store):
     with pytest.raises(NotFound):
         store.tag("name", Descriptor(Digest.of(b"absent"), 6, OCI_MANIFEST))
 
@@ -228,7 +228,7 @@ def test_a_digest_resolves_to_itself_with_the_type_that_is_known(store):
     assert store.resolve("localhost:latest", Hints()).digest == manifest.digest
 
 
-def test_media_types_come_from_what_points_to_a_blob(store):
+def test_media_types_come_from_the_descriptors_of_a_blob(store):
     manifest, config, layer = put_image(store)
     index = put_index(store, manifest)
     loose = put(store, b"loose")
@@ -255,7 +255,7 @@ def test_media_types_come_from_what_points_to_a_blob(store):
         (b"{not json", OCTET_STREAM),
     ],
 )
-def test_bytes_suggest_a_type(store, data, expected):
+def test_the_media_type_is_detected_from_the_content(store, data, expected):
     assert sniff(store, put(store, data).digest) == expected
 
 
@@ -291,7 +291,7 @@ def test_a_label_is_bounded(store):
 # Sharing
 
 
-def test_ten_threads_naming_ten_things_lose_none(store):
+def test_concurrent_tags_of_ten_threads_are_all_kept(store):
     def run(number):
         store.tag(f"name{number}", put(store, f"content {number}".encode()))
 
@@ -356,7 +356,7 @@ def waiting(store, desc, then):
         assert set(seen) == {Event(ref_for(desc.digest), 0, desc.size, "waiting")}
 
 
-def test_who_waits_for_a_writer_reads_what_it_committed(store):
+def test_a_waiting_writer_finds_the_committed_blob(store):
     desc = Descriptor(Digest.of(b"content"), 7)
     first = store.writer(ref_for(desc.digest), desc)
     first.write(b"content")
@@ -365,7 +365,7 @@ def test_who_waits_for_a_writer_reads_what_it_committed(store):
     assert read(store, desc, 10) == b"content"
 
 
-def test_who_waits_for_a_writer_that_gives_up_goes_on_where_it_was(store):
+def test_a_waiting_writer_resumes_an_abandoned_ingest(store):
     desc = Descriptor(Digest.of(b"content"), 7)
     first = store.writer(ref_for(desc.digest), desc)
     first.write(b"cont")
@@ -374,7 +374,7 @@ def test_who_waits_for_a_writer_that_gives_up_goes_on_where_it_was(store):
         assert writer.offset == 4
 
 
-def test_waiting_ends_with_the_time_that_was_given(store):
+def test_waiting_for_a_writer_ends_at_the_timeout(store):
     with store.writer("ref"), pytest.raises(DeadlineExceeded):
         wait_for_writer(store, "ref", None, Run(deadline=time.monotonic() - 1))
 
@@ -390,7 +390,7 @@ def test_waiting_ends_when_the_run_is_cancelled(store):
         timer.join()
 
 
-def test_abandoned_writes_are_told_from_active_ones(store):
+def test_abandoned_ingests_are_reported_as_inactive(store):
     with store.writer("abandoned") as writer:
         writer.write(b"some")
     with store.writer("active") as writer:

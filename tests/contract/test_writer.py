@@ -132,7 +132,7 @@ def test_one_ref_has_one_writer(store):
 
 
 @pytest.mark.parametrize("expected", ["given", "unknown"])
-def test_committing_what_is_there_says_so_and_leaves_nothing(store, expected):
+def test_committing_an_existing_blob_raises_already_exists(store, expected):
     data = content(256)
     put(store, data)
     writer = store.writer("again")
@@ -144,7 +144,7 @@ def test_committing_what_is_there_says_so_and_leaves_nothing(store, expected):
     store.writer("again").close()
 
 
-def test_opening_for_what_is_there_says_so(store):
+def test_opening_a_writer_for_an_existing_blob_raises_already_exists(store):
     data = content(256)
     put(store, data)
     with pytest.raises(AlreadyExists):
@@ -174,7 +174,7 @@ def test_wrong_content_left_whole_by_a_kill_does_not_poison_the_ref(store):
         assert writer.offset == 0
 
 
-def test_too_little_stays_to_be_continued(store):
+def test_an_incomplete_write_can_be_resumed(store):
     data = content(256)
     writer = store.writer("ref")
     writer.write(data[:200])
@@ -186,7 +186,7 @@ def test_too_little_stays_to_be_continued(store):
         assert writer.commit(describe(data)).digest == Digest.of(data)
 
 
-def test_more_than_announced_is_refused_before_it_is_written(store):
+def test_bytes_beyond_the_announced_size_are_not_written(store):
     with store.writer("ref", Descriptor(Digest.of(b"x"), 10)) as writer:
         writer.write(b"0123456789")
         with pytest.raises(SizeMismatch):
@@ -195,7 +195,7 @@ def test_more_than_announced_is_refused_before_it_is_written(store):
     assert list(store.statuses()) == []
 
 
-def test_more_than_expected_at_commit_leaves_nothing(store):
+def test_a_commit_with_too_many_bytes_removes_the_ingest(store):
     writer = store.writer("ref")
     writer.write(b"0123456789!")
     with pytest.raises(SizeMismatch):
@@ -216,7 +216,7 @@ def test_content_for_an_empty_blob_is_refused(store):
         writer.commit()
 
 
-def test_another_total_begins_anew(store):
+def test_a_write_with_another_total_starts_from_zero(store):
     with store.writer("ref", Descriptor(Digest.of(b"x"), 10)) as writer:
         writer.write(b"12345")
     with store.writer("ref", Descriptor(Digest.of(b"x"), 11)) as writer:
@@ -255,13 +255,13 @@ def test_an_algorithm_that_cannot_be_computed_is_unsupported(store):
 
 
 @pytest.mark.parametrize("ref", ["", "a\0b", "x" * 5000])
-def test_a_ref_that_names_nothing_is_invalid(store, ref):
+def test_an_empty_ref_is_invalid(store, ref):
     with pytest.raises(InvalidArgument):
         store.writer(ref)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
-def test_fill_takes_all_that_a_source_gives(store, tmp_path, size):
+def test_fill_reads_the_source_to_its_end(store, tmp_path, size):
     data = content(size)
     source = tmp_path / "source"
     source.write_bytes(data)
@@ -283,7 +283,7 @@ class Slow:
         return 1
 
 
-def test_fill_writes_little_as_it_comes(store):
+def test_fill_writes_small_reads_at_once(store):
     seen = []
     with store.writer("ref") as writer:
         source = Slow(b"abc", lambda: 0)
@@ -333,7 +333,7 @@ def test_closing_a_write_without_bytes_leaves_no_ingest(store):
     assert list(store.statuses()) == []
 
 
-def test_close_is_idempotent_and_the_end(store):
+def test_close_is_idempotent_and_ends_the_writer(store):
     writer = store.writer("ref")
     writer.close()
     writer.close()
@@ -355,7 +355,7 @@ def test_abort_drops_what_was_written(store):
         assert writer.offset == 0
 
 
-def test_a_digest_outweighs_a_size_that_somebody_announced_before(store):
+def test_a_known_digest_overrides_a_size_announced_earlier(store):
     data = content(256)
     with store.writer("ref", Descriptor(Digest.of(data), 100)) as writer:
         writer.write(data[:50])
@@ -366,7 +366,7 @@ def test_a_digest_outweighs_a_size_that_somebody_announced_before(store):
     assert read(store, describe(data)) == data
 
 
-def test_an_announced_size_binds_later_sessions_without_a_digest(store):
+def test_an_announced_size_holds_for_later_writers_without_a_digest(store):
     with store.writer("ref") as writer:
         writer.expect(10)
         writer.write(b"12345")

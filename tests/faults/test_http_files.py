@@ -36,7 +36,8 @@ def _asked(server: FaultServer) -> list[tuple[str, str]]:
     return [(request.header("range"), request.header("if-range")) for request in server.requests("GET", PATH)]
 
 
-def test_b28_a_cut_file_is_continued_under_its_strong_tag(tree: Kind, server: FaultServer) -> None:
+def test_a_cut_file_is_continued_under_its_strong_tag(tree: Kind, server: FaultServer) -> None:
+    """Behaviours B28."""
     server.script("GET", PATH, _tagged(cut(BLOB.data, AT)), _tagged(content(BLOB.data)))
     outcome = fetch(tree.at(server), "disk.img")
     assert (outcome.data, outcome.error) == (BLOB.data, None)
@@ -53,7 +54,8 @@ def test_of_a_file_that_is_not_there_nothing_is_said_but_that(tree: Kind, server
     assert [notice for notice in outcome.notices if notice.level == "warning"] == []
 
 
-def test_b28_a_cut_file_is_continued_under_a_date_that_had_settled(tree: Kind, server: FaultServer) -> None:
+def test_a_cut_file_is_continued_under_a_date_that_had_settled(tree: Kind, server: FaultServer) -> None:
+    """Behaviours B28."""
     dated = [("Last-Modified", OLD), ("Date", NOW)]
     server.script(
         "GET", PATH, *(answer.but(headers=tuple(dated)) for answer in (cut(BLOB.data, AT), content(BLOB.data)))
@@ -74,9 +76,10 @@ WEAK = {
 
 
 @pytest.mark.parametrize("headers", WEAK.values(), ids=WEAK)
-def test_b28_without_a_strong_validator_it_is_read_again_and_compared(
+def test_without_a_strong_validator_it_is_read_again_and_compared(
     tree: Kind, server: FaultServer, headers: tuple[tuple[str, str], ...]
 ) -> None:
+    """Behaviours B28."""
     server.script("GET", PATH, *(answer.but(headers=headers) for answer in (cut(BLOB.data, AT), content(BLOB.data))))
     outcome = fetch(tree.at(server), "disk.img")
     assert (outcome.data, outcome.error) == (BLOB.data, None)
@@ -84,8 +87,8 @@ def test_b28_without_a_strong_validator_it_is_read_again_and_compared(
 
 
 @pytest.mark.parametrize("tag", ["", TAG], ids=["no tag", "tag"])
-def test_b28_a_file_that_has_changed_is_no_continuation(tree: Kind, server: FaultServer, tag: str) -> None:
-    """What If-Range answers then: 200 and the new file."""
+def test_a_file_that_has_changed_is_no_continuation(tree: Kind, server: FaultServer, tag: str) -> None:
+    """What If-Range answers then: 200 and the new file. Behaviours B28."""
     changed = range_ignored(OTHER)
     server.script("GET", PATH, _tagged(cut(BLOB.data, AT), tag), _tagged(changed, '"v2"'))
     outcome = fetch(tree.at(server), "disk.img")
@@ -93,14 +96,15 @@ def test_b28_a_file_that_has_changed_is_no_continuation(tree: Kind, server: Faul
     assert outcome.data == b""
 
 
-def test_b28_a_new_file_with_the_same_beginning_comes_out_whole(tree: Kind, server: FaultServer) -> None:
+def test_a_new_file_with_the_same_beginning_comes_out_whole(tree: Kind, server: FaultServer) -> None:
+    """Behaviours B28."""
     new = BLOB.data[:AT] + bytes(SIZE - AT)
     server.script("GET", PATH, _tagged(cut(BLOB.data, AT)), _tagged(range_ignored(new), '"v2"'))
     assert fetch(tree.at(server), "disk.img").data == new
 
 
-def test_b28_a_part_under_another_tag_is_not_appended(tree: Kind, server: FaultServer) -> None:
-    """A server that ignores If-Range and says so, by the tag of what it sends."""
+def test_a_part_under_another_tag_is_not_appended(tree: Kind, server: FaultServer) -> None:
+    """A server that ignores If-Range and says so, by the tag of what it sends. Behaviours B28."""
     part = partial(OTHER, AT, f"bytes {AT}-{SIZE - 1}/{SIZE}")
     server.script("GET", PATH, _tagged(cut(BLOB.data, AT)), _tagged(part, '"v2"'), _tagged(content(BLOB.data)))
     assert fetch(tree.at(server), "disk.img").data == BLOB.data
@@ -125,9 +129,10 @@ UNREPEATED = {
 
 @pytest.mark.parametrize("total", [str(SIZE), "*"])
 @pytest.mark.parametrize(("first", "then"), UNREPEATED.values(), ids=UNREPEATED)
-def test_b28_a_part_that_does_not_repeat_the_validator_is_not_appended(
+def test_a_part_that_does_not_repeat_the_validator_is_not_appended(
     tree: Kind, server: FaultServer, first: tuple[tuple[str, str], ...], then: tuple[tuple[str, str], ...], total: str
 ) -> None:
+    """Behaviours B28."""
     part = partial(BLOB.data[::-1], AT, f"bytes {AT}-{SIZE - 1}/{total}")
     whole = content(BLOB.data).but(ranges=False)
     server.script(
@@ -142,8 +147,8 @@ def test_b28_a_part_that_does_not_repeat_the_validator_is_not_appended(
     assert [range_ for range_, _ in _asked(server)] == ["", f"bytes={AT}-", ""]
 
 
-def test_b28_a_part_of_an_unknown_total_is_no_end(tree: Kind, server: FaultServer) -> None:
-    """It may be less than what was asked for, and nothing would notice."""
+def test_a_part_of_an_unknown_total_is_no_end(tree: Kind, server: FaultServer) -> None:
+    """It may be less than what was asked for, and nothing would notice. Behaviours B28."""
     silent = _tagged(cut(BLOB.data, AT, "chunked"))
     part = _tagged(partial(BLOB.data[:2000], AT, f"bytes {AT}-1999/*"))
     server.script("GET", PATH, silent, part, _tagged(content(BLOB.data).but(ranges=False)))
@@ -151,16 +156,16 @@ def test_b28_a_part_of_an_unknown_total_is_no_end(tree: Kind, server: FaultServe
 
 
 @pytest.mark.parametrize("tag", ["", '"v2"'], ids=["no tag", "another tag"])
-def test_b28_the_end_of_another_version_is_not_that_of_this_one(tree: Kind, server: FaultServer, tag: str) -> None:
-    """A server that ignores If-Range, and whose new file is as long as what has arrived."""
+def test_the_end_of_another_version_is_not_that_of_this_one(tree: Kind, server: FaultServer, tag: str) -> None:
+    """A server that ignores If-Range, and whose new file is as long as what has arrived. Behaviours B28."""
     over = faults.unsatisfiable(AT)
     server.script("GET", PATH, _tagged(cut(BLOB.data, AT, "chunked")), _tagged(over, tag) if tag else over)
     server.script("GET", PATH, _tagged(content(BLOB.data).but(ranges=False)))
     assert fetch(tree.at(server), "disk.img").data == BLOB.data
 
 
-def test_b29_a_tag_belongs_to_the_host_that_gave_it(tree: Kind, servers: OpenServer) -> None:
-    """Two caches behind one redirect may both call something else "v1"."""
+def test_a_tag_belongs_to_the_host_that_gave_it(tree: Kind, servers: OpenServer) -> None:
+    """Two caches behind one redirect may both call something else "v1". Behaviours B29."""
     front, one, other = servers(), servers(), servers()
     front.script("GET", PATH, *(redirect(where.url("/x")) for where in (one, other, one)))
     one.script("GET", "/x", _tagged(cut(BLOB.data, AT)), _tagged(content(BLOB.data)))
@@ -169,7 +174,8 @@ def test_b29_a_tag_belongs_to_the_host_that_gave_it(tree: Kind, servers: OpenSer
     assert (outcome.data, outcome.error) == (BLOB.data, None)
 
 
-def test_b29_the_cut_tag_is_that_of_the_latest_whole_answer(tree: Kind, server: FaultServer) -> None:
+def test_the_cut_tag_is_that_of_the_latest_whole_answer(tree: Kind, server: FaultServer) -> None:
+    """Behaviours B29."""
     cut_again = _tagged(cut(BLOB.data, 3000).but(ranges=False), '"v2"')
     server.script("GET", PATH, _tagged(cut(BLOB.data, AT)), cut_again, _tagged(content(BLOB.data), '"v2"'))
     assert fetch(tree.at(server), "disk.img").data == BLOB.data
@@ -177,20 +183,23 @@ def test_b29_the_cut_tag_is_that_of_the_latest_whole_answer(tree: Kind, server: 
 
 
 @pytest.mark.parametrize("framing", ["close", "http10"])
-def test_b30_a_file_without_a_size_comes_with_a_second_warning(tree: Kind, server: FaultServer, framing: str) -> None:
+def test_a_file_without_a_size_comes_with_a_second_warning(tree: Kind, server: FaultServer, framing: str) -> None:
+    """Behaviours B30."""
     server.script("GET", PATH, content(BLOB.data).but(framing=framing))
     outcome = fetch(tree.at(server), "disk.img")
     assert outcome.data == BLOB.data
     assert [n for n in outcome.notices if "an end that comes too early would not be noticed" in n.text]
 
 
-def test_b30_a_size_hint_finds_a_silent_cut(tree: Kind, server: FaultServer) -> None:
+def test_a_size_hint_finds_a_silent_cut(tree: Kind, server: FaultServer) -> None:
+    """Behaviours B30."""
     server.script("GET", PATH, cut(BLOB.data, AT, "close").but(ranges=False), content(BLOB.data))
     outcome = fetch(tree.at(server), "disk.img", f"size:{SIZE}")
     assert outcome.data == BLOB.data
 
 
-def test_b33_a_coded_file_is_decoded_and_never_continued(tree: Kind, server: FaultServer) -> None:
+def test_a_coded_file_is_decoded_and_never_continued(tree: Kind, server: FaultServer) -> None:
+    """Behaviours B33."""
     whole = _tagged(faults.coded(BLOB.data, "gzip"))
     server.script("GET", PATH, whole.but(cut=AT), whole)
     assert fetch(tree.at(server), "disk.img").data == BLOB.data

@@ -462,7 +462,8 @@ class TestWhatIsBelieved:
         assert outcome.code == 7
         assert server.requests("GET", blob_path(REPOSITORY, IMAGE.manifest.digest)) == []
 
-    def test_b3_a_404_is(self, server: FaultServer) -> None:
+    def test_a_404_is(self, server: FaultServer) -> None:
+        """Behaviours B3."""
         server.script("GET", blob_path(REPOSITORY, IMAGE.manifest.digest), faults.registry_error(404, "BLOB_UNKNOWN"))
         server.script(
             "GET",

@@ -29,7 +29,8 @@ def _fetch(kind: Kind, server: FaultServer, *, name: str = "127.0.0.1", remote: 
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_b21_every_kind_of_redirect_is_followed(kind: Kind, servers: OpenServer, code: int) -> None:
+def test_every_kind_of_redirect_is_followed(kind: Kind, servers: OpenServer, code: int) -> None:
+    """Behaviours B21."""
     registry, cdn = servers(), servers()
     registry.script("GET", PATH, redirect(cdn.url("/blob"), code))
     cdn.script("GET", "/blob", content(BLOB.data))
@@ -37,13 +38,15 @@ def test_b21_every_kind_of_redirect_is_followed(kind: Kind, servers: OpenServer,
 
 
 @pytest.mark.parametrize("code", [300, 304, 305, 306])
-def test_b21_other_statuses_of_that_hundred_are_errors(kind: Kind, server: FaultServer, code: int) -> None:
+def test_other_statuses_of_that_hundred_are_errors(kind: Kind, server: FaultServer, code: int) -> None:
+    """Behaviours B21."""
     server.script("GET", PATH, redirect(server.url("/elsewhere"), code))
     outcome = _fetch(kind, server)
     assert (outcome.code, outcome.data) == (7, b"")
 
 
-def test_b21_a_redirect_to_nowhere_is_an_error(kind: Kind, server: FaultServer) -> None:
+def test_a_redirect_to_nowhere_is_an_error(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B21."""
     server.script("GET", PATH, faults.status(307))
     assert isinstance(_fetch(kind, server).error, errors.ProtocolError)
 
@@ -59,7 +62,8 @@ def test_b21_a_redirect_to_nowhere_is_an_error(kind: Kind, server: FaultServer) 
         ("  /v2/other  ", "/v2/other"),
     ],
 )
-def test_b21_locations_may_be_relative(kind: Kind, server: FaultServer, location: str, target: str) -> None:
+def test_locations_may_be_relative(kind: Kind, server: FaultServer, location: str, target: str) -> None:
+    """Behaviours B21."""
     server.script("GET", PATH, redirect(location.format(host=server.host)))
     server.script("GET", target, content(BLOB.data))
     assert _fetch(kind, server).data == BLOB.data
@@ -70,8 +74,8 @@ EXACT = ["/b%2fc/%7E~/[|]/%2e%2e/x//y?sig=a%2fb+c&d=e^f", "//b", "/?x=1"]
 
 
 @pytest.mark.parametrize("target", EXACT)
-def test_b21_a_redirect_is_sent_as_it_came(kind: Kind, servers: OpenServer, target: str) -> None:
-    """A signature covers the raw text."""
+def test_a_redirect_is_sent_as_it_came(kind: Kind, servers: OpenServer, target: str) -> None:
+    """A signature covers the raw text. Behaviours B21."""
     registry, cdn = servers(), servers()
     registry.script("GET", PATH, redirect(cdn.url(target)))
     cdn.script("GET", target, content(BLOB.data))
@@ -79,7 +83,8 @@ def test_b21_a_redirect_is_sent_as_it_came(kind: Kind, servers: OpenServer, targ
 
 
 @pytest.mark.parametrize("target", EXACT)
-def test_b21_a_proxy_gets_a_redirect_as_it_came(kind: Kind, servers: OpenServer, target: str) -> None:
+def test_a_proxy_gets_a_redirect_as_it_came(kind: Kind, servers: OpenServer, target: str) -> None:
+    """Behaviours B21."""
     proxy = servers()
     place = kind.at(proxy, "registry.invalid")
     proxy.script("GET", f"http://registry.invalid{PATH}", redirect(f"http://cdn.invalid{target}"))
@@ -93,16 +98,18 @@ def test_b21_a_proxy_gets_a_redirect_as_it_came(kind: Kind, servers: OpenServer,
     [("/\xc3\xbc", "/%C3%BC"), ("/\xfc", "/%FC"), ("/a b", "/a%20b")],
     ids=["UTF-8", "Latin-1", "blank"],
 )
-def test_b21_bytes_that_no_url_may_hold_are_encoded_once(
+def test_bytes_that_no_url_may_hold_are_encoded_once(
     kind: Kind, server: FaultServer, location: str, target: str
 ) -> None:
+    """Behaviours B21."""
     server.script("GET", PATH, redirect(location))
     server.script("GET", target, content(BLOB.data))
     assert _fetch(kind, server).data == BLOB.data
 
 
 @pytest.mark.parametrize("hops", [1, 10])
-def test_b21_ten_hops_are_followed(kind: Kind, server: FaultServer, hops: int) -> None:
+def test_ten_hops_are_followed(kind: Kind, server: FaultServer, hops: int) -> None:
+    """Behaviours B21."""
     server.script("GET", PATH, redirect("/hop/1"))
     for n in range(1, hops):
         server.script("GET", f"/hop/{n}", redirect(f"/hop/{n + 1}"))
@@ -110,7 +117,8 @@ def test_b21_ten_hops_are_followed(kind: Kind, server: FaultServer, hops: int) -
     assert _fetch(kind, server).data == BLOB.data
 
 
-def test_b21_the_eleventh_hop_is_not(kind: Kind, server: FaultServer) -> None:
+def test_the_eleventh_hop_is_not(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B21."""
     server.script("GET", PATH, redirect("/hop/1"))
     for n in range(1, 11):
         server.script("GET", f"/hop/{n}", redirect(f"/hop/{n + 1}"))
@@ -119,21 +127,23 @@ def test_b21_the_eleventh_hop_is_not(kind: Kind, server: FaultServer) -> None:
     assert "more than 10 redirects" in outcome.error.what
 
 
-def test_b21_a_loop_ends(kind: Kind, server: FaultServer) -> None:
+def test_a_loop_ends(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B21."""
     server.always("GET", PATH, redirect(PATH))
     outcome = _fetch(kind, server)
     assert outcome.code == 7
     assert len(server.log) == 11
 
 
-def test_b21_the_limit_is_an_option(kind: Kind, server: FaultServer) -> None:
+def test_the_limit_is_an_option(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B21."""
     server.script("GET", PATH, redirect("/elsewhere"))
     assert _fetch(kind, server, remote=Endpoint(redirect=Redirects(max_hops=0))).code == 7
 
 
 @pytest.mark.parametrize("target", ["another port", "another host"])
-def test_b21_nothing_of_ours_goes_to_another_origin(kind: Kind, servers: OpenServer, target: str) -> None:
-    """CVE-2018-18074, curl CVE-2022-27774/27776, GHSA-whvf-jp7m-59f3: another port is another origin."""
+def test_nothing_of_ours_goes_to_another_origin(kind: Kind, servers: OpenServer, target: str) -> None:
+    """Another port is another origin: B21, CVE-2018-18074, curl CVE-2022-27774/27776, GHSA-whvf-jp7m-59f3."""
     front, cdn = servers(), servers()
     name = "127.0.0.1" if target == "another port" else "cdn.test"
     cookie = [("Set-Cookie", "session=1; Path=/; Domain=test")]
@@ -146,8 +156,10 @@ def test_b21_nothing_of_ours_goes_to_another_origin(kind: Kind, servers: OpenSer
     }
 
 
-def test_b21_and_not_after_a_way_back_either(kind: Kind, servers: OpenServer) -> None:
-    """A redirect from elsewhere to the front door is somebody else's wish: what opens it does not come along."""
+def test_and_not_after_a_way_back_either(kind: Kind, servers: OpenServer) -> None:
+    """A redirect from elsewhere to the front door is the wish of another host: it gets no
+    credentials. Behaviours B21.
+    """
     front, cdn = servers(), servers()
     front.always("GET", PATH, kind.lock(front, redirect(cdn.url("/blob"))))
     front.script("GET", "/v2/private/blobs/x", content(BLOB.data))
@@ -157,7 +169,8 @@ def test_b21_and_not_after_a_way_back_either(kind: Kind, servers: OpenServer) ->
     assert [asked.header(name) for name in ("authorization", "x-amz-security-token")] == ["", ""]
 
 
-def test_b21_the_range_goes_along(kind: Kind, servers: OpenServer) -> None:
+def test_the_range_goes_along(kind: Kind, servers: OpenServer) -> None:
+    """Behaviours B21."""
     registry, cdn = servers(), servers()
     registry.always("GET", PATH, redirect(cdn.url("/blob")))
     cdn.script("GET", "/blob", faults.cut(BLOB.data, 7), content(BLOB.data))
@@ -165,7 +178,8 @@ def test_b21_the_range_goes_along(kind: Kind, servers: OpenServer) -> None:
     assert cdn.log[1].header("range") == "bytes=7-"
 
 
-def test_b21_userinfo_in_a_location_is_nobodys_login(kind: Kind, servers: OpenServer) -> None:
+def test_userinfo_in_a_location_is_nobodys_login(kind: Kind, servers: OpenServer) -> None:
+    """Behaviours B21."""
     registry, cdn = servers(), servers()
     registry.script("GET", PATH, redirect(cdn.url("/blob").replace("://", "://eve:secret@")))
     cdn.script("GET", "/blob", content(BLOB.data))
@@ -181,7 +195,8 @@ def test_b21_userinfo_in_a_location_is_nobodys_login(kind: Kind, servers: OpenSe
         *("http://cdn .test/x", "http://cdn.test\\@evil.invalid/x", "http://\x00/"),
     ],
 )
-def test_b21_what_is_no_http_url_is_not_followed(kind: Kind, server: FaultServer, location: str) -> None:
+def test_what_is_no_http_url_is_not_followed(kind: Kind, server: FaultServer, location: str) -> None:
+    """Behaviours B21."""
     server.script("GET", PATH, redirect(location))
     outcome = _fetch(kind, server)
     assert outcome.code in (6, 7, 10)
@@ -192,22 +207,25 @@ def test_b21_what_is_no_http_url_is_not_followed(kind: Kind, server: FaultServer
 class TestWhereNoRedirectMayLead:
     """B22: Over-blocking is a bug too, so what is allowed stands here as well."""
 
-    def test_b22_from_https_to_http(self, kind: Kind, servers: OpenServer, authority: Authority) -> None:
+    def test_from_https_to_http(self, kind: Kind, servers: OpenServer, authority: Authority) -> None:
+        """Behaviours B22."""
         secure, plain = servers(tls=authority.server_context()), servers()
         secure.script("GET", PATH, redirect(plain.url("/blob", name="cdn.test")))
         outcome = _fetch(kind, secure, name="registry.test", remote=Endpoint(tls=Tls(ca=(authority.ca,))))
         assert isinstance(outcome.error, errors.PolicyRefused)
         assert (outcome.code, plain.connections) == (10, 0)
 
-    def test_b22_not_even_where_private_targets_are_allowed(
+    def test_not_even_where_private_targets_are_allowed(
         self, kind: Kind, servers: OpenServer, authority: Authority
     ) -> None:
+        """Behaviours B22."""
         secure, plain = servers(tls=authority.server_context()), servers()
         secure.script("GET", PATH, redirect(plain.url("/blob")))
         remote = Endpoint(tls=Tls(ca=(authority.ca,)), redirect=Redirects(allow_private=True))
         assert _fetch(kind, secure, name="registry.test", remote=remote).code == 10
 
-    def test_b22_from_http_to_https_is_fine(self, kind: Kind, servers: OpenServer, authority: Authority) -> None:
+    def test_from_http_to_https_is_fine(self, kind: Kind, servers: OpenServer, authority: Authority) -> None:
+        """Behaviours B22."""
         plain, secure = servers(), servers(tls=authority.server_context())
         plain.script("GET", PATH, redirect(secure.url("/blob", name="cdn.test")))
         secure.script("GET", "/blob", content(BLOB.data))
@@ -222,15 +240,16 @@ class TestWhereNoRedirectMayLead:
             *("[fe80::1]", "127.0.0.1.", "[::]"),
         ],
     )
-    def test_b22_from_a_public_name_to_this_machine(self, kind: Kind, servers: OpenServer, host: str) -> None:
-        """However it is spelled, and before anything connects."""
+    def test_from_a_public_name_to_this_machine(self, kind: Kind, servers: OpenServer, host: str) -> None:
+        """However it is spelled, and before anything connects. Behaviours B22."""
         registry, internal = servers(), servers()
         registry.script("GET", PATH, redirect(f"http://{host}:{internal.port}/latest/meta-data"))
         outcome = _fetch(kind, registry, name="registry.test", remote=PUBLIC)
         assert isinstance(outcome.error, errors.PolicyRefused | errors.ProtocolError)
         assert internal.connections == 0
 
-    def test_b22_a_public_name_behind_a_proxy_is_public_too(self, kind: Kind, servers: OpenServer) -> None:
+    def test_a_public_name_behind_a_proxy_is_public_too(self, kind: Kind, servers: OpenServer) -> None:
+        """Behaviours B22."""
         proxy, internal = servers(), servers()
         proxy.script("GET", f"http://registry.invalid{PATH}", redirect(internal.url("/secrets")))
         environ = with_environment(HTTP_PROXY=proxy.url())
@@ -238,28 +257,32 @@ class TestWhereNoRedirectMayLead:
         assert isinstance(outcome.error, errors.PolicyRefused)
         assert internal.connections == 0
 
-    def test_b22_in_the_second_hop_either(self, kind: Kind, servers: OpenServer) -> None:
+    def test_in_the_second_hop_either(self, kind: Kind, servers: OpenServer) -> None:
+        """Behaviours B22."""
         registry, cdn, internal = servers(), servers(), servers()
         registry.script("GET", PATH, redirect(cdn.url("/x", name="cdn.test")))
         cdn.script("GET", "/x", redirect(internal.url("/secrets")))
         assert _fetch(kind, registry, name="registry.test", remote=PUBLIC).code == 10
         assert internal.connections == 0
 
-    def test_b22_unless_it_is_allowed(self, kind: Kind, servers: OpenServer) -> None:
+    def test_unless_it_is_allowed(self, kind: Kind, servers: OpenServer) -> None:
+        """Behaviours B22."""
         registry, internal = servers(), servers()
         registry.script("GET", PATH, redirect(internal.url("/blob")))
         internal.script("GET", "/blob", content(BLOB.data))
         remote = Endpoint(plain_http=True, redirect=Redirects(allow_private=True))
         assert _fetch(kind, registry, name="registry.test", remote=remote).data == BLOB.data
 
-    def test_b22_from_one_public_name_to_another_is_fine(self, kind: Kind, servers: OpenServer) -> None:
+    def test_from_one_public_name_to_another_is_fine(self, kind: Kind, servers: OpenServer) -> None:
+        """Behaviours B22."""
         registry, cdn = servers(), servers()
         registry.script("GET", PATH, redirect(cdn.url("/blob", name="cdn.test")))
         cdn.script("GET", "/blob", content(BLOB.data))
         assert _fetch(kind, registry, name="registry.test", remote=PUBLIC).data == BLOB.data
 
     @pytest.mark.parametrize(("pattern", "code"), [("cdn.test", 0), ("*.test", 0), ("other.test", 10), ("test", 10)])
-    def test_b22_a_list_of_hosts_narrows_it(self, kind: Kind, servers: OpenServer, pattern: str, code: int) -> None:
+    def test_a_list_of_hosts_narrows_it(self, kind: Kind, servers: OpenServer, pattern: str, code: int) -> None:
+        """Behaviours B22."""
         registry, cdn = servers(), servers()
         registry.script("GET", PATH, redirect(cdn.url("/blob", name="cdn.test")))
         cdn.always("GET", "/blob", content(BLOB.data))
@@ -268,9 +291,8 @@ class TestWhereNoRedirectMayLead:
         assert cdn.connections == (1 if code == 0 else 0)
 
     @pytest.mark.parametrize(("pattern", "code"), [("*.test", 0), ("other.test", 10)])
-    def test_b22_the_list_of_the_policy_does_too(
-        self, kind: Kind, servers: OpenServer, pattern: str, code: int
-    ) -> None:
+    def test_the_list_of_the_policy_does_too(self, kind: Kind, servers: OpenServer, pattern: str, code: int) -> None:
+        """Behaviours B22."""
         front, cdn = servers(), servers()
         front.script("GET", PATH, redirect(cdn.url("/blob", name="cdn.test")))
         cdn.always("GET", "/blob", content(BLOB.data))
@@ -288,8 +310,8 @@ class TestWhereNoRedirectMayLead:
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "basic"])
-def test_b23_a_challenge_from_elsewhere_gets_no_answer(kind: Kind, servers: OpenServer, scheme: str) -> None:
-    """ggcr #2337, #2349: the token of the registry must not be attached again, nor asked for anew."""
+def test_a_challenge_from_elsewhere_gets_no_answer(kind: Kind, servers: OpenServer, scheme: str) -> None:
+    """ggcr #2337, #2349: the token of the registry must not be attached again, nor asked for anew. Behaviours B23."""
     front, cdn = servers(), servers()
     front.always("GET", PATH, kind.lock(front, redirect(cdn.url("/blob"))))
     basic = faults.status(401, headers=[("WWW-Authenticate", 'Basic realm="x"')])

@@ -25,9 +25,10 @@ def _ranges(server: FaultServer) -> list[str]:
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("ending", ["close", "reset"])
-def test_b25_a_cut_body_is_continued_from_the_byte_it_came_at(
+def test_a_cut_body_is_continued_from_the_byte_it_came_at(
     kind: Kind, server: FaultServer, framing: str, ending: str
 ) -> None:
+    """Behaviours B25."""
     server.script("GET", PATH, cut(BLOB.data, AT, framing, ending), content(BLOB.data))
     outcome = fetch(kind.at(server), BLOB.digest)
     assert (outcome.data, outcome.error) == (BLOB.data, None)
@@ -38,14 +39,16 @@ def test_b25_a_cut_body_is_continued_from_the_byte_it_came_at(
         assert second == f"bytes={AT}-"
 
 
-def test_b25_many_cuts_are_as_good_as_one(kind: Kind, server: FaultServer) -> None:
+def test_many_cuts_are_as_good_as_one(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B25."""
     server.script("GET", PATH, *[cut(BLOB.data, 1000)] * 4, content(BLOB.data))
     outcome = fetch(kind.at(server), BLOB.digest)
     assert outcome.data == BLOB.data
     assert _ranges(server) == ["", *(f"bytes={n}000-" for n in (1, 2, 3, 4))]
 
 
-def test_w2_a_sha512_object_is_resumed_and_verified_like_any(kind: Kind, server: FaultServer) -> None:
+def test_a_sha512_object_is_resumed_and_verified_like_any(kind: Kind, server: FaultServer) -> None:
+    """Behaviours W2."""
     long = blob("resume", 5000, "sha512")
     path = blob_path(REPOSITORY, long.digest)
     server.script("GET", path, cut(long.data, AT), content(long.data), content(flip(long.data, 0)))
@@ -81,18 +84,16 @@ UNUSABLE: dict[str, Step] = {
 
 
 @pytest.mark.parametrize("answer", UNUSABLE.values(), ids=UNUSABLE)
-def test_b25_b27_b33_an_unusable_range_means_reading_from_the_beginning(
-    kind: Kind, server: FaultServer, answer: Step
-) -> None:
+def test_an_unusable_range_means_reading_from_the_beginning(kind: Kind, server: FaultServer, answer: Step) -> None:
+    """Behaviours B25, B27, B33."""
     server.script("GET", PATH, cut(BLOB.data, AT), answer, content(BLOB.data))
     outcome = fetch(kind.at(server), BLOB.digest)
     assert (outcome.data, outcome.error) == (BLOB.data, None)
     assert _ranges(server) == ["", f"bytes={AT}-", ""]
 
 
-def test_b25_bytes_of_another_place_under_a_right_range_are_found_by_the_digest(
-    kind: Kind, server: FaultServer
-) -> None:
+def test_bytes_of_another_place_under_a_right_range_are_found_by_the_digest(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B25."""
     wrong = partial(BLOB.data, AT + 1, f"bytes {AT}-{SIZE - 1}/{SIZE}").but(body=BLOB.data[AT - 7 : SIZE - 7])
     server.script("GET", PATH, cut(BLOB.data, AT), wrong)
     outcome = fetch(kind.at(server), BLOB.digest)
@@ -100,7 +101,8 @@ def test_b25_bytes_of_another_place_under_a_right_range_are_found_by_the_digest(
     assert outcome.data == b""
 
 
-def test_b25_another_total_is_another_object(kind: Kind, server: FaultServer) -> None:
+def test_another_total_is_another_object(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B25."""
     longer = BLOB.data + b"x"
     server.script("GET", PATH, cut(BLOB.data, AT), content(longer))
     outcome = fetch(kind.at(server), BLOB.digest)
@@ -108,15 +110,17 @@ def test_b25_another_total_is_another_object(kind: Kind, server: FaultServer) ->
     assert outcome.data == b""
 
 
-def test_b26_a_range_that_is_ignored_is_read_past_what_was_there(kind: Kind, server: FaultServer) -> None:
+def test_a_range_that_is_ignored_is_read_past_what_was_there(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B26."""
     server.script("GET", PATH, cut(BLOB.data, AT), range_ignored(BLOB.data))
     assert fetch(kind.at(server), BLOB.digest).data == BLOB.data
     assert _ranges(server) == ["", f"bytes={AT}-"]
 
 
-def test_b26_a_second_answer_with_another_beginning_is_found_before_more_is_written(
+def test_a_second_answer_with_another_beginning_is_found_before_more_is_written(
     kind: Kind, server: FaultServer
 ) -> None:
+    """Behaviours B26."""
     large = blob("large", 6 << 20)
     path = blob_path(REPOSITORY, large.digest)
     server.script("GET", path, cut(large.data, 5 << 20), range_ignored(flip(large.data, 5)))
@@ -126,7 +130,8 @@ def test_b26_a_second_answer_with_another_beginning_is_found_before_more_is_writ
     assert large.data.startswith(outcome.data)
 
 
-def test_b26_a_large_object_is_resumed_after_bytes_were_written(kind: Kind, server: FaultServer) -> None:
+def test_a_large_object_is_resumed_after_bytes_were_written(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B26."""
     large = blob("large", 6 << 20)
     path = blob_path(REPOSITORY, large.digest)
     server.script("GET", path, cut(large.data, 5_500_000), content(large.data))
@@ -134,8 +139,10 @@ def test_b26_a_large_object_is_resumed_after_bytes_were_written(kind: Kind, serv
     assert server.requests("GET", path)[1].header("range") == "bytes=5500000-"
 
 
-def test_b27_nothing_more_is_good_news_where_everything_came(kind: Kind, server: FaultServer) -> None:
-    """A body without a length ends; asked for the rest, the server says that there is none: then the digest decides."""
+def test_nothing_more_is_good_news_where_everything_came(kind: Kind, server: FaultServer) -> None:
+    """A body without a length ends; asked for the rest, the server says that there is none: then the digest decides.
+    Behaviours B27.
+    """
     wrong = flip(BLOB.data, 0)
     server.script("GET", PATH, content(wrong).but(framing="close"), unsatisfiable(len(wrong)))
     outcome = fetch(kind.at(server), BLOB.digest)
@@ -144,21 +151,24 @@ def test_b27_nothing_more_is_good_news_where_everything_came(kind: Kind, server:
 
 
 @pytest.mark.parametrize("framing", ["close", "http10", "chunked"])
-def test_b30_bodies_without_a_length_are_legal(kind: Kind, server: FaultServer, framing: str) -> None:
+def test_bodies_without_a_length_are_legal(kind: Kind, server: FaultServer, framing: str) -> None:
+    """Behaviours B30."""
     server.script("GET", PATH, content(BLOB.data).but(framing=framing))
     outcome = fetch(kind.at(server), BLOB.digest)
     assert (outcome.data, outcome.error) == (BLOB.data, None)
 
 
 @pytest.mark.parametrize("framing", ["close", "http10"])
-def test_b30_a_cut_that_looks_like_an_end_is_continued(kind: Kind, server: FaultServer, framing: str) -> None:
+def test_a_cut_that_looks_like_an_end_is_continued(kind: Kind, server: FaultServer, framing: str) -> None:
+    """Behaviours B30."""
     server.script("GET", PATH, cut(BLOB.data, AT, framing), content(BLOB.data))
     assert fetch(kind.at(server), BLOB.digest).data == BLOB.data
     assert _ranges(server) == ["", f"bytes={AT}-"]
 
 
 @pytest.mark.parametrize("framing", ["close", "http10"])
-def test_b30_a_cut_that_looks_like_an_end_is_never_success(kind: Kind, server: FaultServer, framing: str) -> None:
+def test_a_cut_that_looks_like_an_end_is_never_success(kind: Kind, server: FaultServer, framing: str) -> None:
+    """Behaviours B30."""
     server.always("GET", PATH, cut(BLOB.data, AT, framing).but(ranges=False))
     outcome = fetch(kind.at(server), BLOB.digest)
     assert outcome.code in (5, 6)
@@ -166,56 +176,65 @@ def test_b30_a_cut_that_looks_like_an_end_is_never_success(kind: Kind, server: F
 
 
 @pytest.mark.parametrize("framing", ["close", "http10"])
-def test_b30_with_a_known_size_such_a_cut_is_a_cut(kind: Kind, server: FaultServer, framing: str) -> None:
+def test_with_a_known_size_such_a_cut_is_a_cut(kind: Kind, server: FaultServer, framing: str) -> None:
+    """Behaviours B30."""
     server.always("GET", PATH, cut(BLOB.data, AT, framing).but(ranges=False))
     outcome = fetch(kind.at(server), BLOB.digest, f"size:{SIZE}")
     assert isinstance(outcome.error, errors.Truncated)
     assert outcome.data == b""
 
 
-def test_b31_no_coding_is_asked_for(kind: Kind, server: FaultServer) -> None:
+def test_no_coding_is_asked_for(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B31."""
     server.script("GET", PATH, content(BLOB.data))
     fetch(kind.at(server), BLOB.digest)
     assert server.log[0].header("accept-encoding") == "identity"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip"])
-def test_b32_b33_a_coded_body_that_is_cut_starts_again(kind: Kind, server: FaultServer, coding: str) -> None:
+def test_a_coded_body_that_is_cut_starts_again(kind: Kind, server: FaultServer, coding: str) -> None:
+    """Behaviours B32, B33."""
     whole = faults.coded(BLOB.data, coding)
     server.script("GET", PATH, whole.but(cut=AT), whole)
     assert fetch(kind.at(server), BLOB.digest).data == BLOB.data
     assert _ranges(server) == ["", ""]
 
 
-def test_b32_a_coded_body_that_never_comes_whole_is_an_error(kind: Kind, server: FaultServer) -> None:
+def test_a_coded_body_that_never_comes_whole_is_an_error(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B32."""
     server.always("GET", PATH, faults.coded(BLOB.data, "gzip").but(cut=AT))
     outcome = fetch(kind.at(server), BLOB.digest)
     assert (outcome.code, outcome.data) == (6, b"")
 
 
-def test_b32_a_label_that_is_no_coding_at_all_is_an_error(kind: Kind, server: FaultServer) -> None:
+def test_a_label_that_is_no_coding_at_all_is_an_error(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B32."""
     server.script("GET", PATH, faults.labelled(b"not gzip", "gzip"))
     outcome = fetch(kind.at(server), BLOB.digest)
     assert isinstance(outcome.error, errors.ProtocolError)
 
 
-def test_b32_an_unknown_coding_of_the_stored_bytes_does_not_matter(kind: Kind, server: FaultServer) -> None:
+def test_an_unknown_coding_of_the_stored_bytes_does_not_matter(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B32."""
     server.script("GET", PATH, faults.labelled(BLOB.data, "br"))
     assert fetch(kind.at(server), BLOB.digest).data == BLOB.data
 
 
-def test_b32_an_unknown_coding_is_unsupported(kind: Kind, server: FaultServer) -> None:
+def test_an_unknown_coding_is_unsupported(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B32."""
     server.script("GET", PATH, faults.labelled(b"whatever", "br"))
     assert isinstance(fetch(kind.at(server), BLOB.digest).error, errors.Unsupported)
 
 
-def test_b32_a_coded_body_may_be_a_little_longer_than_the_object(kind: Kind, server: FaultServer) -> None:
+def test_a_coded_body_may_be_a_little_longer_than_the_object(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B32."""
     server.script("GET", PATH, faults.coded(BLOB.data, "gzip"))
     assert len(gzip.compress(BLOB.data)) > SIZE
     assert fetch(kind.at(server), BLOB.digest, f"size:{SIZE}").data == BLOB.data
 
 
-def test_b32_a_bomb_in_a_coding_meets_the_limit(kind: Kind, server: FaultServer) -> None:
+def test_a_bomb_in_a_coding_meets_the_limit(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B32."""
     bomb = gzip.compress(bytes(64 << 20))
     server.script("GET", PATH, faults.labelled(bomb, "gzip"))
     outcome = fetch(kind.at(server), BLOB.digest, "size:100000")
@@ -227,7 +246,8 @@ def test_b32_a_bomb_in_a_coding_meets_the_limit(kind: Kind, server: FaultServer)
 class TestThroughARedirect:
     """B24: a resumed request goes to the registry's own door, for fresh authorisation and a fresh signed URL."""
 
-    def test_b24_the_old_location_is_not_asked_again(self, kind: Kind, servers: OpenServer) -> None:
+    def test_the_old_location_is_not_asked_again(self, kind: Kind, servers: OpenServer) -> None:
+        """Behaviours B24."""
         registry, cdn = servers(), servers()
         registry.script("GET", PATH, redirect(cdn.url("/one?sig=1")), redirect(cdn.url("/two?sig=2")))
         cdn.script("GET", "/one", cut(BLOB.data, AT))
@@ -238,7 +258,8 @@ class TestThroughARedirect:
             ("/two?sig=2", f"bytes={AT}-"),
         ]
 
-    def test_b24_the_token_is_reused_and_stays_at_the_registry(self, servers: OpenServer) -> None:
+    def test_the_token_is_reused_and_stays_at_the_registry(self, servers: OpenServer) -> None:
+        """Behaviours B24."""
         registry, cdn = servers(), servers()
         tokens = faults.TokenServer(registry.url("/token"), f"repository:{REPOSITORY}:pull")
         registry.always("GET", "/token", tokens.issue)
@@ -249,7 +270,8 @@ class TestThroughARedirect:
         assert len(tokens.issued) == 1
         assert [request.header("authorization") for request in cdn.log] == ["", ""]
 
-    def test_b24_a_signed_url_that_has_expired_is_replaced(self, kind: Kind, servers: OpenServer) -> None:
+    def test_a_signed_url_that_has_expired_is_replaced(self, kind: Kind, servers: OpenServer) -> None:
+        """Behaviours B24."""
         registry, cdn = servers(), servers()
         registry.script("GET", PATH, *(redirect(cdn.url(f"/{n}")) for n in (1, 2, 3)))
         cdn.script("GET", "/1", cut(BLOB.data, AT))
@@ -258,8 +280,8 @@ class TestThroughARedirect:
         assert fetch(kind.at(registry), BLOB.digest).data == BLOB.data
         assert cdn.requests("GET", "/3")[0].header("range") == f"bytes={AT}-"
 
-    def test_b24_another_host_may_serve_the_rest(self, kind: Kind, servers: OpenServer) -> None:
-        """A digest is the same from everywhere."""
+    def test_another_host_may_serve_the_rest(self, kind: Kind, servers: OpenServer) -> None:
+        """A digest is the same from everywhere. Behaviours B24."""
         registry, one, other = servers(), servers(), servers()
         registry.script("GET", PATH, redirect(one.url("/x")), redirect(other.url("/y")))
         one.script("GET", "/x", cut(BLOB.data, AT))
@@ -267,7 +289,8 @@ class TestThroughARedirect:
         assert fetch(kind.at(registry), BLOB.digest).data == BLOB.data
 
 
-def test_b40_a_body_that_never_moves_is_given_up_after_five_tries(kind: Kind, server: FaultServer) -> None:
+def test_a_body_that_never_moves_is_given_up_after_five_tries(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B40."""
     server.always("GET", PATH, cut(BLOB.data, 0))
     outcome = fetch(kind.at(server), BLOB.digest)
     assert isinstance(outcome.error, errors.Truncated)
@@ -276,7 +299,8 @@ def test_b40_a_body_that_never_moves_is_given_up_after_five_tries(kind: Kind, se
     assert outcome.data == b""
 
 
-def test_b40_progress_earns_new_tries(kind: Kind, server: FaultServer) -> None:
+def test_progress_earns_new_tries(kind: Kind, server: FaultServer) -> None:
+    """Behaviours B40."""
     large = blob("progress", 9 << 20)
     path = blob_path(REPOSITORY, large.digest)
     server.always("GET", path, cut(large.data, 1 << 20))

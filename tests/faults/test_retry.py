@@ -40,7 +40,8 @@ PASSING: dict[str, Step] = {
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 @pytest.mark.parametrize("what", ["blob", "tag"])
-def test_b39_what_may_pass_is_tried_again(kind: Kind, server: FaultServer, fault: Step, what: str) -> None:
+def test_what_may_pass_is_tried_again(kind: Kind, server: FaultServer, fault: Step, what: str) -> None:
+    """Behaviours B39."""
     path, good, object_id = {
         "blob": (PATH, content(BLOB.data), str(BLOB.digest)),
         "tag": (kind.path("v1"), GOOD, "v1"),
@@ -52,7 +53,8 @@ def test_b39_what_may_pass_is_tried_again(kind: Kind, server: FaultServer, fault
 
 
 @pytest.mark.parametrize("fault", [faults.silent, faults.silent_in_headers], ids=lambda fault: fault.__name__)
-def test_b39_silence_may_pass_as_well(kind: Kind, server: FaultServer, fault: Step) -> None:
+def test_silence_may_pass_as_well(kind: Kind, server: FaultServer, fault: Step) -> None:
+    """Behaviours B39."""
     server.script("GET", PATH, fault, content(BLOB.data))
     outcome = fetch(kind.at(server), BLOB.digest, remote=Endpoint(timeout=SHORT))
     assert (outcome.data, outcome.error) == (BLOB.data, None)
@@ -76,9 +78,10 @@ FINAL: dict[str, tuple[Step, type[errors.DistError]]] = {
 
 
 @pytest.mark.parametrize(("fault", "error"), FINAL.values(), ids=FINAL)
-def test_b41_what_will_not_pass_is_asked_once(
+def test_what_will_not_pass_is_asked_once(
     kind: Kind, server: FaultServer, fault: Step, error: type[errors.DistError]
 ) -> None:
+    """Behaviours B41."""
     server.always("GET", kind.path("v1"), fault)
     outcome = fetch(kind.at(server), "v1")
     assert isinstance(outcome.error, error)
@@ -98,7 +101,8 @@ MIXED: dict[str, list[Step]] = {
 
 
 @pytest.mark.parametrize("steps", MIXED.values(), ids=MIXED)
-def test_b39_failures_of_different_layers_count_together(kind: Kind, server: FaultServer, steps: list[Step]) -> None:
+def test_failures_of_different_layers_count_together(kind: Kind, server: FaultServer, steps: list[Step]) -> None:
+    """Behaviours B39."""
     server.script("GET", PATH, *(steps * 5)[:5])
     outcome = fetch(kind.at(server), BLOB.digest)
     assert outcome.code in (6, 7)
@@ -107,7 +111,8 @@ def test_b39_failures_of_different_layers_count_together(kind: Kind, server: Fau
     assert len(outcome.error.attempts) == 5
 
 
-def test_b39_a_tag_whose_header_lies_and_that_fails_gets_no_more_requests(server: FaultServer) -> None:
+def test_a_tag_whose_header_lies_and_that_fails_gets_no_more_requests(server: FaultServer) -> None:
+    """Behaviours B39."""
     lying = content(IMAGE.manifest.data, IMAGE.manifest.media_type, digest=BLOB.digest)
     refusal = status(503)
     server.script("GET", manifest_path(REPOSITORY, "v1"), refusal, refusal, refusal, lying, refusal)
@@ -117,7 +122,8 @@ def test_b39_a_tag_whose_header_lies_and_that_fails_gets_no_more_requests(server
 
 
 @pytest.mark.parametrize("code", [500, 503])
-def test_b39_the_fifth_failure_is_the_last(kind: Kind, server: FaultServer, code: int) -> None:
+def test_the_fifth_failure_is_the_last(kind: Kind, server: FaultServer, code: int) -> None:
+    """Behaviours B39."""
     server.script("GET", kind.path("v1"), *[status(code)] * 5)
     outcome = fetch(kind.at(server), "v1")
     assert isinstance(outcome.error, errors.ServerError)
@@ -126,29 +132,32 @@ def test_b39_the_fifth_failure_is_the_last(kind: Kind, server: FaultServer, code
     assert len(outcome.error.attempts) == 5
 
 
-def test_b39_a_500_from_one_endpoint_does_not_lead_to_the_other(server: FaultServer) -> None:
-    """containerd took the 500 for "not here" and then a manifest for a blob (9b7fa6131)."""
+def test_a_500_from_one_endpoint_does_not_lead_to_the_other(server: FaultServer) -> None:
+    """containerd took the 500 for "not here" and then a manifest for a blob (9b7fa6131). Behaviours B39."""
     server.always("GET", PATH, status(500))
     outcome = fetch(REGISTRY.at(server), BLOB.digest)
     assert outcome.code == 7
     assert server.requests("GET", manifest_path(REPOSITORY, BLOB.digest)) == []
 
 
-def test_b39_a_refused_connection_is_tried_again_and_then_a_network_failure(kind: Kind) -> None:
+def test_a_refused_connection_is_tried_again_and_then_a_network_failure(kind: Kind) -> None:
+    """Behaviours B39."""
     outcome = fetch(kind.at(None, f"127.0.0.1:{closed_port()}"), "v1")
     assert isinstance(outcome.error, errors.Unavailable)
     assert (outcome.code, len(outcome.waits)) == (6, 4)
     assert "connection refused" in outcome.error.what
 
 
-def test_b39_a_name_that_does_not_resolve_is_a_network_failure_at_once(kind: Kind) -> None:
+def test_a_name_that_does_not_resolve_is_a_network_failure_at_once(kind: Kind) -> None:
+    """Behaviours B39."""
     outcome = fetch(kind.at(None, "registry.invalid"), "v1")
     assert (outcome.code, outcome.waits) == (6, [])
     assert outcome.error is not None
     assert "does not resolve" in outcome.error.what
 
 
-def test_b41_a_socks_proxy_is_refused_without_another_try(kind: Kind) -> None:
+def test_a_socks_proxy_is_refused_without_another_try(kind: Kind) -> None:
+    """Behaviours B41."""
     outcome = fetch(kind.at(None, "registry.invalid"), "v1", settings=Settings(environ={"ALL_PROXY": "socks5://p:1"}))
     assert (outcome.code, outcome.waits) == (8, [])
     assert outcome.error is not None
@@ -159,13 +168,15 @@ class TestRetryAfter:
     """B38."""
 
     @pytest.mark.parametrize("asked", ["0", "7", "60", "007", " 7 "])
-    def test_b38_seconds_are_waited(self, kind: Kind, server: FaultServer, asked: str) -> None:
+    def test_seconds_are_waited(self, kind: Kind, server: FaultServer, asked: str) -> None:
+        """Behaviours B38."""
         server.script("GET", kind.path("v1"), faults.too_many(asked), GOOD)
         outcome = fetch(kind.at(server), "v1")
         assert outcome.error is None
         assert outcome.waits == [float(asked)]
 
-    def test_b38_a_date_is_waited_for(self, kind: Kind, server: FaultServer) -> None:
+    def test_a_date_is_waited_for(self, kind: Kind, server: FaultServer) -> None:
+        """Behaviours B38."""
         server.script(
             "GET",
             kind.path("v1"),
@@ -180,7 +191,8 @@ class TestRetryAfter:
     @pytest.mark.parametrize(
         "asked", ["61", "86400", "999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "1" * 400]
     )
-    def test_b38_an_absurd_wait_fails_at_once_and_is_named(self, kind: Kind, server: FaultServer, asked: str) -> None:
+    def test_an_absurd_wait_fails_at_once_and_is_named(self, kind: Kind, server: FaultServer, asked: str) -> None:
+        """Behaviours B38."""
         server.script("GET", kind.path("v1"), faults.too_many(asked))
         outcome = fetch(kind.at(server), "v1")
         assert isinstance(outcome.error, errors.ResourceExhausted)
@@ -188,32 +200,36 @@ class TestRetryAfter:
         assert "the server asks to wait" in outcome.error.hint
 
     @pytest.mark.parametrize("asked", ["-1", "1e3", "1_0", "NaN", "inf", "٣".encode().decode("latin-1"), "7, 8"])
-    def test_b38_what_is_no_time_counts_as_none(self, kind: Kind, server: FaultServer, asked: str) -> None:
+    def test_what_is_no_time_counts_as_none(self, kind: Kind, server: FaultServer, asked: str) -> None:
+        """Behaviours B38."""
         server.script("GET", kind.path("v1"), faults.too_many(asked), GOOD)
         outcome = fetch(kind.at(server), "v1")
         assert outcome.error is None
         assert outcome.waits == [0.0]
 
-    def test_b38_five_limits_in_a_row_are_exhaustion(self, kind: Kind, server: FaultServer) -> None:
+    def test_five_limits_in_a_row_are_exhaustion(self, kind: Kind, server: FaultServer) -> None:
+        """Behaviours B38."""
         server.script("GET", kind.path("v1"), *[faults.too_many("1")] * 5)
         outcome = fetch(kind.at(server), "v1")
         assert isinstance(outcome.error, errors.ResourceExhausted)
         assert (outcome.code, outcome.waits) == (7, [1.0] * 4)
 
-    def test_b38_a_wait_is_announced(self, kind: Kind, server: FaultServer) -> None:
+    def test_a_wait_is_announced(self, kind: Kind, server: FaultServer) -> None:
+        """Behaviours B38."""
         server.script("GET", kind.path("v1"), faults.too_many("7"), GOOD)
         outcome = fetch(kind.at(server), "v1")
         assert any("trying again in 7.0 s" in notice.text for notice in outcome.notices)
 
-    def test_b38_a_503_that_names_a_time_is_not_asked_before_it(self, kind: Kind, server: FaultServer) -> None:
-        """RFC 9110 10.2.3: Retry-After belongs to 503 as much as to 429."""
+    def test_a_503_that_names_a_time_is_not_asked_before_it(self, kind: Kind, server: FaultServer) -> None:
+        """RFC 9110 10.2.3: Retry-After belongs to 503 as much as to 429. Behaviours B38."""
         busy = status(503, headers=[("Retry-After", "9")])
         server.script("GET", kind.path("v1"), busy, GOOD)
         outcome = fetch(kind.at(server), "v1")
         assert outcome.error is None
         assert outcome.waits == [9.0]
 
-    def test_b38_the_deadline_is_not_slept_away(self, kind: Kind, server: FaultServer) -> None:
+    def test_the_deadline_is_not_slept_away(self, kind: Kind, server: FaultServer) -> None:
+        """Behaviours B38."""
         server.script("GET", kind.path("v1"), faults.too_many("30"))
         outcome = fetch(kind.at(server), "v1", deadline=time.monotonic() + 10)
         assert isinstance(outcome.error, errors.DeadlineExceeded)
@@ -229,7 +245,8 @@ class TestTokens:
         server.always("GET", "/token", tokens.issue)
         return tokens
 
-    def test_b41_a_401_after_a_fresh_token_is_final(self, server: FaultServer) -> None:
+    def test_a_401_after_a_fresh_token_is_final(self, server: FaultServer) -> None:
+        """Behaviours B41."""
         tokens = self._registry(server, uses=0)
         server.always("GET", PATH, tokens.protect(content(BLOB.data)))
         outcome = fetch(REGISTRY.at(server), BLOB.digest)
@@ -238,7 +255,8 @@ class TestTokens:
         assert len(server.requests("GET", PATH)) == 2
         assert outcome.waits == []
 
-    def test_b41_a_registry_that_wants_another_scope_each_time_is_given_up(self, server: FaultServer) -> None:
+    def test_a_registry_that_wants_another_scope_each_time_is_given_up(self, server: FaultServer) -> None:
+        """Behaviours B41."""
         tokens = self._registry(server)
         count = iter(range(1000))
 
@@ -251,8 +269,8 @@ class TestTokens:
         assert outcome.code == 4
         assert len(tokens.issued) <= 3
 
-    def test_b41_a_token_that_ends_midway_is_renewed(self, server: FaultServer) -> None:
-        """It was accepted once: its refusal is no verdict on us, but its end."""
+    def test_a_token_that_ends_midway_is_renewed(self, server: FaultServer) -> None:
+        """It was accepted once: its refusal is no verdict on us, but its end. Behaviours B41."""
         tokens = self._registry(server, uses=1)
         halves = faults.in_turn(faults.cut(BLOB.data, 1000), faults.cut(BLOB.data, 1000), content(BLOB.data))
         server.always("GET", PATH, tokens.protect(halves))
@@ -263,8 +281,8 @@ class TestTokens:
             *("", "", "bytes=1000-", "bytes=1000-", "bytes=2000-", "bytes=2000-")
         ]
 
-    def test_c20_an_anonymous_pull_costs_a_challenge_and_a_token(self, server: FaultServer) -> None:
-        """B55: cold and anonymous adds exactly two requests, and no ping of /v2/."""
+    def test_an_anonymous_pull_costs_a_challenge_and_a_token(self, server: FaultServer) -> None:
+        """B55: cold and anonymous adds exactly two requests, and no ping of /v2/. Behaviours C20."""
         tokens = self._registry(server)
         server.always("GET", PATH, tokens.protect(content(BLOB.data)))
         assert fetch(REGISTRY.at(server), BLOB.digest).data == BLOB.data
@@ -310,7 +328,8 @@ class TestTokens:
         assert (outcome.code, outcome.data, outcome.waits) == (code, b"", [])
 
 
-def test_b42_time_for_the_whole_command_ends_a_body_too(kind: Kind, servers: OpenServer) -> None:
+def test_time_for_the_whole_command_ends_a_body_too(kind: Kind, servers: OpenServer) -> None:
+    """Behaviours B42."""
     server = servers()
     server.always("GET", PATH, faults.slow_body(BLOB.data, 0.02))
     outcome = fetch(kind.at(server), BLOB.digest, deadline=time.monotonic() + 0.2)

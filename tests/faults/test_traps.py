@@ -38,8 +38,8 @@ def _fetch(kind: Kind, server: FaultServer, *, name: str = "127.0.0.1", remote: 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip"])
 @pytest.mark.parametrize("what", ["stored bytes", "real coding"])
-def test_t1_a_content_encoding_changes_no_bytes(kind: Kind, server: FaultServer, coding: str, what: str) -> None:
-    """iter_content() would unpack a stored layer, and its digest would be another."""
+def test_a_content_encoding_changes_no_bytes(kind: Kind, server: FaultServer, coding: str, what: str) -> None:
+    """iter_content() would unpack a stored layer, and its digest would be another. Behaviours T1."""
     layer = Blob(gzip.compress(tar_of({"a": random_bytes(1, 3000)}), mtime=0))
     answer = faults.labelled if what == "stored bytes" else faults.coded
     server.script("GET", blob_path(REPOSITORY, layer.digest), answer(layer.data, coding))
@@ -47,8 +47,8 @@ def test_t1_a_content_encoding_changes_no_bytes(kind: Kind, server: FaultServer,
     assert (outcome.data, outcome.error) == (layer.data, None)
 
 
-def test_t2_netrc_is_not_read(kind: Kind, servers: OpenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """requests would overwrite the bearer token with it, and add it on redirect targets."""
+def test_netrc_is_not_read(kind: Kind, servers: OpenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """requests would overwrite the bearer token with it, and add it on redirect targets. Behaviours T2."""
     netrc = tmp_path / "netrc"
     netrc.write_text("".join(f"machine {name} login me password {SECRET}\n" for name in ("127.0.0.1", "cdn.test")))
     netrc.chmod(0o600)
@@ -61,7 +61,8 @@ def test_t2_netrc_is_not_read(kind: Kind, servers: OpenServer, tmp_path: Path, m
     assert cdn.log[0].header("authorization") == ""
 
 
-def test_t3_what_belongs_to_the_registry_does_not_follow_a_redirect(kind: Kind, servers: OpenServer) -> None:
+def test_what_belongs_to_the_registry_does_not_follow_a_redirect(kind: Kind, servers: OpenServer) -> None:
+    """Behaviours T3."""
     registry, cdn = servers(), servers()
     to_cdn = redirect(cdn.url("/blob", name="cdn.test"), headers=[("Set-Cookie", "session=of-the-registry; Path=/")])
     registry.script("GET", PATH, to_cdn)
@@ -73,7 +74,8 @@ def test_t3_what_belongs_to_the_registry_does_not_follow_a_redirect(kind: Kind, 
     assert SECRET not in str(cdn.log)
 
 
-def test_t3_no_redirect_leaves_tls(kind: Kind, servers: OpenServer, authority: Authority) -> None:
+def test_no_redirect_leaves_tls(kind: Kind, servers: OpenServer, authority: Authority) -> None:
+    """Behaviours T3."""
     registry, plain = servers(tls=authority.server_context()), servers()
     registry.script("GET", PATH, redirect(plain.url("/blob", name="cdn.test")))
     outcome = _fetch(kind, registry, name="registry.test", remote=Endpoint(tls=Tls(ca=(authority.ca,))))
@@ -81,7 +83,8 @@ def test_t3_no_redirect_leaves_tls(kind: Kind, servers: OpenServer, authority: A
     assert plain.connections == 0
 
 
-def test_t3_no_redirect_of_a_public_name_reaches_this_machine(kind: Kind, servers: OpenServer) -> None:
+def test_no_redirect_of_a_public_name_reaches_this_machine(kind: Kind, servers: OpenServer) -> None:
+    """Behaviours T3."""
     registry, internal = servers(), servers()
     registry.script("GET", PATH, redirect(internal.url("/secrets")))
     outcome = _fetch(kind, registry, name="registry.test", remote=Endpoint(plain_http=True))
@@ -91,8 +94,8 @@ def test_t3_no_redirect_of_a_public_name_reaches_this_machine(kind: Kind, server
 
 @pytest.mark.parametrize("size", [100, 6 << 20], ids=["small", "large"])
 @pytest.mark.parametrize("framing", ["length", "chunked", "close", "http10"])
-def test_t4_a_cut_body_is_never_a_whole_one(kind: Kind, server: FaultServer, framing: str, size: int) -> None:
-    """raw.stream() raises another library's exception, and a close-delimited cut raises none."""
+def test_a_cut_body_is_never_a_whole_one(kind: Kind, server: FaultServer, framing: str, size: int) -> None:
+    """raw.stream() raises another library's exception, and a close-delimited cut raises none. Behaviours T4."""
     whole = blob("cut", size)
     at = size * 2 // 5
     server.always("GET", blob_path(REPOSITORY, whole.digest), cut(whole.data, at, framing).but(ranges=False))
@@ -104,8 +107,8 @@ def test_t4_a_cut_body_is_never_a_whole_one(kind: Kind, server: FaultServer, fra
     assert whole.data.startswith(outcome.data)
 
 
-def test_t5_a_signed_url_that_expires_between_two_halves(servers: OpenServer) -> None:
-    """The whole matrix is in test_resume; this is the way through it that users see most."""
+def test_a_signed_url_that_expires_between_two_halves(servers: OpenServer) -> None:
+    """The whole matrix is in test_resume; this is the way through it that users see most. Behaviours T5."""
     registry, cdn = servers(), servers()
     tokens = faults.TokenServer(registry.url("/token"), f"repository:{REPOSITORY}:pull")
     registry.always("GET", "/token", tokens.issue)
@@ -123,7 +126,8 @@ THREE_LINES = ["Negotiate", "Bearer {bearer}", "Basic {basic}"]
 
 
 @pytest.mark.parametrize("lines", [ONE_LINE, THREE_LINES], ids=["one line", "three lines"])
-def test_t6_challenges_are_parsed_not_split_at_commas(server: FaultServer, lines: list[str]) -> None:
+def test_challenges_are_parsed_not_split_at_commas(server: FaultServer, lines: list[str]) -> None:
+    """Behaviours T6."""
     scope = "repository:team/app:pull,push"
     bearer = f'realm="{server.url("/t")}?x=1,2",service="s",scope="{scope}"'
     headers = [("WWW-Authenticate", line.format(bearer=bearer, basic='realm="x, y"')) for line in lines]
@@ -136,9 +140,8 @@ def test_t6_challenges_are_parsed_not_split_at_commas(server: FaultServer, lines
     assert sorted(asked.query["scope"][0].rpartition(":")[2].split(",")) == ["pull", "push"]
 
 
-def test_t6_a_joined_link_header_still_has_its_next_page(server: FaultServer) -> None:
-    from support.repositories import opened as open_remote
-
+def test_a_joined_link_header_still_has_its_next_page(server: FaultServer) -> None:
+    """Behaviours T6."""
     from dist_tool.api import Listable
 
     links = [("Link", '</docs>; rel="help"; title="a, b"'), ("Link", '</v2/team/app/tags/list?last=a>; rel="next"')]
@@ -150,14 +153,15 @@ def test_t6_a_joined_link_header_still_has_its_next_page(server: FaultServer) ->
 
 
 @pytest.mark.parametrize("object_id", ["latest\n", "ü", "٣", "a b", "sha256:" + "a" * 64 + "\n"])
-def test_t7_names_are_matched_whole_and_in_ascii(server: FaultServer, object_id: str) -> None:
+def test_names_are_matched_whole_and_in_ascii(server: FaultServer, object_id: str) -> None:
+    """Behaviours T7."""
     assert isinstance(fetch(f"{server.host}/{REPOSITORY}", object_id).error, errors.InvalidArgument)
     assert server.log == []
 
 
 @pytest.mark.parametrize("length", ["5_000", "+5000", " ", "0x1388", "5000.0", "-1", "5000, 5000", "1e3"])
-def test_t7_numbers_that_only_int_reads_are_no_content_length(kind: Kind, server: FaultServer, length: str) -> None:
-    """Whatever becomes of such an answer, it is the object or an error."""
+def test_numbers_that_only_int_reads_are_no_content_length(kind: Kind, server: FaultServer, length: str) -> None:
+    """Whatever becomes of such an answer, it is the object or an error. Behaviours T7."""
     server.always("GET", PATH, faults.declaring(BLOB.data, length))
     outcome = _fetch(kind, server)
     assert outcome.data == (BLOB.data if outcome.error is None else b"")
@@ -174,10 +178,10 @@ def test_a_content_type_that_is_no_media_type_is_an_unknown_one(kind: Kind, serv
     assert outcome.desc.media_type == "application/octet-stream"
 
 
-def test_t8_a_bundle_in_the_environment_does_not_undo_the_remotes_own(
+def test_a_bundle_in_the_environment_does_not_undo_the_remotes_own(
     kind: Kind, servers: OpenServer, authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With Session.verify=False or a path, requests would prefer REQUESTS_CA_BUNDLE."""
+    """With Session.verify=False or a path, requests would prefer REQUESTS_CA_BUNDLE. Behaviours T8."""
     other = tmp_path / "other"
     other.mkdir()
     environ = {"REQUESTS_CA_BUNDLE": Authority(other).ca}
@@ -196,7 +200,8 @@ def test_t8_a_bundle_in_the_environment_does_not_undo_the_remotes_own(
     assert code(Tls(ca=(environ["REQUESTS_CA_BUNDLE"],))) == 6
 
 
-def test_t8_the_environments_bundle_is_trusted(kind: Kind, servers: OpenServer, authority: Authority) -> None:
+def test_the_environments_bundle_is_trusted(kind: Kind, servers: OpenServer, authority: Authority) -> None:
+    """Behaviours T8."""
     server = servers(tls=authority.server_context())
     server.always("GET", PATH, content(BLOB.data))
     locator = kind.at(server, f"registry.test:{server.port}")
@@ -204,8 +209,8 @@ def test_t8_the_environments_bundle_is_trusted(kind: Kind, servers: OpenServer, 
         assert fetch(locator, BLOB.digest, settings=with_environment(**{name: authority.ca})).error is None
 
 
-def test_t8_proxies_of_the_environment_are_used_and_excepted(kind: Kind, servers: OpenServer) -> None:
-    """trust_env=False alone would lose them."""
+def test_proxies_of_the_environment_are_used_and_excepted(kind: Kind, servers: OpenServer) -> None:
+    """trust_env=False alone would lose them. Behaviours T8."""
     proxy = servers()
     url = f"http://registry.invalid{PATH}"
     proxy.script("GET", url, content(BLOB.data))
@@ -218,7 +223,8 @@ def test_t8_proxies_of_the_environment_are_used_and_excepted(kind: Kind, servers
     assert len(proxy.log) == 1
 
 
-def test_t8_loopback_is_not_proxied(kind: Kind, servers: OpenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_is_not_proxied(kind: Kind, servers: OpenServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behaviours T8."""
     proxy, registry = servers(), servers()
     registry.script("GET", PATH, content(BLOB.data))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -228,8 +234,8 @@ def test_t8_loopback_is_not_proxied(kind: Kind, servers: OpenServer, monkeypatch
     assert proxy.connections == 0
 
 
-def test_t9_a_coding_of_several_members_is_decoded_to_its_end(kind: Kind, server: FaultServer) -> None:
-    """zlib.decompressobj stops at the first member."""
+def test_a_coding_of_several_members_is_decoded_to_its_end(kind: Kind, server: FaultServer) -> None:
+    """zlib.decompressobj stops at the first member. Behaviours T9."""
     half = len(BLOB.data) // 2
     members = gzip.compress(BLOB.data[:half]) + gzip.compress(b"") + gzip.compress(BLOB.data[half:])
     server.script("GET", PATH, faults.labelled(members, "gzip"))
@@ -237,7 +243,8 @@ def test_t9_a_coding_of_several_members_is_decoded_to_its_end(kind: Kind, server
 
 
 @pytest.mark.parametrize("damage", ["cut in the trailer", "cut in a member", "wrong checksum"])
-def test_t9_a_damaged_coding_is_an_error(kind: Kind, server: FaultServer, damage: str) -> None:
+def test_a_damaged_coding_is_an_error(kind: Kind, server: FaultServer, damage: str) -> None:
+    """Behaviours T9."""
     coded = gzip.compress(BLOB.data)
     wrong = {
         "cut in the trailer": coded[:-4],
@@ -253,7 +260,8 @@ def test_t9_a_damaged_coding_is_an_error(kind: Kind, server: FaultServer, damage
 class TestT10TheProcess:
     """click exits 1 on a broken pipe, requests waits for ever, urllib3 sleeps for hours."""
 
-    def test_t10_a_reader_that_leaves_ends_it_by_sigpipe_without_a_word(self, tmp_path: Path) -> None:
+    def test_a_reader_that_leaves_ends_it_by_sigpipe_without_a_word(self, tmp_path: Path) -> None:
+        """Behaviours T10."""
         large = blob("pipe", 8 << 20)
         layout = write_layout(tmp_path / "layout", {"x": image()})
         write_blob(layout, large)
@@ -268,10 +276,8 @@ class TestT10TheProcess:
         assert (done.returncode, done.stderr) == (141, b"")
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-    def test_t10_a_signal_ends_it_by_that_signal_without_a_word(
-        self, server: FaultServer, number: signal.Signals
-    ) -> None:
-        """Not by an exit code of its own: a shell's loop stops on Ctrl-C only if its command died of it."""
+    def test_a_signal_ends_it_by_that_signal_without_a_word(self, server: FaultServer, number: signal.Signals) -> None:
+        """A loop of a shell stops on Ctrl-C only if its command is ended by the signal. Behaviours T10."""
         server.always("GET", manifest_path(REPOSITORY, "x"), faults.silent)
         process = subprocess.Popen(
             dist_command("fetch", f"{server.host}/{REPOSITORY}", "x"),
@@ -285,7 +291,8 @@ class TestT10TheProcess:
         assert process.communicate(timeout=30) == (b"", b"")
         assert process.returncode == -number
 
-    def test_t10_help_into_a_pipe_that_is_closed_ends_the_same(self) -> None:
+    def test_help_into_a_pipe_that_is_closed_ends_the_same(self) -> None:
+        """Behaviours T10."""
         command = shlex.join(dist_command("--help"))
         done = subprocess.run(
             ["bash", "-c", f"{command} | exec true; exit ${{PIPESTATUS[0]}}"],
@@ -297,7 +304,8 @@ class TestT10TheProcess:
         assert done.returncode in (0, 141)
         assert done.stderr == b""
 
-    def test_t10_a_full_disk_behind_stdout_is_a_local_failure(self, tmp_path: Path) -> None:
+    def test_a_full_disk_behind_stdout_is_a_local_failure(self, tmp_path: Path) -> None:
+        """Behaviours T10."""
         layout = write_layout(tmp_path / "layout", {"x": image()})
         with open("/dev/full", "wb") as full:
             done = subprocess.run(
@@ -312,7 +320,8 @@ class TestT10TheProcess:
         assert done.stderr.decode().count("\n") == 1
         assert b"No space left" in done.stderr
 
-    def test_t10_silence_ends_in_the_time_that_was_set(self, kind: Kind, server: FaultServer, tmp_path: Path) -> None:
+    def test_silence_ends_in_the_time_that_was_set(self, kind: Kind, server: FaultServer, tmp_path: Path) -> None:
+        """Behaviours T10."""
         server.always("GET", kind.path("x"), faults.silent)
         config = tmp_path / "config.toml"
         config.write_text(
@@ -323,7 +332,8 @@ class TestT10TheProcess:
         assert (result.code, result.stdout) == (6, b"")
         assert "no response within 0.2 s" in result.stderr
 
-    def test_t10_an_absurd_retry_after_fails_at_once(self, kind: Kind, server: FaultServer) -> None:
+    def test_an_absurd_retry_after_fails_at_once(self, kind: Kind, server: FaultServer) -> None:
+        """Behaviours T10."""
         server.script("GET", kind.path("x"), faults.too_many("86400"))
         result = run_dist(["fetch", kind.at(server), "x"])
         assert (result.code, result.stdout) == (7, b"")

@@ -30,7 +30,7 @@ T6 = [
 
 
 @pytest.mark.parametrize("values", [[", ".join(T6)], T6], ids=["one line", "three lines"])
-def test_trap_t6_quoted_commas_do_not_split_challenges(values: list[str]) -> None:
+def test_quoted_commas_do_not_split_challenges(values: list[str]) -> None:
     assert parse_challenges(values) == [
         Challenge("negotiate", {}),
         Challenge("bearer", {"realm": "https://a/t?x=1,2", "service": "s", "scope": "repository:a/b:pull,push"}),

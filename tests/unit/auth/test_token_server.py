@@ -64,7 +64,8 @@ def failure(answer: Any, credentials: Credentials | None = None) -> DistError:
 
 
 class TestAsking:
-    def test_c19_without_credentials_a_get_asks_for_each_scope(self) -> None:
+    def test_without_credentials_a_get_asks_for_each_scope(self) -> None:
+        """Behaviours C19."""
         _, (request,) = exchange({"token": "t"})
         assert request.method == "GET"
         assert request.form is None
@@ -73,14 +74,16 @@ class TestAsking:
         assert (parts.netloc, parts.path) == ("auth.test", "/token")
         assert parse_qsl(parts.query) == [("service", "registry"), *(("scope", scope) for scope in SCOPES)]
 
-    def test_c5_user_and_password_go_as_basic_and_not_in_the_url(self) -> None:
+    def test_user_and_password_go_as_basic_and_not_in_the_url(self) -> None:
+        """Behaviours C5."""
         _, (request,) = exchange({"token": "t"}, credentials=USER)
         assert request.method == "GET"
         assert request.headers["Authorization"] == "Basic dXNlcjpzM2NyM3QtcDRzcw=="
         assert SECRET not in request.url
         assert "user" not in request.url
 
-    def test_c5_the_realms_own_query_is_kept(self) -> None:
+    def test_the_realms_own_query_is_kept(self) -> None:
+        """Behaviours C5."""
         _, (request,) = exchange({"token": "t"}, url=f"{REALM}?x=1,2&service=registry&sig=a%2Fb", service="registry")
         query = urlsplit(request.url).query
         assert query.startswith("x=1,2&service=registry&sig=a%2Fb&scope=")
@@ -97,7 +100,8 @@ class TestAsking:
         exchange_token(TokenParameters(REALM, "", ()), server, lambda: NOW)
         assert server.requests[0].url == REALM
 
-    def test_c6_an_identity_token_goes_by_post_with_all_scopes_in_one_field(self) -> None:
+    def test_an_identity_token_goes_by_post_with_all_scopes_in_one_field(self) -> None:
+        """Behaviours C6."""
         _, (request,) = exchange({"access_token": "t"}, credentials=IDENTITY)
         assert request.method == "POST"
         assert request.url == REALM
@@ -111,7 +115,8 @@ class TestAsking:
         assert "Authorization" not in request.headers
 
     @pytest.mark.parametrize("status", [404, 405])
-    def test_c7_where_there_is_no_post_a_get_follows(self, status: int) -> None:
+    def test_where_there_is_no_post_a_get_follows(self, status: int) -> None:
+        """Behaviours C7."""
         both = Credentials("user", SECRET, identity_token="refresh")
         (value, _), (post, get) = exchange(status, {"token": "t"}, credentials=both)
         assert value == "t"
@@ -119,15 +124,18 @@ class TestAsking:
         assert get.headers["Authorization"].startswith("Basic ")
         assert "refresh" not in repr((get.url, get.headers))
 
-    def test_c7_an_identity_token_never_goes_by_get(self) -> None:
+    def test_an_identity_token_never_goes_by_get(self) -> None:
+        """Behaviours C7."""
         _, (_, get) = exchange(404, {"token": "t"}, credentials=IDENTITY)
         assert SECRET not in repr((get.url, dict(get.headers)))
 
-    def test_c7_a_refused_post_is_not_tried_another_way(self) -> None:
+    def test_a_refused_post_is_not_tried_another_way(self) -> None:
+        """Behaviours C7."""
         with pytest.raises(Unauthenticated):
             exchange(401, credentials=Credentials("user", SECRET, identity_token="refresh"))
 
-    def test_c8_no_offline_token_is_asked_for(self) -> None:
+    def test_no_offline_token_is_asked_for(self) -> None:
+        """Behaviours C8."""
         for credentials in (None, USER, IDENTITY):
             _, (request,) = exchange({"token": "t"}, credentials=credentials)
             assert "offline" not in request.url + repr(dict(request.form or {}))
@@ -144,12 +152,14 @@ class TestTokens:
             ({"token": "t", "access_token": None}, "t"),
         ],
     )
-    def test_c9_either_name_will_do(self, answer: dict[str, Any], value: str) -> None:
+    def test_either_name_will_do(self, answer: dict[str, Any], value: str) -> None:
+        """Behaviours C9."""
         (found, _), _ = exchange(answer)
         assert found == value
 
     @pytest.mark.parametrize("answer", [{}, {"token": ""}, {"access_token": None}, {"Token": "t"}])
-    def test_c9_no_token_is_an_error(self, answer: dict[str, Any]) -> None:
+    def test_no_token_is_an_error(self, answer: dict[str, Any]) -> None:
+        """Behaviours C9."""
         error = failure(answer)
         assert type(error) is ProtocolError
         assert "no token" in str(error)
@@ -170,7 +180,8 @@ class TestTokens:
         assert "text/html" in str(error)
         assert "SECRET" not in str(error)
 
-    def test_c11_a_granted_subset_is_not_the_token_servers_error(self) -> None:
+    def test_a_granted_subset_is_not_the_token_servers_error(self) -> None:
+        """Behaviours C11."""
         (value, _), _ = exchange({"token": "t", "scope": "repository:a/b:pull"})
         assert value == "t"
 
@@ -197,7 +208,8 @@ class TestExpiry:
             ([300], 60),
         ],
     )
-    def test_c10_expires_in_is_60_at_least_and_by_default(self, lifetime: Any, seconds: float) -> None:
+    def test_expires_in_is_60_at_least_and_by_default(self, lifetime: Any, seconds: float) -> None:
+        """Behaviours C10."""
         answer = {"token": "t"} if lifetime is None else {"token": "t", "expires_in": lifetime}
         (_, expires_at), _ = exchange(answer)
         assert expires_at == NOW + seconds
@@ -218,7 +230,8 @@ class TestExpiry:
             (None, 300),
         ],
     )
-    def test_c10_issued_at_counts_unless_the_clocks_disagree(self, issued_at: Any, seconds: float) -> None:
+    def test_issued_at_counts_unless_the_clocks_disagree(self, issued_at: Any, seconds: float) -> None:
+        """Behaviours C10."""
         (_, expires_at), _ = exchange({"token": "t", "expires_in": 300, "issued_at": issued_at})
         assert expires_at == pytest.approx(NOW + seconds, abs=1e-3)
 

@@ -40,14 +40,14 @@ def numbers(value: object, path: Path = ()) -> list[tuple[Path, int]]:
 
 
 @pytest.mark.parametrize("text", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_every_number_stands_on_its_line(text: str) -> None:
+def test_each_key_is_located_on_its_line(text: str) -> None:
     expected = numbers(tomllib.loads(text))
     assert expected
     lines = locate(text)
     assert {path: lines.get(path) for path, _ in expected} == dict(expected)
 
 
-def test_tables_stand_on_the_line_of_their_header() -> None:
+def test_tables_are_located_on_the_line_of_their_header() -> None:
     lines = locate("\n[a.b]\n\n[[r]]\n[r.t]\n[[r]]\nx.y = 1\n[c]\n")
     assert lines == {
         ("a",): 2,
@@ -63,7 +63,7 @@ def test_tables_stand_on_the_line_of_their_header() -> None:
 
 
 @pytest.mark.parametrize("rest", ["b 1", "b = ", "b = [1", 'b = "', "[c", '"\\q" = 1', "= 1", "b = {c", "b = }"])
-def test_a_text_that_breaks_off_has_lines_until_there(rest: str) -> None:
+def test_an_incomplete_document_has_lines_up_to_its_end(rest: str) -> None:
     lines = locate(f"a = 1\n{rest}")
     assert lines.pop(("a",)) == 1
     assert set(lines.values()) <= {2}

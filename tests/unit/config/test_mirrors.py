@@ -96,7 +96,7 @@ def test_the_last_endpoint_is_that_of_the_name_itself(tmp_path: Path) -> None:
     assert route("a.example").mirrors == ()
 
 
-def test_a_mirror_that_names_no_kind_is_a_registry_also_for_a_name_that_says_so(tmp_path: Path) -> None:
+def test_a_mirror_without_a_kind_is_a_registry(tmp_path: Path) -> None:
     assert places(load(tmp_path, FIVE), "registry::docker.io/a/b")[0] == "registry::lan.example:5000/hub/a/b"
 
 
@@ -155,6 +155,6 @@ def test_a_kind_with_a_place_of_its_own_needs_no_location(kind: str, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["store", "containerd"])
-def test_a_place_that_is_named_outright_stays_what_was_named(kind: str) -> None:
+def test_an_explicit_location_is_not_rewritten(kind: str) -> None:
     locator = Locator(kind, "/srv/content")
     assert Route().rewrite(locator, Endpoint()) == locator

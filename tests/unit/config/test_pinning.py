@@ -58,7 +58,7 @@ def test_only_the_pin_changes(before: str, after: str, tmp_path: Path) -> None:
     tomllib.loads(after)
 
 
-def test_what_is_pinned_so_already_is_left_alone(tmp_path: Path) -> None:
+def test_an_unchanged_pin_does_not_rewrite_the_file(tmp_path: Path) -> None:
     file = write(tmp_path / "c.toml", f'[pin]\n"redis:7" = "{NEW}"\n')
     before = file.stat()
     write_pin(str(file), NAME, Digest.parse(NEW), {})
@@ -73,7 +73,7 @@ def test_what_is_pinned_so_already_is_left_alone(tmp_path: Path) -> None:
         f'pin."a.example/x:1" = "{OLD}"\n[fetch]\n',
     ],
 )
-def test_pins_that_are_written_otherwise_are_left_alone(text: str, tmp_path: Path) -> None:
+def test_a_file_with_pins_in_another_notation_is_not_changed(text: str, tmp_path: Path) -> None:
     file = write(tmp_path / "c.toml", text)
     with pytest.raises(InvalidArgument, match="cannot be changed here: write them as a table"):
         write_pin(str(file), NAME, Digest.parse(NEW), {})

@@ -101,7 +101,7 @@ def test_blocked_names_are_refused_whatever_their_kind(locator: str, refused: bo
         policy.check_name(parse_locator(locator))
 
 
-def test_a_star_is_every_name_but_no_local_path(tmp_path: Path) -> None:
+def test_a_star_matches_every_name_and_no_local_path(tmp_path: Path) -> None:
     policy = load(tmp_path, '[policy]\nrequire_digest = ["*"]\n').policy
     for locator in ("redis", "a.example:1/x", "http::a.example/file"):
         with pytest.raises(PolicyRefused):
@@ -123,7 +123,7 @@ def test_no_policy_refuses_nothing() -> None:
     settings.check_object(parse_locator("evil.example/x"), parse_object(SHA512))
 
 
-def test_what_files_refuse_adds_up_and_of_the_rest_the_last_counts(
+def test_refusals_of_files_add_up_and_the_last_file_wins_otherwise(
     isolation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "SYSTEM_DIRECTORY", f"{tmp_path}/etc")
@@ -172,7 +172,7 @@ def test_a_pinned_tag_is_as_good_as_a_digest(tmp_path: Path) -> None:
         settings.check_object(parse_locator("redis"), parse_object("8"))
 
 
-def test_a_later_file_pins_anew(isolation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_file_replaces_a_pin(isolation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "SYSTEM_DIRECTORY", f"{tmp_path}/etc")
     write(tmp_path / "etc" / "config.toml", f'[pin]\n"redis:7" = "{SHA}"\n"redis:8" = "{SHA}"\n')
     user = write(isolation / ".config" / "dist" / "config.toml", f'[pin]\n"library/redis:7" = "{SHA512}"\n')
@@ -193,7 +193,7 @@ def test_a_pin_holds_with_and_without_the_https_port(tmp_path: Path) -> None:
     assert settings.pin_for(parse_locator("r.example:444/c"), "1") is None
 
 
-def test_a_location_is_under_the_rules_of_its_own_name(tmp_path: Path) -> None:
+def test_a_location_is_checked_by_the_policy_of_its_own_name(tmp_path: Path) -> None:
     text = """
 [policy]
 blocked = ["evil.example"]

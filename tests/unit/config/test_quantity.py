@@ -53,7 +53,7 @@ def test_durations_are_read_as_seconds(text: str, seconds: float) -> None:
         "5.",
     ],
 )
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_malformed_durations_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is not a duration"):
         parse_duration(text)
 
@@ -72,7 +72,7 @@ def test_an_age_may_be_of_more_than_a_week(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "30d", "inf", "nan"])
-def test_what_is_no_duration_is_no_age(text: str) -> None:
+def test_malformed_ages_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is not a duration"):
         parse_age(text)
 
@@ -101,7 +101,7 @@ def test_sizes_are_read_as_bytes(text: str, number: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "MiB", "-1", "1.5MiB", "1M", "1Mb", "1mib", "1_0", "٣", "1 ", "1  MB", "8MiB\n", "0x10"]
 )
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_malformed_sizes_are_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is not a size"):
         parse_bytes(text)
 

@@ -39,10 +39,7 @@ def test_a_bad_file_is_refused_with_its_line(case: BadConfig, tmp_path: Path) ->
     place = f"{tmp_path}/config.toml:{case.line}: " if case.line else f"{tmp_path}/config.toml: "
     assert str(caught.value).startswith(place)
     assert case.expected in str(caught.value)
-
-
-def test_the_cases_have_names_of_their_own() -> None:
-    assert len({case.name for case in BAD_CONFIGS}) == len(BAD_CONFIGS) >= 45
+    assert str(caught.value).isprintable()
 
 
 def test_every_key_arrives_in_the_settings(tmp_path: Path) -> None:
@@ -93,7 +90,7 @@ def test_every_key_arrives_in_the_settings(tmp_path: Path) -> None:
     )
 
 
-def test_what_a_table_does_not_say_has_its_default(tmp_path: Path) -> None:
+def test_absent_keys_have_their_defaults(tmp_path: Path) -> None:
     found = remote(tmp_path, "retry = { attempts = 2 }\ntimeout = {}")
     assert found == route("registry.example", retry=Retry(attempts=2), where=f"{tmp_path}/config.toml:1")
 
@@ -252,7 +249,7 @@ def test_every_key_is_in_the_page_and_every_key_of_the_page_is_known() -> None:
 def test_the_recipes_of_the_page_are_good_files(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     recipes = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert len(recipes) >= 11
+    assert len(recipes) == page.count("```toml")
     for name in ("pki/corporate-ca.pem", "pki/client.pem", "pki/client.key", ".config/dist/team-a.json"):
         write(tmp_path / name)
     environ = {"REGISTRY_TENANT": "blue", "PROXY_PASSWORD": "p@ss", "HOME": str(tmp_path)}

@@ -106,7 +106,7 @@ LIES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("layer", [0, 2])
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_wrong_layer_is_had_elsewhere_and_leaves_nothing(
+def test_a_wrong_layer_is_fetched_from_another_mirror_and_leaves_nothing(
     here: Path, image: Sample, lie: Callable[[bytes], bytes], layer: int
 ) -> None:
     lies = [None] * layer + [lie(image.image.layers[layer].data)]
@@ -118,7 +118,7 @@ def test_a_wrong_layer_is_had_elsewhere_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 4])
-def test_layers_that_are_all_wrong_cost_two_beginnings_at_most(here: Path, image: Sample, ahead: int) -> None:
+def test_wrong_layers_cause_one_restart_at_most(here: Path, image: Sample, ahead: int) -> None:
     layers = image.image.layers
     remote, first, second = image.places(*(LIES["a damaged end"](layer.data) for layer in layers))
     assert image.unpacked(remote, here / "target", ahead=ahead) == image.files
@@ -135,7 +135,7 @@ def test_export_and_cat_fetch_no_layer_twice(image: Sample) -> None:
         assert (first.asked.count(layer.digest), second.asked.count(layer.digest)) == (1, 1)
 
 
-def test_where_no_place_has_a_right_layer_nothing_is_left(here: Path, image: Sample) -> None:
+def test_if_no_mirror_has_the_right_layer_nothing_is_left(here: Path, image: Sample) -> None:
     layer = image.image.layers[1]
     wrong = {layer.digest: LIES["another archive"](layer.data)}
     shelves = [Shelf(image.image.blobs(), wrong) for _ in range(2)]
@@ -147,7 +147,7 @@ def test_where_no_place_has_a_right_layer_nothing_is_left(here: Path, image: Sam
         image.exported(mirrored(*shelves))
 
 
-def test_a_layer_that_is_right_and_must_not_be_applied_is_asked_for_once(here: Path, image: Sample) -> None:
+def test_a_right_layer_with_invalid_content_is_fetched_once(here: Path, image: Sample) -> None:
     remote, first, second = image.places()
     with pytest.raises(LimitExceeded):
         image.unpacked(remote, here / "target", apply=ApplyOptions(limits=Limits(size=10_000, ratio=10**6)))
@@ -155,7 +155,7 @@ def test_a_layer_that_is_right_and_must_not_be_applied_is_asked_for_once(here: P
     assert second.asked == []
 
 
-def test_a_file_that_is_not_there_is_looked_for_in_right_layers_only(image: Sample) -> None:
+def test_an_absent_file_is_searched_in_verified_layers_only(image: Sample) -> None:
     remote, _, _ = image.places(None, None, LIES["another archive"](image.image.layers[2].data))
     with pytest.raises(NotFound):
         image.content(remote, "forged")
@@ -190,7 +190,7 @@ class Gated(Shelf):
         return Waiting(offset=offset, total=file.total, source="gated")
 
 
-def test_a_layer_of_several_places_is_applied_while_it_comes(here: Path) -> None:
+def test_a_layer_from_several_mirrors_is_applied_while_it_is_fetched(here: Path) -> None:
     """Not the end of it: that is withheld until the whole is right."""
     digest = Digest.of(LARGE)
     slow = Gated(LARGE, digest)
@@ -206,7 +206,7 @@ def test_a_layer_of_several_places_is_applied_while_it_comes(here: Path) -> None
     assert got == LARGE
 
 
-def test_once_one_was_wrong_nothing_is_given_before_it_is_right(here: Path) -> None:
+def test_after_a_wrong_layer_each_layer_is_verified_before_it_is_read(here: Path) -> None:
     digest = Digest.of(LARGE)
     honest = Gated(LARGE, digest)
     lying = Shelf([], {digest: flip(LARGE, 8 * len(LARGE) - 1)})

@@ -171,7 +171,7 @@ def test_objects_are_tags_digests_or_both(text: str, expected: ObjectName) -> No
 @pytest.mark.parametrize(
     "text", ["", "latest\n", "ü", "-x", ".x", "a b", "t" * 129, "a/b", "a:b:c", "sha256:abc", f"@v1@{SHA}", "v1@", "@"]
 )
-def test_what_is_neither_tag_nor_digest_is_refused(text: str) -> None:
+def test_an_object_that_is_neither_a_tag_nor_a_digest_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument):
         parse_object(text)
 
@@ -223,7 +223,7 @@ def test_the_algorithm_of_bare_hexadecimal_digits_follows_from_their_number(leng
 
 
 @pytest.mark.parametrize("text", ["a" * 40, "a" * 63, f"sha256-{HEX}.sig", f"v{HEX}", "shared", "md5", "7-sha256"])
-def test_names_that_only_remind_of_a_digest_are_tags(text: str) -> None:
+def test_names_that_resemble_a_digest_are_tags(text: str) -> None:
     assert parse_object(text) == ObjectName(text)
     assert as_digest(text) is None
 

@@ -45,13 +45,13 @@ def test_a_location_says_where_digests_and_names_are(location: str, blob: str, n
         ("{prefix}", "all digests would be one file"),
     ],
 )
-def test_a_template_that_cannot_be_meant_is_refused(location: str, said: str) -> None:
+def test_an_ambiguous_template_is_refused(location: str, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
         parse_template(location)
 
 
 @pytest.mark.parametrize("name", ["", "/", "a/", "/a", "..", "a/..", "a/./b", "a\nb", "\x7f", "x" * 1025])
-def test_a_path_that_could_lead_elsewhere_is_none(name: str) -> None:
+def test_a_path_that_could_escape_is_refused(name: str) -> None:
     with pytest.raises(InvalidArgument):
         checked_path(name)
 

@@ -14,7 +14,7 @@ DIGEST = Digest.of(b"hello")
 MINIMAL: dict[str, Any] = {"mediaType": "a/b", "digest": str(DIGEST), "size": 5}
 
 
-def test_all_properties_go_both_ways_in_the_specifications_order() -> None:
+def test_all_properties_are_read_and_written_in_the_order_of_the_specification() -> None:
     value = {
         **MINIMAL,
         "urls": ["https://example.com/x"],

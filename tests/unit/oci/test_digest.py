@@ -70,13 +70,13 @@ def test_everything_else_is_refused_before_it_can_name_a_path(text: str) -> None
         Digest.parse(text)
 
 
-def test_a_digest_of_the_wrong_length_is_told_the_right_one() -> None:
+def test_the_error_of_a_wrong_digest_length_names_the_right_one() -> None:
     with pytest.raises(InvalidArgument, match="expected 64 lower-case hexadecimal digits, got 63"):
         Digest.parse(EMPTY[:-1])
 
 
 @pytest.mark.parametrize("algorithm", ["blake3", "md5", "sha1", "no-such"])
-def test_algorithms_that_prove_nothing_are_not_computed(algorithm: str) -> None:
+def test_weak_algorithms_are_not_computed(algorithm: str) -> None:
     with pytest.raises(Unsupported, match="sha256"):
         new_hasher(algorithm)
     with pytest.raises(Unsupported):

@@ -226,7 +226,7 @@ def test_the_first_entry_of_the_best_fit_is_selected() -> None:
     assert select(entries[:4], Platform.parse("linux/arm64"), compatible=True) == entries[2]
 
 
-def test_where_no_platform_fits_those_there_are_named() -> None:
+def test_the_error_without_a_compatible_platform_lists_the_platforms() -> None:
     with pytest.raises(NotFound) as caught:
         select([_entry("linux/arm64", "a"), _entry("linux/386", "b")], Platform.parse("linux/amd64"))
     assert caught.value.hint == "available: linux/arm64, linux/386"

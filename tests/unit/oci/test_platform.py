@@ -45,7 +45,7 @@ def test_platforms_parse_to_their_normal_form(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "/", "linux/", "*", "linux/*", "linux/amd64/v1/x", "linux amd64", "lin\nux/amd64"]
 )
-def test_what_is_no_platform_is_refused(text: str) -> None:
+def test_a_malformed_platform_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument):
         Platform.parse(text)
 
@@ -75,7 +75,7 @@ def test_the_default_is_linux_on_this_machine(monkeypatch: pytest.MonkeyPatch, m
         ("linux/riscv64", ["riscv64"]),
     ],
 )
-def test_older_variants_will_do_best_first(wanted: str, expected: list[str]) -> None:
+def test_older_variants_are_compatible_and_ordered(wanted: str, expected: list[str]) -> None:
     assert _names(Platform.parse(wanted).candidates()) == expected
 
 
@@ -106,11 +106,11 @@ def test_other_architectures_will_do_only_when_asked_for() -> None:
         ("windows(x)/amd64".replace("x", "1"), Platform("windows", "amd64", os_version="nonsense"), True),
     ],
 )
-def test_what_is_offered_fits_or_not(wanted: str, offered: Platform, fits: bool) -> None:
+def test_an_offered_platform_is_compatible_or_not(wanted: str, offered: Platform, fits: bool) -> None:
     assert Platform.parse(wanted).accepts(offered) is fits
 
 
-def test_json_goes_both_ways_without_empty_properties() -> None:
+def test_json_is_read_and_written_without_empty_properties() -> None:
     value = {"architecture": "arm", "os": "windows", "os.version": "10", "os.features": ["a"], "variant": "v7"}
     assert Platform.from_json(value).to_json() == value
     assert Platform.from_json({"architecture": "amd64", "os": "linux"}).to_json() == {

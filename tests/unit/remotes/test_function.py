@@ -58,7 +58,7 @@ def read(function: Function, object_id: object, *words: str, notices: list[Notic
     return bytes(out)
 
 
-def test_it_is_a_remote_that_knows_no_digests_of_names() -> None:
+def test_a_function_remote_resolves_no_names_to_digests() -> None:
     remote = FunctionRemote(Function())
     assert isinstance(remote, Remote)
     assert isinstance(remote, NamedFetcher)
@@ -67,7 +67,7 @@ def test_it_is_a_remote_that_knows_no_digests_of_names() -> None:
             remote.resolve(name, Hints())
 
 
-def test_a_digest_is_known_without_asking_and_passed_on_with_the_hints() -> None:
+def test_resolving_a_digest_does_not_call_the_function() -> None:
     function = Function()
     desc = FunctionRemote(function).resolve(str(CONTENT.digest), parse_hints(["size:7", "mediatype:a/b"]))
     assert desc == Descriptor(CONTENT.digest, 7, "a/b")
@@ -86,14 +86,14 @@ def test_what_cannot_be_verified_is_refused() -> None:
         FunctionRemote(Function()).resolve(f"blake3:{'0' * 64}", Hints())
 
 
-def test_a_digests_bytes_are_verified() -> None:
+def test_the_bytes_of_a_digest_are_verified() -> None:
     with pytest.raises(DigestMismatch):
         read(Function(lambda: BytesIO(flip(CONTENT.data, 5))), CONTENT.digest)
     with pytest.raises(SizeMismatch):
         read(Function(), CONTENT.digest, f"size:{len(CONTENT.data) - 1}")
 
 
-def test_a_name_is_passed_on_as_it_is_and_its_bytes_come_with_a_warning() -> None:
+def test_a_name_is_passed_unchanged_and_its_unverified_bytes_cause_a_warning() -> None:
     function, notices = Function(), list[Notice]()
     assert read(function, "dir/a name", "x-custom:hint", notices=notices) == CONTENT.data
     assert function.asked == [("dir/a name", Hints(other=(("x-custom", "hint"),)))]
@@ -102,17 +102,17 @@ def test_a_name_is_passed_on_as_it_is_and_its_bytes_come_with_a_warning() -> Non
     ]
 
 
-def test_a_names_size_is_verified_all_the_same() -> None:
+def test_the_size_of_a_named_object_is_verified() -> None:
     with pytest.raises(SizeMismatch):
         read(Function(), "name", "size:7")
 
 
-def test_the_library_does_not_give_unverified_bytes_as_a_file() -> None:
+def test_the_library_refuses_a_file_of_unverified_bytes() -> None:
     with pytest.raises(NoDigest):
         fetch(FunctionRemote(Function()), "name")
 
 
-def test_an_error_of_ours_from_the_function_is_the_answer() -> None:
+def test_a_dist_error_of_the_function_is_passed_through() -> None:
     def absent() -> IO[bytes]:
         raise NotFound("no such thing")
 
@@ -141,7 +141,7 @@ def _http(status: int) -> OSError:
     ],
     ids=lambda value: str(value) if isinstance(value, OSError) else "",
 )
-def test_what_its_library_raises_is_told_as_what_it_means(raised: OSError, expected: type, said: str) -> None:
+def test_other_exceptions_of_the_function_become_dist_errors(raised: OSError, expected: type, said: str) -> None:
     def fail() -> IO[bytes]:
         raise raised
 
@@ -166,14 +166,14 @@ class Cut(BytesIO):
 
 
 @pytest.mark.parametrize("error", [None, ConnectionResetError(104, "Connection reset by peer")])
-def test_after_a_cut_the_function_is_asked_again_and_what_was_there_is_skipped(error: Exception | None) -> None:
+def test_after_a_cut_the_function_is_called_again_and_known_bytes_are_skipped(error: Exception | None) -> None:
     files = [Cut(CONTENT.data, 1_500_000, error), Cut(CONTENT.data, 2_500_000), BytesIO(CONTENT.data)]
     function = Function(lambda: files.pop(0))
     assert read(function, CONTENT.digest) == CONTENT.data
     assert len(function.asked) == 3
 
 
-def test_a_name_is_not_asked_for_again_nothing_tells_whether_it_is_the_same() -> None:
+def test_a_cut_body_of_a_name_is_not_resumed() -> None:
     function = Function(lambda: Cut(CONTENT.data, 1_500_000))
     with pytest.raises(Truncated):
         read(function, "name")
@@ -188,7 +188,7 @@ def test_an_offset_is_reached_by_reading(offset: int) -> None:
     assert body.offset == offset
 
 
-def test_a_file_is_closed_when_it_was_read_and_when_it_was_wrong() -> None:
+def test_the_file_of_the_function_is_closed_after_success_and_failure() -> None:
     given: list[BytesIO] = []
 
     def give(data: bytes) -> IO[bytes]:
@@ -209,12 +209,12 @@ def test_a_file_that_fails_on_the_way_to_an_offset_is_closed() -> None:
     assert file.closed
 
 
-def test_an_empty_object_is_one() -> None:
+def test_an_empty_object_is_fetched() -> None:
     assert read(Function(BytesIO), Blob(b"").digest) == b""
 
 
 @pytest.mark.parametrize("object_id", ["sha256:short", "@nonsense", f"sha256:{'G' * 64}", "name@sha512:0"])
-def test_what_is_meant_as_a_digest_never_comes_out_unverified(object_id: str) -> None:
+def test_an_object_requested_by_digest_is_never_unverified(object_id: str) -> None:
     function = Function()
     with pytest.raises(InvalidArgument):
         read(function, object_id)

@@ -57,7 +57,7 @@ def read(opened: LayoutRemote, desc: Descriptor, offset: int = 0) -> bytes:
     return bytes(out[:got])
 
 
-def test_it_has_the_powers_of_a_registry(path: Path) -> None:
+def test_a_layout_can_list_tags_and_referrers(path: Path) -> None:
     assert isinstance(remote(path), Remote)
     assert isinstance(remote(path), Listable)
     assert isinstance(remote(path), Referring)
@@ -77,7 +77,7 @@ def test_names_are_listed_in_their_order(path: Path) -> None:
     assert list(remote(path).tags()) == ["v1", LONG_NAME]
 
 
-def test_a_name_that_is_not_there_lists_those_that_are(path: Path) -> None:
+def test_the_error_of_an_absent_name_lists_the_names(path: Path) -> None:
     with pytest.raises(NotFound, match=r"no image is named 'v2'.*there are: docker.io/library/redis:7, v1"):
         remote(path).resolve("v2", Hints())
 
@@ -91,7 +91,7 @@ def test_a_list_of_names_is_bounded_and_safe_to_show(path: Path) -> None:
     assert "\x1b" not in str(caught.value)
 
 
-def test_of_two_images_with_one_name_the_later_counts(path: Path) -> None:
+def test_the_later_of_two_images_with_one_name_is_used(path: Path) -> None:
     """As with umoci and skopeo, which append."""
     named = [{**i.manifest.descriptor.to_json(), "annotations": {REF_NAME: "v1"}} for i in (IMAGE, OTHER)]
     rewrite_index(path, named)
@@ -147,7 +147,7 @@ def test_kind_is_no_media_type(path: Path) -> None:
     assert remote(path).resolve(str(nested.manifest.digest), Hints(kind="manifest")).media_type == OCTET_STREAM
 
 
-def test_without_a_name_the_only_image_is_meant(tmp_path: Path) -> None:
+def test_without_a_name_the_only_image_is_selected(tmp_path: Path) -> None:
     one = write_layout(tmp_path / "one", {"v1": IMAGE})
     assert remote(one).resolve("", Hints()).digest == IMAGE.manifest.digest
 
@@ -158,7 +158,7 @@ def test_one_image_under_two_names_is_one_image(path: Path) -> None:
     assert remote(path).resolve("", Hints()).digest == IMAGE.manifest.digest
 
 
-def test_without_a_name_several_images_are_a_question_and_none_is_an_answer(path: Path) -> None:
+def test_without_a_name_several_images_or_none_are_an_error(path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"holds 2 images: add :NAME or @DIGEST"):
         remote(path).resolve("", Hints())
     rewrite_index(path, [])
@@ -179,7 +179,7 @@ def test_a_digest_beside_a_name_decides(path: Path) -> None:
 
 
 @pytest.mark.parametrize("object_id", ["sha256:short", f"sha512:{'0' * 64}", "@nonsense", "v1@sha256:short"])
-def test_what_looks_like_a_digest_is_one_or_an_error(path: Path, object_id: str) -> None:
+def test_a_malformed_digest_is_not_used_as_a_name(path: Path, object_id: str) -> None:
     with pytest.raises(InvalidArgument):
         remote(path).resolve(object_id, Hints())
 
@@ -191,13 +191,13 @@ def test_nothing_is_kept_between_calls(path: Path) -> None:
     assert list(opened.tags()) == ["v3"]
 
 
-def test_the_home_directory_is_the_environments(tmp_path: Path) -> None:
+def test_a_tilde_is_expanded_by_the_given_environment(tmp_path: Path) -> None:
     write_layout(tmp_path / "img", {"v1": IMAGE})
     assert list(remote("~/img", HOME=str(tmp_path)).tags()) == ["v1"]
 
 
 @pytest.mark.parametrize("offset", [0, 1, 4999, 5000, 5001, 10**12])
-def test_an_offset_is_sought_and_never_beyond_the_end(path: Path, offset: int) -> None:
+def test_an_offset_beyond_the_end_is_the_end(path: Path, offset: int) -> None:
     content = blob("content", 5000)
     write_blob(path, content)
     body = remote(path).open(content.descriptor, offset)
@@ -209,7 +209,7 @@ def test_an_offset_is_sought_and_never_beyond_the_end(path: Path, offset: int) -
 # Layouts that are none, or of another time.
 
 
-def test_what_is_no_layout_says_what_is_missing(tmp_path: Path) -> None:
+def test_the_error_of_a_directory_without_a_layout_names_the_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="is not an image layout: there is no oci-layout in it"):
         remote(tmp_path).resolve("v1", Hints())
     with pytest.raises(NotFound, match="no such directory"):
@@ -367,7 +367,7 @@ def test_file_behind_a_link_is_read_no_further_than_its_size(path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device"])
-def test_a_blob_that_is_no_file_is_refused_and_waits_for_nobody(path: Path, kind: str) -> None:
+def test_a_blob_that_is_a_pipe_is_refused_without_waiting(path: Path, kind: str) -> None:
     content = blob("special", 10)
     file = _blob_file(path, content)
     if kind == "fifo":
@@ -381,7 +381,7 @@ def test_a_blob_that_is_no_file_is_refused_and_waits_for_nobody(path: Path, kind
 
 
 @pytest.mark.parametrize("name", ["index.json", "oci-layout"])
-def test_a_document_that_never_ends_or_never_begins_is_refused(path: Path, name: str) -> None:
+def test_an_endless_or_blocking_document_is_refused(path: Path, name: str) -> None:
     (path / name).unlink()
     os.mkfifo(path / name)
     with pytest.raises(DistError):
@@ -393,7 +393,7 @@ def test_a_document_that_never_ends_or_never_begins_is_refused(path: Path, name:
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
-def test_what_cannot_be_read_is_a_local_failure(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_an_unreadable_file_is_a_local_failure(path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     content = IMAGE.layers[0]
     opened = remote(path)
     assert list(opened.tags())
@@ -410,7 +410,7 @@ def test_what_cannot_be_read_is_a_local_failure(path: Path, monkeypatch: pytest.
 # Referrers.
 
 
-def test_entries_that_are_about_a_manifest_are_its_referrers(path: Path) -> None:
+def test_index_entries_with_the_subject_are_its_referrers(path: Path) -> None:
     about = {**json.loads(OTHER.manifest.data), "subject": IMAGE.manifest.descriptor.to_json()}
     signature = Blob(to_json({**about, "artifactType": "application/signature"}), OCI_MANIFEST)
     plain = Blob(to_json(about), OCI_MANIFEST)

@@ -37,44 +37,44 @@ def taken(remote: MirroredRemote, desc: Descriptor) -> bytes:
     return bytes(out)
 
 
-def test_the_first_place_that_has_an_object_gives_it_and_later_ones_are_not_asked() -> None:
+def test_the_first_mirror_with_the_object_is_used() -> None:
     sources = Source(error=NotFound("no")), Source(SMALL.data), Source(SMALL.data)
     assert taken(mirrored(*sources), SMALL.descriptor) == SMALL.data
     assert [len(source.asked) for source in sources] == [1, 1, 0]
 
 
-def test_a_tag_is_asked_only_where_resolving_is_trusted() -> None:
+def test_a_tag_is_resolved_by_mirrors_with_the_resolve_capability_only() -> None:
     mirror, origin = (Source(SMALL.data, tag=SMALL.descriptor) for _ in range(2))
     remote = mirrored(mirror, origin, capabilities=[PULL, ALL])
     assert remote.resolve("latest", Hints()).digest == SMALL.digest
     assert (mirror.asked, origin.asked) == ([], ["latest"])
 
 
-def test_a_tag_that_no_place_may_resolve_is_unsupported() -> None:
+def test_a_tag_is_unsupported_if_no_mirror_may_resolve() -> None:
     with pytest.raises(Unsupported, match="may resolve"):
         mirrored(Source(SMALL.data), capabilities=[PULL]).resolve("latest", Hints())
 
 
-def test_a_digest_that_will_be_read_is_asked_about_nowhere() -> None:
+def test_resolving_a_digest_for_reading_asks_no_mirror() -> None:
     source = Source(SMALL.data)
     mirrored(source).resolve(str(SMALL.digest), Hints(content=True))
     assert source.asked == []
 
 
-def test_when_all_fail_the_error_is_that_of_the_name_itself_and_tells_of_each() -> None:
+def test_if_all_mirrors_fail_the_error_of_the_origin_lists_each_attempt() -> None:
     remote = mirrored(Source(error=Unavailable("a")), Source(error=NotFound("b")), Source(error=PermissionDenied("c")))
     with pytest.raises(PermissionDenied) as caught:
         taken(remote, SMALL.descriptor)
     assert caught.value.attempts == ("place 0: a", "place 1: b", "place 2: c")
 
 
-def test_a_place_that_dies_midway_is_left_and_another_goes_on_from_the_same_byte() -> None:
+def test_a_transfer_continues_on_the_next_mirror_from_the_same_byte() -> None:
     dying, healthy = Source(LARGE.data, cut_at=5 << 20), Source(LARGE.data)
     assert taken(mirrored(dying, healthy), LARGE.descriptor) == LARGE.data
     assert (dying.asked, healthy.asked) == ([0], [5 << 20])
 
 
-def test_two_places_that_both_die_midway_take_turns() -> None:
+def test_two_mirrors_that_fail_midway_take_turns() -> None:
     first, second = Source(LARGE.data, cut_at=2 << 20), Source(LARGE.data, cut_at=4 << 20)
     remote = mirrored(first, second)
     first_open = first.open
@@ -89,7 +89,7 @@ def test_two_places_that_both_die_midway_take_turns() -> None:
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
-def test_a_lying_place_delivers_nothing_and_the_next_is_asked(content: object) -> None:
+def test_content_with_a_wrong_digest_is_discarded_and_the_next_mirror_is_used(content: object) -> None:
     truth = content if isinstance(content, type(SMALL)) else SMALL
     liar, honest = Source(random_bytes("lie", len(truth.data))), Source(truth.data)
     notices: list[Notice] = []
@@ -100,14 +100,14 @@ def test_a_lying_place_delivers_nothing_and_the_next_is_asked(content: object) -
     assert any("place 0 gives wrong content" in notice.text for notice in notices)
 
 
-def test_a_place_that_declares_another_size_than_expected_is_passed_over() -> None:
+def test_a_mirror_that_declares_another_size_is_skipped() -> None:
     out = bytearray()
     remote = mirrored(Source(SMALL.data + b"x"), Source(SMALL.data))
     fetch_known(remote, SMALL.descriptor, out.extend, options=PATIENT)
     assert out == SMALL.data
 
 
-def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed() -> None:
+def test_exceeding_the_size_limit_of_the_user_ends_the_failover() -> None:
     sources = Source(SMALL.data), Source(SMALL.data)
     notices: list[Notice] = []
     options = PATIENT._replace(limit=10)
@@ -117,21 +117,21 @@ def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed() -> None:
     assert not [notice for notice in notices if notice.level == "warning"]
 
 
-def test_with_a_size_hint_a_place_that_declares_another_size_is_passed_over_too() -> None:
+def test_a_mirror_that_contradicts_the_size_hint_is_skipped() -> None:
     out = bytearray()
     remote = mirrored(Source(SMALL.data + b"x"), Source(SMALL.data))
     fetch_to(remote, str(SMALL.digest), out.extend, Hints(size=len(SMALL.data)), PATIENT)
     assert out == SMALL.data
 
 
-def test_a_wrong_size_hint_is_exit_5_once_every_place_has_contradicted_it() -> None:
+def test_a_size_hint_that_all_mirrors_contradict_is_a_size_mismatch() -> None:
     with pytest.raises(SizeMismatch):
         fetch_to(
             mirrored(Source(SMALL.data), Source(SMALL.data)), str(SMALL.digest), lambda _: None, Hints(size=10), PATIENT
         )
 
 
-def test_five_dead_or_lying_places_and_a_sound_one_end_with_the_right_bytes() -> None:
+def test_one_good_mirror_among_five_bad_ones_is_enough() -> None:
     sources = [
         Source(error=Unavailable("refused")),
         Source(random_bytes("lie", 3000)),
@@ -143,7 +143,7 @@ def test_five_dead_or_lying_places_and_a_sound_one_end_with_the_right_bytes() ->
     assert taken(mirrored(*sources), SMALL.descriptor) == SMALL.data
 
 
-def test_only_liars_end_in_a_digest_mismatch_and_nothing_is_delivered() -> None:
+def test_wrong_content_from_all_mirrors_is_a_digest_mismatch_without_output() -> None:
     out = bytearray()
     remote = mirrored(Source(random_bytes("one", 3000)), Source(random_bytes("two", 3000)))
     with pytest.raises(DigestMismatch):
@@ -151,12 +151,12 @@ def test_only_liars_end_in_a_digest_mismatch_and_nothing_is_delivered() -> None:
     assert not out
 
 
-def test_a_place_that_stays_dead_ends_the_transfer() -> None:
+def test_a_transfer_ends_if_its_only_mirror_stays_down() -> None:
     with pytest.raises(Truncated):
         taken(mirrored(Source(SMALL.data, cut_at=10)), SMALL.descriptor)
 
 
-def test_tags_come_from_the_first_place_that_may_resolve_and_lists() -> None:
+def test_tags_come_from_the_first_mirror_that_may_resolve_and_list() -> None:
     assert list(mirrored(Source(), Source(), capabilities=[PULL, ALL]).tags()) == ["v1"]
 
 
@@ -168,7 +168,7 @@ def test_closing_closes_what_was_opened() -> None:
     assert (used.closed, unused.closed) == (True, False)
 
 
-def test_each_who_asks_in_vain_gets_an_error_of_its_own() -> None:
+def test_each_failed_call_raises_an_error_of_its_own() -> None:
     remote = mirrored(Source(error=NotFound("no")), Source(error=NotFound("no")))
     for line in ("line 1", "line 2"):
         with pytest.raises(NotFound) as caught:
@@ -176,7 +176,7 @@ def test_each_who_asks_in_vain_gets_an_error_of_its_own() -> None:
         assert caught.value.with_facts(object_id=line).object_id == line
 
 
-def test_a_place_is_opened_once_for_all_threads() -> None:
+def test_a_mirror_is_opened_once_for_all_threads() -> None:
     together = Barrier(2)
 
     def opener() -> Source:

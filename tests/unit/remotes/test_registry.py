@@ -39,24 +39,28 @@ def _missing(registry: MockedRegistry, tail: str, method: str = "GET") -> None:
 # Tags.
 
 
-def test_b1_a_tag_is_a_manifest_and_one_get_brings_it_whole(mocked_registry: MockedRegistry) -> None:
+def test_a_tag_is_a_manifest_and_one_get_brings_it_whole(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B1."""
     _serve(mocked_registry, "manifests/latest", MANIFEST)
     assert mocked_registry.fetch("latest") == MANIFEST.data
     assert mocked_registry.asked == ["GET manifests/latest"]
 
 
-def test_b14_resolving_a_tag_is_one_head(mocked_registry: MockedRegistry) -> None:
+def test_resolving_a_tag_is_one_head(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B14."""
     _serve(mocked_registry, "manifests/latest", MANIFEST, "HEAD")
     assert mocked_registry.remote().resolve("latest", hinted()) == MANIFEST.descriptor
     assert mocked_registry.asked == ["HEAD manifests/latest"]
 
 
-def test_a14_of_tag_and_digest_the_digest_decides(mocked_registry: MockedRegistry) -> None:
+def test_a_digest_beside_a_tag_selects_the_object(mocked_registry: MockedRegistry) -> None:
+    """Behaviours A14."""
     _serve(mocked_registry, f"blobs/{LAYER.digest}", LAYER)
     assert mocked_registry.fetch(f"latest@{LAYER.digest}") == LAYER.data
 
 
-def test_a5_docker_io_is_asked_at_its_api_host(mocked_registry: MockedRegistry) -> None:
+def test_docker_io_is_asked_at_its_api_host(mocked_registry: MockedRegistry) -> None:
+    """Behaviours A5."""
     mocked_registry.answer(
         "GET",
         "https://registry-1.docker.io/v2/library/redis/manifests/7",
@@ -79,7 +83,8 @@ def test_a5_docker_io_is_asked_at_its_api_host(mocked_registry: MockedRegistry) 
         ("10.0.0.1:5000/a", "https://10.0.0.1:5000/v2/a/"),
     ],
 )
-def test_b51_https_but_on_loopback(mocked_registry: MockedRegistry, locator: str, url: str) -> None:
+def test_https_is_used_except_on_loopback(mocked_registry: MockedRegistry, locator: str, url: str) -> None:
+    """Behaviours B51."""
     mocked_registry.answer("HEAD", f"{url}manifests/x", 404)
     with pytest.raises(NotFound):
         mocked_registry.remote(locator=locator).resolve("x", hinted())
@@ -89,9 +94,10 @@ def test_b51_https_but_on_loopback(mocked_registry: MockedRegistry, locator: str
     ("locator", "plain", "url"),
     [("lan.test/a", True, "http://lan.test/v2/a/"), ("localhost:5000/a", False, "https://localhost:5000/v2/a/")],
 )
-def test_b51_plain_http_is_what_the_table_says(
+def test_plain_http_of_the_configuration_selects_the_scheme(
     mocked_registry: MockedRegistry, locator: str, plain: bool, url: str
 ) -> None:
+    """Behaviours B51."""
     mocked_registry.answer("HEAD", f"{url}manifests/x", 404)
     with pytest.raises(NotFound):
         mocked_registry.remote(locator=locator, plain_http=plain).resolve("x", hinted())
@@ -100,7 +106,8 @@ def test_b51_plain_http_is_what_the_table_says(
 # Digests.
 
 
-def test_b2_a_digest_is_a_blob_first_and_a_manifest_on_404(mocked_registry: MockedRegistry) -> None:
+def test_a_digest_is_a_blob_first_and_a_manifest_on_404(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B2."""
     _missing(mocked_registry, f"blobs/{MANIFEST.digest}")
     _serve(mocked_registry, f"manifests/{MANIFEST.digest}", MANIFEST)
     assert mocked_registry.fetch(MANIFEST.digest) == MANIFEST.data
@@ -118,28 +125,31 @@ def test_b2_a_digest_is_a_blob_first_and_a_manifest_on_404(mocked_registry: Mock
         f"mediatype:{DOCKER_MANIFEST}",
     ],
 )
-def test_b2_with_a_hint_a_manifest_is_looked_for_as_one(mocked_registry: MockedRegistry, hint: str) -> None:
+def test_a_manifest_hint_requests_the_manifest_endpoint_first(mocked_registry: MockedRegistry, hint: str) -> None:
+    """Behaviours B2."""
     _serve(mocked_registry, f"manifests/{MANIFEST.digest}", MANIFEST)
     assert mocked_registry.fetch(MANIFEST.digest, hint) == MANIFEST.data
     assert mocked_registry.asked == [f"GET manifests/{MANIFEST.digest}"]
 
 
 @pytest.mark.parametrize("hint", ["type:layer", "type:config", "type:blob", "mediatype:text/plain", "x:y", "-"])
-def test_b2_any_other_hint_is_as_none(mocked_registry: MockedRegistry, hint: str) -> None:
+def test_other_hints_request_the_blob_endpoint_first(mocked_registry: MockedRegistry, hint: str) -> None:
+    """Behaviours B2."""
     _serve(mocked_registry, f"blobs/{LAYER.digest}", LAYER)
     assert mocked_registry.fetch(LAYER.digest, hint) == LAYER.data
     assert mocked_registry.asked == [f"GET blobs/{LAYER.digest}"]
 
 
-def test_b2_a_wrong_hint_costs_a_request_and_changes_no_byte(mocked_registry: MockedRegistry) -> None:
+def test_a_wrong_hint_costs_a_request_and_changes_no_byte(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B2."""
     _missing(mocked_registry, f"manifests/{LAYER.digest}")
     _serve(mocked_registry, f"blobs/{LAYER.digest}", LAYER)
     assert mocked_registry.fetch(LAYER.digest, "type:manifest") == LAYER.data
 
 
 @pytest.mark.parametrize("status", [400, 403, 405, 429, 500, 501, 503])
-def test_b3_no_other_status_than_404_leads_to_the_other_endpoint(mocked_registry: MockedRegistry, status: int) -> None:
-    """containerd 9b7fa6131: after a 500 from manifests, blobs gave the right bytes under a wrong type."""
+def test_no_other_status_than_404_leads_to_the_other_endpoint(mocked_registry: MockedRegistry, status: int) -> None:
+    """containerd 9b7fa6131: after a 500 from manifests, blobs gave the right bytes, wrong type. Behaviours B3."""
     mocked_registry.answer("GET", f"blobs/{MANIFEST.digest}", status)
     with pytest.raises(DistError) as caught:
         mocked_registry.fetch(MANIFEST.digest)
@@ -147,7 +157,10 @@ def test_b3_no_other_status_than_404_leads_to_the_other_endpoint(mocked_registry
     assert set(mocked_registry.asked) == {f"GET blobs/{MANIFEST.digest}"}
 
 
-def test_b3_not_even_where_it_says_in_other_words_that_there_is_nothing(mocked_registry: MockedRegistry) -> None:
+def test_absence_with_another_status_does_not_lead_to_the_other_endpoint(
+    mocked_registry: MockedRegistry,
+) -> None:
+    """Behaviours B3."""
     unknown = b'{"errors":[{"code":"BLOB_UNKNOWN"}]}'
     for status, body in ((410, b""), (400, unknown)):
         mocked_registry.answer("GET", f"blobs/{MANIFEST.digest}", status, body)
@@ -156,7 +169,7 @@ def test_b3_not_even_where_it_says_in_other_words_that_there_is_nothing(mocked_r
     assert mocked_registry.asked == [f"GET blobs/{MANIFEST.digest}"] * 2
 
 
-def test_a_digest_that_is_nowhere_is_not_found_and_the_message_says_what_was_looked_for(
+def test_an_absent_digest_is_not_found_and_the_message_names_both_endpoints(
     mocked_registry: MockedRegistry,
 ) -> None:
     _missing(mocked_registry, f"blobs/{LAYER.digest}")
@@ -165,7 +178,7 @@ def test_a_digest_that_is_nowhere_is_not_found_and_the_message_says_what_was_loo
         mocked_registry.fetch(LAYER.digest)
 
 
-def test_what_was_found_once_is_asked_for_there_again(mocked_registry: MockedRegistry) -> None:
+def test_a_second_open_requests_the_endpoint_that_had_the_object(mocked_registry: MockedRegistry) -> None:
     _missing(mocked_registry, f"blobs/{MANIFEST.digest}")
     _serve(mocked_registry, f"manifests/{MANIFEST.digest}", MANIFEST)
     remote = mocked_registry.remote()
@@ -174,21 +187,21 @@ def test_what_was_found_once_is_asked_for_there_again(mocked_registry: MockedReg
     assert mocked_registry.asked[2:] == [f"GET manifests/{MANIFEST.digest}"]
 
 
-def test_resolving_a_digest_looks_whether_it_is_there(mocked_registry: MockedRegistry) -> None:
+def test_resolving_a_digest_checks_that_it_exists(mocked_registry: MockedRegistry) -> None:
     _missing(mocked_registry, f"manifests/{LAYER.digest}", "HEAD")
     _serve(mocked_registry, f"blobs/{LAYER.digest}", LAYER, "HEAD", Content_Type=OCTET_STREAM)
     desc = mocked_registry.remote().resolve(str(LAYER.digest), hinted())
     assert desc == Descriptor(LAYER.digest, len(LAYER.data), OCTET_STREAM)
 
 
-def test_resolving_a_digest_that_is_nowhere_is_not_found(mocked_registry: MockedRegistry) -> None:
+def test_resolving_an_absent_digest_is_not_found(mocked_registry: MockedRegistry) -> None:
     _missing(mocked_registry, f"manifests/{LAYER.digest}", "HEAD")
     _missing(mocked_registry, f"blobs/{LAYER.digest}", "HEAD")
     with pytest.raises(NotFound):
         mocked_registry.remote().resolve(str(LAYER.digest), hinted())
 
 
-def test_a_digest_that_is_read_next_is_not_asked_about(mocked_registry: MockedRegistry) -> None:
+def test_resolving_a_digest_for_reading_sends_no_request(mocked_registry: MockedRegistry) -> None:
     """api.Resolver: a digest resolves to itself where the content follows."""
     desc = mocked_registry.remote().resolve(str(LAYER.digest), hinted("size:7", "type:layer", content=True))
     assert (desc.digest, desc.size) == (LAYER.digest, 7)
@@ -203,9 +216,8 @@ def test_other_algorithms_are_verified_by_themselves(mocked_registry: MockedRegi
 
 
 @pytest.mark.parametrize("object_id", [f"blake3:{'0' * 64}", "md5:d41d8cd98f00b204e9800998ecf8427e"])
-def test_a12_what_cannot_be_verified_is_refused_before_anything_is_asked(
-    mocked_registry: MockedRegistry, object_id: str
-) -> None:
+def test_an_unverifiable_digest_is_refused_before_any_request(mocked_registry: MockedRegistry, object_id: str) -> None:
+    """Behaviours A12."""
     for content in (False, True):
         with pytest.raises(Unsupported, match="cannot be verified"):
             mocked_registry.remote().resolve(object_id, hinted(content=content))
@@ -213,15 +225,15 @@ def test_a12_what_cannot_be_verified_is_refused_before_anything_is_asked(
 
 
 @pytest.mark.parametrize("object_id", ["../../x", "a/b", "a b", "sha256:../../etc/passwd", "-x", "", "latest\n"])
-def test_nothing_that_is_no_tag_or_digest_reaches_a_url(mocked_registry: MockedRegistry, object_id: str) -> None:
+def test_only_tags_and_digests_are_put_into_a_url(mocked_registry: MockedRegistry, object_id: str) -> None:
     """CVE-2024-3727."""
     with pytest.raises(InvalidArgument):
         mocked_registry.remote().resolve(object_id, hinted())
     assert mocked_registry.asked == []
 
 
-def test_b11_the_registrys_word_on_a_digest_counts_for_nothing(mocked_registry: MockedRegistry) -> None:
-    """regclient #798: the header was preferred to what the user asked for."""
+def test_the_digest_header_of_a_blob_is_not_trusted(mocked_registry: MockedRegistry) -> None:
+    """regclient #798: the header was preferred to what the user asked for. Behaviours B11."""
     wrong = Blob(flip(LAYER.data, 9))
     _serve(mocked_registry, f"blobs/{LAYER.digest}", wrong, Docker_Content_Digest=str(wrong.digest))
     with pytest.raises(DigestMismatch, match=f"expected {LAYER.digest}, got {wrong.digest}"):
@@ -231,8 +243,8 @@ def test_b11_the_registrys_word_on_a_digest_counts_for_nothing(mocked_registry: 
 # Accept.
 
 
-def test_b4_b5_the_full_list_of_types_is_sent_by_tag_and_by_digest(mocked_registry: MockedRegistry) -> None:
-    """distribution answers 404 for an OCI manifest where the list does not name it; `*/*` does not help."""
+def test_the_full_list_of_types_is_sent_by_tag_and_by_digest(mocked_registry: MockedRegistry) -> None:
+    """distribution answers 404 for an OCI manifest if the list does not name it. Behaviours B4, B5."""
     _serve(mocked_registry, "manifests/latest", MANIFEST)
     _serve(mocked_registry, "manifests/latest", MANIFEST, "HEAD")
     _serve(mocked_registry, f"manifests/{MANIFEST.digest}", MANIFEST)
@@ -249,7 +261,8 @@ def test_b4_b5_the_full_list_of_types_is_sent_by_tag_and_by_digest(mocked_regist
     assert second.startswith(OCI_MANIFEST)
 
 
-def test_b5_what_the_hints_ask_for_comes_first_in_their_order(mocked_registry: MockedRegistry) -> None:
+def test_media_types_of_hints_lead_the_accept_list(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B5."""
     _serve(mocked_registry, "manifests/latest", MANIFEST)
     mocked_registry.fetch("latest", "mediatype:application/x", f"mediatype:{DOCKER_MANIFEST}")
     assert mocked_registry.headers("Accept") == [
@@ -257,7 +270,7 @@ def test_b5_what_the_hints_ask_for_comes_first_in_their_order(mocked_registry: M
     ]
 
 
-def test_the_fallback_from_blobs_sends_the_list_too(mocked_registry: MockedRegistry) -> None:
+def test_the_manifest_fallback_sends_the_full_accept_list(mocked_registry: MockedRegistry) -> None:
     _missing(mocked_registry, f"blobs/{MANIFEST.digest}")
     _serve(mocked_registry, f"manifests/{MANIFEST.digest}", MANIFEST)
     mocked_registry.fetch(MANIFEST.digest)
@@ -273,21 +286,24 @@ def test_another_type_than_the_hint_says_is_a_warning_and_the_same_bytes(mocked_
 # Sizes.
 
 
-def test_b17_a_declared_size_that_is_not_the_expected_one_fails_before_the_first_byte(
+def test_a_declared_size_that_is_not_the_expected_one_fails_before_the_first_byte(
     mocked_registry: MockedRegistry,
 ) -> None:
+    """Behaviours B17."""
     _serve(mocked_registry, f"blobs/{LAYER.digest}", LAYER)
     with pytest.raises(SizeMismatch, match=f"{HOST} declares {len(LAYER.data)} bytes, expected 7"):
         mocked_registry.fetch(LAYER.digest, "size:7")
 
 
-def test_b17_a_tags_size_is_compared_too(mocked_registry: MockedRegistry) -> None:
+def test_the_size_of_a_tag_is_compared_with_the_hint(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B17."""
     _serve(mocked_registry, "manifests/latest", MANIFEST)
     with pytest.raises(SizeMismatch, match="the hint says 7"):
         mocked_registry.fetch("latest", "size:7")
 
 
-def test_b18_a_manifest_is_bounded_whatever_its_size_is_declared_to_be(mocked_registry: MockedRegistry) -> None:
+def test_a_manifest_is_bounded_whatever_its_size_is_declared_to_be(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B18."""
     huge = {"Content_Type": OCI_MANIFEST, "Content_Length": str(9 << 20)}
     mocked_registry.answer("GET", "manifests/latest", body=b"{}", **huge)
     mocked_registry.answer("GET", f"manifests/{MANIFEST.digest}", body=b"{}", **huge)
@@ -297,7 +313,8 @@ def test_b18_a_manifest_is_bounded_whatever_its_size_is_declared_to_be(mocked_re
         mocked_registry.fetch(MANIFEST.digest, "type:manifest")
 
 
-def test_b20_an_empty_blob_is_a_blob(mocked_registry: MockedRegistry) -> None:
+def test_an_empty_blob_is_a_blob(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B20."""
     empty = Blob(b"")
     _serve(mocked_registry, f"blobs/{empty.digest}", empty)
     assert mocked_registry.fetch(empty.digest) == b""
@@ -306,7 +323,8 @@ def test_b20_an_empty_blob_is_a_blob(mocked_registry: MockedRegistry) -> None:
 # Ranges.
 
 
-def test_b25_an_offset_is_asked_for_as_a_range_to_the_end(mocked_registry: MockedRegistry) -> None:
+def test_an_offset_is_requested_as_an_open_range(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B25."""
     rest = LAYER.data[100:]
     total = len(LAYER.data)
     mocked_registry.answer(
@@ -319,14 +337,16 @@ def test_b25_an_offset_is_asked_for_as_a_range_to_the_end(mocked_registry: Mocke
     assert mocked_registry.headers("Range") == ["bytes=100-"]
 
 
-def test_b26_a_registry_that_knows_no_ranges_gives_the_whole(mocked_registry: MockedRegistry) -> None:
+def test_a_registry_without_ranges_returns_the_whole_object(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B26."""
     _serve(mocked_registry, f"blobs/{LAYER.digest}", LAYER)
     body = mocked_registry.remote().open(LAYER.descriptor, 100)
     assert (body.offset, body.total) == (0, len(LAYER.data))
     body.close()
 
 
-def test_b27_nothing_is_left_where_the_registry_says_that_this_is_the_end(mocked_registry: MockedRegistry) -> None:
+def test_a_416_at_the_end_of_the_object_is_an_empty_body(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B27."""
     total = len(LAYER.data)
     mocked_registry.answer("GET", f"blobs/{LAYER.digest}", 416, Content_Range=f"bytes */{total}")
     body = mocked_registry.remote().open(LAYER.descriptor, total)
@@ -334,7 +354,8 @@ def test_b27_nothing_is_left_where_the_registry_says_that_this_is_the_end(mocked
     body.close()
 
 
-def test_b27_an_unusable_range_is_followed_by_the_whole_without_one(mocked_registry: MockedRegistry) -> None:
+def test_an_unusable_range_is_retried_without_a_range(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B27."""
     mocked_registry.answer("GET", f"blobs/{LAYER.digest}", 206, LAYER.data, Content_Range="bytes 7-9/10")
     _serve(mocked_registry, f"blobs/{LAYER.digest}", LAYER)
     body = mocked_registry.remote().open(LAYER.descriptor, 100)
@@ -343,7 +364,8 @@ def test_b27_an_unusable_range_is_followed_by_the_whole_without_one(mocked_regis
     assert mocked_registry.headers("Range") == ["bytes=100-", None]
 
 
-def test_b27_a_206_that_nobody_asked_for_is_an_error(mocked_registry: MockedRegistry) -> None:
+def test_a_206_without_a_range_request_is_an_error(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B27."""
     mocked_registry.answer("GET", f"blobs/{LAYER.digest}", 206, LAYER.data, Content_Range="bytes 0-9/10")
     with pytest.raises(DistError, match="206") as caught:
         mocked_registry.fetch(LAYER.digest)
@@ -370,8 +392,8 @@ def _read(registry: MockedRegistry, remote: RegistryRemote, desc: Descriptor) ->
     return bytes(out[:got])
 
 
-def test_b48_a_foreign_layer_is_looked_for_at_the_registry_and_then_at_its_url(mocked_registry: MockedRegistry) -> None:
-    """CVE-2020-15157: its host gets nothing of ours."""
+def test_a_foreign_layer_is_looked_for_at_the_registry_and_then_at_its_url(mocked_registry: MockedRegistry) -> None:
+    """CVE-2020-15157: its host gets nothing of ours. Behaviours B48."""
     _missing(mocked_registry, f"blobs/{LAYER.digest}")
     _missing(mocked_registry, f"manifests/{LAYER.digest}")
     mocked_registry.answer("GET", FOREIGN, body=LAYER.data)
@@ -381,9 +403,10 @@ def test_b48_a_foreign_layer_is_looked_for_at_the_registry_and_then_at_its_url(m
     assert mocked_registry.mock.calls[2].request.headers.keys() == {"User-Agent", "Accept-Encoding"}
 
 
-def test_b48_a_foreign_host_that_redirects_to_the_registry_brings_nothing_of_ours_there(
+def test_a_foreign_host_that_redirects_to_the_registry_brings_nothing_of_ours_there(
     mocked_registry: MockedRegistry,
 ) -> None:
+    """Behaviours B48."""
     _missing(mocked_registry, f"blobs/{LAYER.digest}")
     _missing(mocked_registry, f"manifests/{LAYER.digest}")
     back = f"https://{HOST}/v2/other/blobs/{LAYER.digest}"
@@ -394,7 +417,8 @@ def test_b48_a_foreign_host_that_redirects_to_the_registry_brings_nothing_of_our
     assert mocked_registry.headers("x-tenant") == ["blue", "blue", None, None]
 
 
-def test_b48_a_foreign_host_that_asks_for_a_password_gets_none(mocked_registry: MockedRegistry) -> None:
+def test_a_foreign_host_that_asks_for_a_password_gets_none(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B48."""
     _missing(mocked_registry, f"blobs/{LAYER.digest}")
     _missing(mocked_registry, f"manifests/{LAYER.digest}")
     mocked_registry.answer("GET", FOREIGN, 401, WWW_Authenticate='Basic realm="x"')
@@ -417,10 +441,8 @@ def test_b48_a_foreign_host_that_asks_for_a_password_gets_none(mocked_registry: 
         "relative",
     ],
 )
-def test_b48_a_foreign_url_must_not_lead_inside_nor_down_to_plain_http(
-    mocked_registry: MockedRegistry, url: str
-) -> None:
-    """ggcr #2293."""
+def test_a_foreign_url_must_not_lead_inside_nor_down_to_plain_http(mocked_registry: MockedRegistry, url: str) -> None:
+    """ggcr #2293. Behaviours B48."""
     _missing(mocked_registry, f"blobs/{LAYER.digest}")
     _missing(mocked_registry, f"manifests/{LAYER.digest}")
     with pytest.raises(DistError) as caught:
@@ -431,7 +453,8 @@ def test_b48_a_foreign_url_must_not_lead_inside_nor_down_to_plain_http(
 # Warnings.
 
 
-def test_b43_a_warning_is_shown_once_and_cannot_drive_a_terminal(mocked_registry: MockedRegistry) -> None:
+def test_a_warning_is_shown_once_and_escaped(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B43."""
     warning = '299 - "gone \x1b[31msoon", 199 - "not this", 299 - "two"'
     _serve(mocked_registry, "manifests/latest", MANIFEST, Warning=warning)
     _serve(mocked_registry, f"blobs/{LAYER.digest}", LAYER, Warning=warning)

@@ -60,9 +60,10 @@ def _errors(code: str, message: str) -> bytes:
         (302, b"", ProtocolError, "unexpected status 302"),
     ],
 )
-def test_b34_b37_an_answer_is_an_error_that_repeats_the_registrys_words(
+def test_an_error_answer_repeats_the_message_of_the_registry(
     mocked_registry: MockedRegistry, status: int, body: bytes, expected: type[DistError], said: str
 ) -> None:
+    """Behaviours B34, B37."""
     mocked_registry.answer("GET", TAG, status, body)
     with pytest.raises(expected) as caught:
         mocked_registry.fetch("latest")
@@ -79,9 +80,10 @@ def test_b34_b37_an_answer_is_an_error_that_repeats_the_registrys_words(
         (522, b"", ServerError, "522"),
     ],
 )
-def test_b39_what_may_pass_is_tried_five_times(
+def test_retryable_failures_are_tried_five_times(
     mocked_registry: MockedRegistry, status: int, body: bytes, expected: type[DistError], said: str
 ) -> None:
+    """Behaviours B39."""
     mocked_registry.answer("GET", TAG, status, body)
     with pytest.raises(expected) as caught:
         mocked_registry.fetch("latest")
@@ -89,7 +91,8 @@ def test_b39_what_may_pass_is_tried_five_times(
     assert (len(mocked_registry.asked), len(mocked_registry.waits), len(caught.value.attempts)) == (5, 4, 5)
 
 
-def test_b39_an_answer_after_failures_is_as_good_as_a_first_one(mocked_registry: MockedRegistry) -> None:
+def test_a_success_after_failures_is_used(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B39."""
     mocked_registry.answer("GET", TAG, 503)
     mocked_registry.answer("GET", TAG, 429, Retry_After="7")
     _manifest(mocked_registry)
@@ -97,7 +100,8 @@ def test_b39_an_answer_after_failures_is_as_good_as_a_first_one(mocked_registry:
     assert mocked_registry.waits == [0, 7]
 
 
-def test_b38_a_wait_that_is_too_long_fails_at_once_and_is_told(mocked_registry: MockedRegistry) -> None:
+def test_a_retry_after_beyond_the_limit_fails_at_once(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B38."""
     mocked_registry.answer("GET", TAG, 429, Retry_After="86400")
     with pytest.raises(ResourceExhausted) as caught:
         mocked_registry.fetch("latest")
@@ -105,7 +109,7 @@ def test_b38_a_wait_that_is_too_long_fails_at_once_and_is_told(mocked_registry: 
     assert mocked_registry.waits == []
 
 
-def test_the_url_is_told_without_what_may_be_secret(mocked_registry: MockedRegistry) -> None:
+def test_urls_in_messages_are_redacted(mocked_registry: MockedRegistry) -> None:
     mocked_registry.answer("GET", TAG, 307, Location="https://cdn.test/x?X-Signature=secret")
     mocked_registry.answer("GET", "https://cdn.test/x?X-Signature=secret", 404)
     with pytest.raises(NotFound) as caught:
@@ -129,9 +133,8 @@ def test_the_url_is_told_without_what_may_be_secret(mocked_registry: MockedRegis
     ],
     ids=["no digest", "bad digest", "blake3", "md5", "no length", "bad length", "no type"],
 )
-def test_b13_b14_a_head_that_tells_too_little_is_followed_by_a_get(
-    mocked_registry: MockedRegistry, head: dict[str, str | None]
-) -> None:
+def test_an_incomplete_head_is_followed_by_a_get(mocked_registry: MockedRegistry, head: dict[str, str | None]) -> None:
+    """Behaviours B13, B14."""
     _manifest(mocked_registry, "HEAD", **head)
     _manifest(mocked_registry)
     desc = mocked_registry.remote().resolve("latest", hinted())
@@ -140,13 +143,15 @@ def test_b13_b14_a_head_that_tells_too_little_is_followed_by_a_get(
 
 
 @pytest.mark.parametrize("status", [400, 403, 405, 501])
-def test_b14_b15_a_head_that_is_refused_is_followed_by_a_get(mocked_registry: MockedRegistry, status: int) -> None:
+def test_a_head_that_is_refused_is_followed_by_a_get(mocked_registry: MockedRegistry, status: int) -> None:
+    """Behaviours B14, B15."""
     mocked_registry.answer("HEAD", TAG, status)
     _manifest(mocked_registry)
     assert mocked_registry.remote().resolve("latest", hinted()).digest == MANIFEST.digest
 
 
-def test_b15_the_get_shows_the_reason_that_a_head_cannot(mocked_registry: MockedRegistry) -> None:
+def test_the_get_shows_the_reason_that_a_head_cannot(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B15."""
     mocked_registry.answer("HEAD", TAG, 403)
     mocked_registry.answer("GET", TAG, 403, _errors("DENIED", "the project is archived"))
     with pytest.raises(PermissionDenied, match="the project is archived"):
@@ -166,9 +171,10 @@ def test_a_head_that_finds_nothing_is_final(mocked_registry: MockedRegistry) -> 
 LIE = str(Digest.of(b"something else"))
 
 
-def test_b12_a_header_that_contradicts_the_content_is_asked_again_and_then_an_error(
+def test_a_header_that_contradicts_the_content_is_asked_again_and_then_an_error(
     mocked_registry: MockedRegistry,
 ) -> None:
+    """Behaviours B12."""
     _manifest(mocked_registry, Docker_Content_Digest=LIE)
     with pytest.raises(DigestMismatch, match=f"{HOST} declares {LIE}, the content is {MANIFEST.digest}") as caught:
         mocked_registry.fetch("latest")
@@ -176,13 +182,15 @@ def test_b12_a_header_that_contradicts_the_content_is_asked_again_and_then_an_er
     assert mocked_registry.asked == [f"GET {TAG}"] * 2
 
 
-def test_b12_once_it_may_have_been_a_race_with_a_push(mocked_registry: MockedRegistry) -> None:
+def test_one_contradiction_of_header_and_content_is_retried(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B12."""
     _manifest(mocked_registry, Docker_Content_Digest=LIE)
     _manifest(mocked_registry)
     assert mocked_registry.fetch("latest") == MANIFEST.data
 
 
-def test_b12_lenient_goes_by_the_content_with_one_warning(mocked_registry: MockedRegistry) -> None:
+def test_lenient_trusts_the_content_with_one_warning(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B12."""
     _manifest(mocked_registry, Docker_Content_Digest=LIE)
     remote = mocked_registry.remote(lenient=True)
     assert mocked_registry.fetch("latest", remote=remote) == MANIFEST.data
@@ -191,9 +199,8 @@ def test_b12_lenient_goes_by_the_content_with_one_warning(mocked_registry: Mocke
 
 
 @pytest.mark.parametrize("header", [None, "", "nonsense", "sha256:XYZ", f"blake3:{'0' * 64}"])
-def test_b13_a_header_that_says_nothing_checkable_is_ignored(
-    mocked_registry: MockedRegistry, header: str | None
-) -> None:
+def test_an_uncheckable_digest_header_is_ignored(mocked_registry: MockedRegistry, header: str | None) -> None:
+    """Behaviours B13."""
     _manifest(mocked_registry, Docker_Content_Digest=header)
     assert mocked_registry.fetch("latest") == MANIFEST.data
 
@@ -232,9 +239,10 @@ INDEX_FIELDS = {"manifests": [DESCRIPTOR]}
         ("application/vnd.new.v9+json", b'{"a": 1}', "application/vnd.new.v9+json"),
     ],
 )
-def test_b8_the_media_type_is_what_header_and_body_agree_on(
+def test_the_media_type_is_what_header_and_body_agree_on(
     mocked_registry: MockedRegistry, content_type: str | None, body: bytes, expected: str
 ) -> None:
+    """Behaviours B8."""
     _manifest(mocked_registry, body=body, Content_Type=content_type)
     desc = mocked_registry.remote().resolve("latest", hinted(content=True))
     assert (desc.media_type, desc.data) == (expected, body)
@@ -260,28 +268,31 @@ def test_b8_the_media_type_is_what_header_and_body_agree_on(
         *[(schema1, b'{"schemaVersion":1}', Unsupported, "schema 1") for schema1 in sorted(SCHEMA1_TYPES)],
     ],
 )
-def test_b7_b9_what_must_not_be_believed_is_refused_before_it_is_written(
+def test_unacceptable_answers_are_refused_before_output(
     mocked_registry: MockedRegistry, content_type: str, body: bytes, error: type[DistError], said: str
 ) -> None:
+    """Behaviours B7, B9."""
     _manifest(mocked_registry, body=body, Content_Type=content_type)
     with pytest.raises(error, match=said):
         mocked_registry.fetch("latest")
 
 
 @pytest.mark.parametrize("media_type", sorted(SCHEMA1_TYPES))
-def test_b7_schema_1_is_refused_by_its_head_already(mocked_registry: MockedRegistry, media_type: str) -> None:
+def test_schema_1_is_refused_by_its_head_already(mocked_registry: MockedRegistry, media_type: str) -> None:
+    """Behaviours B7."""
     _manifest(mocked_registry, "HEAD", Content_Type=media_type)
     with pytest.raises(Unsupported, match="schema 1"):
         mocked_registry.remote().resolve("latest", hinted())
 
 
-def test_b10_the_bytes_are_those_that_came_whatever_their_layout(mocked_registry: MockedRegistry) -> None:
+def test_the_bytes_are_those_that_came_whatever_their_layout(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B10."""
     odd = Blob(b'  {"manifests" :\r\n[ ] , "schemaVersion":2.0}\n', OCI_INDEX)
     _manifest(mocked_registry, body=odd.data, Content_Type=OCI_INDEX)
     assert mocked_registry.fetch("latest") == odd.data
 
 
-def test_a_web_page_for_a_blob_is_found_out_by_the_digest(mocked_registry: MockedRegistry) -> None:
+def test_a_web_page_instead_of_a_blob_is_a_digest_mismatch(mocked_registry: MockedRegistry) -> None:
     mocked_registry.answer("GET", f"blobs/{MANIFEST.digest}", 200, b"<html>Sign in</html>", Content_Type="text/html")
     with pytest.raises(DigestMismatch):
         mocked_registry.fetch(MANIFEST.digest)
@@ -293,7 +304,8 @@ def test_an_index_by_tag_is_the_index_itself(mocked_registry: MockedRegistry) ->
     assert mocked_registry.fetch("latest") == both.data
 
 
-def test_b52_what_is_left_of_a_quota_is_told_to_who_asks_for_details(mocked_registry: MockedRegistry) -> None:
+def test_the_remaining_quota_is_a_debug_notice(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B52."""
     quota = {"ratelimit_limit": "100;w=21600", "ratelimit_remaining": "76;w=21600\x1b[31m"}
     _manifest(mocked_registry, **quota)
     mocked_registry.fetch("latest")
@@ -303,7 +315,8 @@ def test_b52_what_is_left_of_a_quota_is_told_to_who_asks_for_details(mocked_regi
     ]
 
 
-def test_b52_the_error_of_a_used_up_quota_says_so(mocked_registry: MockedRegistry) -> None:
+def test_the_error_of_an_exhausted_quota_names_the_quota(mocked_registry: MockedRegistry) -> None:
+    """Behaviours B52."""
     mocked_registry.answer("GET", "manifests/latest", 429, ratelimit_limit="100", ratelimit_remaining="0")
     with pytest.raises(ResourceExhausted) as caught:
         mocked_registry.fetch("latest")

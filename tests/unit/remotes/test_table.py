@@ -39,7 +39,7 @@ def layout(tmp_path: Path) -> Path:
 # Names and paths.
 
 
-def test_a_name_is_a_registrys() -> None:
+def test_a_name_without_a_kind_is_a_registry() -> None:
     opened = open_remote("registry.test/team/app")
     assert isinstance(opened, RegistryRemote)
     opened.close()
@@ -50,7 +50,7 @@ def test_a_directory_is_a_layout(layout: Path, kind: str) -> None:
     assert isinstance(open_remote(f"{kind}{layout}"), LayoutRemote)
 
 
-def test_home_is_the_environments(layout: Path) -> None:
+def test_a_home_path_is_expanded_by_the_given_environment(layout: Path) -> None:
     opened = open_remote("~/img", HOME=str(layout.parent))
     assert isinstance(opened, LayoutRemote)
     assert list(opened.tags()) == ["v1"]
@@ -64,7 +64,7 @@ def test_a_file_is_an_archive(layout: Path) -> None:
     opened.close()
 
 
-def test_a_directory_that_is_no_layout_and_nothing_at_all(tmp_path: Path) -> None:
+def test_a_missing_path_and_a_directory_without_a_layout_are_errors(tmp_path: Path) -> None:
     for name, error, message in [
         ("", InvalidArgument, "is not an image layout: there is no oci-layout in it"),
         ("missing", NotFound, "no such file or directory"),
@@ -73,7 +73,7 @@ def test_a_directory_that_is_no_layout_and_nothing_at_all(tmp_path: Path) -> Non
             open_remote(str(tmp_path / name))
 
 
-def test_a_blocked_name_is_refused_and_the_place_named_that_says_so() -> None:
+def test_a_blocked_name_is_refused_with_the_line_of_the_configuration() -> None:
     blocked = route("registry.test/evil", blocked=True, where="/etc/dist/config.toml:7")
     with pytest.raises(PolicyRefused, match=r"registry\.test/evil/app is blocked: by /etc/dist/config\.toml:7"):
         open_remote("registry.test/evil/app", blocked)
@@ -87,7 +87,7 @@ def test_a_name_may_be_served_from_a_layout(layout: Path) -> None:
     assert list(opened.tags()) == ["v1"]
 
 
-def test_an_unknown_kind_names_those_that_there_are() -> None:
+def test_the_error_of_an_unknown_kind_lists_the_kinds() -> None:
     with pytest.raises(Unsupported, match="there is no remote of kind 'nosuch': built in: registry, layout"):
         open_remote("nosuch::x")
 
@@ -143,7 +143,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["open-shelf", "shelf"])
-def test_a_plugin_gets_the_locator_and_everything_it_may_know(site: Path, kind: str) -> None:
+def test_a_plugin_gets_the_locator_and_its_context(site: Path, kind: str) -> None:
     notices: list[Notice] = []
     settings = Settings(environ={"A": "b"})
     opened = table.open_remote(parse_locator(f"{kind}::some/where:1"), settings, Run(notices.append))
@@ -187,13 +187,13 @@ def test_a_plugin_may_be_one_plain_function(site: Path, kind: str) -> None:
         ("absent", "remote kind 'absent': good_plugin:absent does not load: AttributeError"),
     ],
 )
-def test_a_plugin_that_gives_no_remote_is_unsupported(site: Path, kind: str, said: str) -> None:
+def test_a_plugin_that_returns_no_remote_is_unsupported(site: Path, kind: str, said: str) -> None:
     with pytest.raises(Unsupported) as caught:
         open_remote(f"{kind}::x")
     assert said in str(caught.value)
 
 
-def test_a_plugins_own_errors_are_its_answer(site: Path) -> None:
+def test_dist_errors_of_a_plugin_are_passed_through(site: Path) -> None:
     with pytest.raises(PolicyRefused, match="not you"):
         open_remote("refuses::x")
 

@@ -67,7 +67,7 @@ def test_blobs_are_read_only_and_as_readable_as_umask_allows(store, tmp_path):
     assert stat.S_IMODE((tmp_path / "store" / "ingest").stat().st_mode) == 0o750
 
 
-def test_a_directory_of_something_else_is_left_alone(tmp_path):
+def test_a_directory_with_other_content_is_not_written(tmp_path):
     root = tmp_path / "other"
     root.mkdir()
     (root / "notes.txt").write_text("mine")
@@ -126,11 +126,11 @@ def test_a_damaged_or_newer_layout_is_not_written(tmp_path, text, error):
         ({"HOME": "/h"}, "/h/.local/share/dist/store"),
     ],
 )
-def test_the_place_follows_the_environment(environ, expected):
+def test_the_path_of_the_store_follows_the_environment(environ, expected):
     assert default_path(environ) == expected
 
 
-def test_without_any_place_the_store_says_what_to_set():
+def test_without_a_path_the_error_names_the_variable_to_set():
     with pytest.raises(InvalidArgument, match="DIST_STORE"):
         default_path({})
     with pytest.raises(InvalidArgument):
@@ -158,7 +158,7 @@ def test_every_flipped_bit_is_found(store):
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
-def test_what_is_not_a_regular_file_is_not_a_blob(store, tmp_path, kind):
+def test_only_regular_files_are_blobs(store, tmp_path, kind):
     put(store, b"y")
     desc = Descriptor(Digest.of(b"x"))
     path = store.path(desc.digest)
@@ -201,7 +201,7 @@ def test_a_store_that_cannot_be_written_can_be_read(store, tmp_path, monkeypatch
         again.tag("other", desc)
 
 
-def test_names_in_blobs_that_are_no_digests_are_passed_over(store, tmp_path):
+def test_file_names_that_are_no_digests_are_skipped(store, tmp_path):
     desc = put(store, b"x")
     (tmp_path / "store" / "blobs" / "sha256" / "README").write_text("hello")
     (tmp_path / "store" / "blobs" / "notes").write_text("hello")
@@ -215,7 +215,7 @@ def test_a_blob_of_the_wrong_size_is_replaced_by_the_right_one(store):
     assert store.read(put(store, b"0123456789"), 100) == b"0123456789"
 
 
-def test_verify_tells_good_from_bad(store):
+def test_verify_reports_damaged_blobs(store):
     good, bad = put(store, b"good"), put(store, b"bad")
     other = put(store, b"long", algorithm="sha512")
     damage(store, bad, b"bat")
@@ -229,7 +229,7 @@ def test_verify_tells_good_from_bad(store):
         list(verify(store, [Digest.of(b"absent")]))
 
 
-def test_what_others_wrote_into_the_index_is_kept(store, tmp_path):
+def test_index_entries_of_other_tools_are_kept(store, tmp_path):
     desc = put(store, b"x", OCI_MANIFEST)
     foreign = {**desc.to_json(), "x-field": [1], "annotations": {"a": "b"}}
     path = tmp_path / "store" / "index.json"
@@ -241,7 +241,7 @@ def test_what_others_wrote_into_the_index_is_kept(store, tmp_path):
     assert value["manifests"][1]["annotations"] == {"org.opencontainers.image.ref.name": "name"}
 
 
-def test_a_name_with_two_meanings_is_an_error_until_it_is_given_again(store, tmp_path):
+def test_a_name_with_two_digests_is_an_error_until_it_is_tagged_again(store, tmp_path):
     first, second = put(store, b"1"), put(store, b"2")
     store.tag("name", first)
     path = tmp_path / "store" / "index.json"
@@ -266,7 +266,7 @@ def test_a_damaged_index_is_an_error_and_nothing_is_collected(store, tmp_path, t
     assert have(store) == {desc.digest}
 
 
-def test_a_damaged_database_costs_labels_and_no_content(store):
+def test_a_damaged_label_database_loses_labels_only(store):
     desc = put(store, b"x")
     with open(os.path.join(store.root, "metadata.db"), "wb") as file:
         file.write(b"this is no database, however long one looks at it" * 100)
@@ -377,7 +377,7 @@ def test_times_are_written_with_nine_digits():
     assert parse_time(format_time(1500000000_500000000)) == 1500000000.5
 
 
-def test_a_database_of_a_stranger_is_not_let_compute(store):
+def test_a_view_in_a_foreign_label_database_is_not_evaluated(store):
     """A view in place of the table could keep a reader busy for ever."""
     desc = put(store, b"x")
     db = sqlite3.connect(os.path.join(store.root, "metadata.db"))

@@ -54,7 +54,7 @@ def test_without_a_thread_large_pieces_are_hashed_all_the_same(store, few_thread
 
 
 @pytest.mark.parametrize("ref", ["../../etc/passwd", "a/b", "ü", "x" * 4096, "layer-sha256:abc", "\udcff"])
-def test_any_other_ref_is_a_name_and_no_path(store, tmp_path, ref):
+def test_a_ref_is_never_a_path(store, tmp_path, ref):
     with store.writer(ref) as writer:
         writer.write(b"x")
     assert [status.ref for status in store.statuses()] == [ref]
@@ -80,7 +80,7 @@ def direct_writes(monkeypatch):
 
 @pytest.mark.parametrize("before", [0, 1, BLOCK, 3 * BLOCK - 1])
 @pytest.mark.parametrize("size", [0, BLOCK, 2 * PIECE, 3 * PIECE + BLOCK, 3 * PIECE + 5])
-def test_fill_past_the_cache_takes_all_that_a_source_gives(store, direct_writes, size, before):
+def test_direct_fill_reads_the_source_to_its_end(store, direct_writes, size, before):
     data = content(before + size)
     with store.writer("ref") as writer:
         writer.write(data[:before])
@@ -91,7 +91,7 @@ def test_fill_past_the_cache_takes_all_that_a_source_gives(store, direct_writes,
     assert all(offset % BLOCK == 0 and count % BLOCK == 0 for offset, count in direct_writes)
 
 
-def test_fill_past_the_cache_is_what_it_says(store, tmp_path, direct_writes):
+def test_direct_fill_writes_past_the_page_cache(store, tmp_path, direct_writes):
     try:
         os.close(os.open(tmp_path / "probe", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
     except (AttributeError, OSError):
@@ -105,7 +105,7 @@ def test_fill_past_the_cache_is_what_it_says(store, tmp_path, direct_writes):
         assert direct_writes == []
 
 
-def test_fill_past_the_cache_can_be_read_with_another_algorithm(store, direct_writes):
+def test_a_direct_fill_can_be_committed_with_another_algorithm(store, direct_writes):
     data = content(3 * PIECE + 5)
     with store.writer("ref") as writer:
         writer.fill(BytesIO(data), direct=True)
@@ -113,7 +113,7 @@ def test_fill_past_the_cache_can_be_read_with_another_algorithm(store, direct_wr
 
 
 @pytest.mark.parametrize("refused", ["flag", "write", "second write"])
-def test_fill_uses_the_cache_where_the_file_system_has_nothing_else(store, monkeypatch, refused):
+def test_direct_fill_uses_the_cache_if_direct_writes_are_refused(store, monkeypatch, refused):
     monkeypatch.setattr("dist_tool.store.direct_io._WORTH_IT", 0)
     direct = getattr(os, "O_DIRECT", 0)
     real_write, real_fcntl, refusals = os.write, fcntl.fcntl, []
@@ -140,7 +140,7 @@ def test_fill_uses_the_cache_where_the_file_system_has_nothing_else(store, monke
     assert len(refusals) == (1 if direct else 0)  # it is asked once
 
 
-def test_a_failed_write_ends_the_session_and_not_the_progress(store, monkeypatch):
+def test_a_failed_write_closes_the_writer_and_keeps_the_progress(store, monkeypatch):
     import os
 
     data = content(256)
@@ -185,7 +185,7 @@ def test_data_that_could_not_be_synced_is_never_committed_later(store, monkeypat
         assert writer.offset == 0
 
 
-def test_an_ingest_directory_that_cannot_be_made_is_an_error_and_no_loop(store, tmp_path):
+def test_an_ingest_directory_that_cannot_be_created_is_an_error(store, tmp_path):
     store.prepare()
     key = Digest.of(b"ref").encoded
     (tmp_path / "store" / "ingest" / key).symlink_to(tmp_path / "nowhere")

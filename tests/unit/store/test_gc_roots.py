@@ -26,7 +26,7 @@ def damage(store, desc, data):
         file.write(data)
 
 
-def test_gc_keeps_what_names_reach_and_removes_the_rest(store):
+def test_gc_keeps_reachable_blobs_and_removes_others(store):
     image, other = put_image(store, "a"), put_image(store, "b")
     index = put_index(store, image[0])
     store.tag("name", index)
@@ -38,7 +38,7 @@ def test_gc_keeps_what_names_reach_and_removes_the_rest(store):
     assert have(store) == set()
 
 
-def test_gc_spares_what_was_used_lately(store):
+def test_gc_keeps_recently_used_blobs(store):
     desc = put(store, b"x")
     assert list(collect(store, GcPolicy())) == []
     os.utime(store.path(desc.digest), (1000, 1000))
@@ -72,7 +72,7 @@ def test_gc_follows_labels(store):
     assert have(store) == {manifest.digest, config.digest, layer.digest, other.digest}
 
 
-def test_gc_keeps_what_it_is_told_to(store):
+def test_gc_keeps_blobs_given_as_roots(store):
     manifest, _config, _layer = put_image(store)
     kept = GcPolicy(grace_s=0, keep=frozenset({manifest.digest}))
     assert list(collect(store, kept)) == []
@@ -88,7 +88,7 @@ def test_gc_never_touches_an_active_ingest(store):
     assert store.read(writer.commit(), 10) == b"somemore"
 
 
-def test_gc_removes_what_a_crash_left_of_an_ingest(store, tmp_path):
+def test_gc_removes_ingests_left_by_a_crash(store, tmp_path):
     put(store, b"x")
     left = tmp_path / "store" / "ingest" / ("0" * 64)
     left.mkdir()
@@ -97,7 +97,7 @@ def test_gc_removes_what_a_crash_left_of_an_ingest(store, tmp_path):
     assert not left.exists()
 
 
-def test_gc_of_a_partial_store_keeps_what_is_there(store):
+def test_gc_of_a_store_with_missing_blobs_keeps_the_others(store):
     manifest, config, layer = put_image(store)
     store.tag("name", manifest)
     store.delete(config.digest)
@@ -116,14 +116,14 @@ def test_gc_removes_nothing_where_a_needed_manifest_is_damaged(store):
     assert have(store) == {manifest.digest, config.digest, layer.digest, loose.digest}
 
 
-def test_gc_follows_types_it_does_not_know(store):
+def test_gc_follows_unknown_media_types(store):
     child = put(store, b"child")
     value = {"mediaType": "application/vnd.example+json", "blobs": [child.to_json()], "config": {"plain": 1}}
     store.tag("name", put_json(store, value, "application/vnd.example+json"))
     assert list(collect(store, EVERYTHING)) == []
 
 
-def test_a_subject_is_kept_with_what_refers_to_it(store):
+def test_gc_keeps_a_subject_with_its_referrers(store):
     image = put_image(store)
     empty = put(store, b"{}")
     signature = {

@@ -62,20 +62,20 @@ class TestPump:
     pytestmark = pytest.mark.usefixtures("small_chunks")
 
     @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 63, 64, 65, 79, 80, 81, 200])
-    def test_a_sound_object_comes_out_as_it_is(self, size: int) -> None:
+    def test_an_undamaged_object_is_written_unchanged(self, size: int) -> None:
         sink = Collected()
         assert _pump(Scripted([Answer(DATA[:size])]), sink, DATA[:size], size) == size
         assert sink.data == DATA[:size]
 
     @pytest.mark.parametrize("size", [1, 16, 17, 63, 64])
-    def test_of_a_small_wrong_object_nothing_comes_out(self, size: int) -> None:
+    def test_nothing_is_written_of_a_small_wrong_object(self, size: int) -> None:
         sink = Collected()
         with pytest.raises(DigestMismatch):
             _pump(Scripted([Answer(flip(DATA[:size], size * 8 - 1))]), sink, DATA[:size])
         assert sink.writes == []
 
     @pytest.mark.parametrize("size", [65, 79, 80, 81, 96, 200])
-    def test_of_a_large_wrong_object_at_least_the_last_chunk_is_withheld(self, size: int) -> None:
+    def test_the_last_chunk_of_a_large_wrong_object_is_withheld(self, size: int) -> None:
         sink = Collected()
         with pytest.raises(DigestMismatch):
             _pump(Scripted([Answer(flip(DATA[:size], 0))]), sink, DATA[:size])
@@ -107,7 +107,7 @@ class TestPump:
         with pytest.raises(SizeMismatch, match="199 bytes arrived, expected 200"):
             pump(_Once(DATA[:-1]), verifier, Collected())
 
-    def test_an_object_that_is_right_and_smaller_than_expected_is_no_cut(self) -> None:
+    def test_a_right_object_smaller_than_expected_is_a_size_error(self) -> None:
         reopen, sink = Scripted([Answer(DATA)]), Collected()
         with pytest.raises(UnexpectedSize, match="has 200 bytes, not the 300"):
             _pump(reopen, sink, size=300)
@@ -198,14 +198,14 @@ class TestResumingReader:
         _pump(Scripted([Answer(DATA, 70), Answer(DATA, start=33)]), sink)
         assert sink.data == DATA
 
-    def test_a_source_that_starts_again_with_other_bytes_is_found_out_early(self) -> None:
+    def test_a_restart_with_other_bytes_is_detected_early(self) -> None:
         """What was written before the cut cannot be taken back: better no more of another object."""
         reopen, sink = Scripted([Answer(DATA, 100), Answer(flip(DATA, 0), start=0)]), Collected()
         with pytest.raises(DigestMismatch, match="other bytes than before"):
             _pump(reopen, sink)
         assert len(sink.data) < 100
 
-    def test_a_source_that_starts_later_broke_the_protocol(self) -> None:
+    def test_a_source_that_starts_after_the_offset_is_a_protocol_error(self) -> None:
         with pytest.raises(ProtocolError, match="answered from byte 71 on, asked from 70"):
             _pump(Scripted([Answer(DATA, 70), Answer(DATA, start=71)]), Collected())
 
@@ -214,31 +214,31 @@ class TestResumingReader:
         _pump(reopen, sink)
         assert (sink.data, reopen.asked) == (DATA, [0, 70, 70])
 
-    def test_five_failures_without_progress_are_the_end(self) -> None:
+    def test_five_failures_without_progress_end_the_transfer(self) -> None:
         reopen = Scripted([Answer(DATA, 70), Answer(DATA, 0)])
         with pytest.raises(Truncated) as caught:
             _pump(reopen, Collected())
         assert reopen.asked == [0, 70, 70, 70, 70]
         assert caught.value.attempts[-1] == "memory was cut"
 
-    def test_progress_earns_new_attempts(self) -> None:
+    def test_progress_resets_the_count_of_attempts(self) -> None:
         reopen, sink = Scripted([Answer(DATA, CHUNK)]), Collected()
         _pump(reopen, sink)
         assert sink.data == DATA
         assert reopen.asked == list(range(0, len(DATA), CHUNK))
 
-    def test_a_trickle_is_no_progress(self) -> None:
+    def test_bytes_below_the_floor_are_no_progress(self) -> None:
         reopen = Scripted([Answer(DATA, 1)])
         with pytest.raises(Truncated):
             _pump(reopen, Collected())
         assert reopen.asked == [0, 1, 2, 3, 4]
 
-    def test_an_early_end_is_a_cut_where_the_total_is_known(self) -> None:
+    def test_an_end_before_the_known_total_is_a_cut(self) -> None:
         reopen, sink = Scripted([Answer(DATA, 70, loud=False), Answer(DATA)]), Collected()
         _pump(reopen, sink, size=len(DATA))
         assert (sink.data, reopen.asked) == (DATA, [0, 70])
 
-    def test_an_end_before_the_expected_size_that_stays_the_end_is_a_cut(self) -> None:
+    def test_a_repeated_end_before_the_expected_size_is_a_cut(self) -> None:
         with pytest.raises(Truncated):
             _pump(Scripted([Answer(DATA, 70, loud=False), Answer(DATA, 0, loud=False)]), Collected(), size=200)
 
@@ -259,12 +259,12 @@ class TestResumingReader:
         with VerifiedReader(_reader(reopen), Verifier(Digest.of(DATA))) as file:
             assert file.readall() == DATA
 
-    def test_less_than_there_was_before_is_another_object(self) -> None:
+    def test_a_smaller_total_than_before_is_an_error(self) -> None:
         reopen = Scripted([Answer(DATA, 70), Answer(DATA[:50], start=0, declared=50)])
         with pytest.raises(DigestMismatch, match="has 50 bytes, 70 were there before"):
             _pump(reopen, Collected())
 
-    def test_whoever_wants_to_know_of_a_lost_body_decides_whether_it_counts(self) -> None:
+    def test_the_callback_of_a_lost_body_decides_whether_it_counts(self) -> None:
         lost: list[str] = []
 
         def note(error: DistError, body: Body, ended: bool) -> bool:
@@ -285,13 +285,13 @@ class TestResumingReader:
         _pump(reopen, sink)
         assert (sink.data, reopen.asked) == (DATA, [0, 70])
 
-    def test_where_there_is_nothing_past_the_end_it_was_the_end(self) -> None:
+    def test_an_end_is_accepted_if_a_second_request_has_no_more_bytes(self) -> None:
         reopen = Scripted([Answer(flip(DATA, 7)), Answer(DATA[:0], start=0, declared=None)])
         with pytest.raises(DigestMismatch):
             _pump(reopen, Collected())
         assert reopen.asked == [0, 200]
 
-    def test_what_a_source_raises_on_opening_is_final(self) -> None:
+    def test_an_error_of_the_first_open_is_not_retried(self) -> None:
         calls: list[int] = []
 
         def reopen(offset: int) -> Body:
@@ -313,7 +313,7 @@ class TestResumingReader:
         with pytest.raises(SizeMismatch, match="declares 201 bytes, expected 200"):
             _pump(Scripted([Answer(DATA, 70, declared=200), Answer(DATA, declared=201)]), Collected())
 
-    def test_the_limit_holds_for_what_is_declared_and_for_what_comes(self) -> None:
+    def test_the_size_limit_applies_to_declared_and_received_bytes(self) -> None:
         with pytest.raises(LimitExceeded, match="limit of 100"):
             _reader(Scripted([Answer(DATA, declared=200)]), limit=100).open()
         reader = _reader(Scripted([Answer(DATA)], [50] * 10), limit=100)
@@ -343,7 +343,7 @@ class TestVerifiedReader:
             assert file.read(10) + file.read() == DATA
             assert file.read() == b""
 
-    def test_it_never_ends_cleanly_on_wrong_bytes(self) -> None:
+    def test_wrong_bytes_never_end_a_read_without_an_error(self) -> None:
         with self._file([Answer(flip(DATA, 3))]) as file:
             assert file.read(200) == flip(DATA, 3)
             with pytest.raises(DigestMismatch):
@@ -353,18 +353,18 @@ class TestVerifiedReader:
         with self._file([Answer(DATA + b"x")], size=200) as file, pytest.raises(SizeMismatch):
             file.readall()
 
-    def test_it_goes_on_past_a_silent_cut(self) -> None:
+    def test_reading_continues_after_a_silent_cut(self) -> None:
         answers = [Answer(DATA, 70, loud=False), Answer(DATA, declared=200)]
         with self._file(answers) as file:
             assert file.readall() == DATA
 
-    def test_reading_nothing_decides_nothing(self) -> None:
+    def test_a_read_of_zero_bytes_does_not_verify(self) -> None:
         with self._file([Answer(b"wrong")]) as file:
             assert file.readinto(bytearray(0)) == 0
 
 
 class TestVerifier:
-    def test_bytes_of_unknown_digest_are_judged_by_size_alone(self) -> None:
+    def test_bytes_without_a_digest_are_verified_by_size_only(self) -> None:
         verifier = Verifier(None, 3)
         verifier.update(b"ab")
         with pytest.raises(SizeMismatch):
@@ -380,7 +380,7 @@ class TestVerifier:
         verifier.start_background()
         verifier.check()
 
-    def test_the_background_changes_nothing(self) -> None:
+    def test_hashing_in_the_background_gives_the_same_result(self) -> None:
         one, other = Verifier(Digest.of(DATA)), Verifier(Digest.of(DATA))
         other.start_background()
         for start in range(0, 200, 7):

@@ -44,7 +44,7 @@ def test_the_chance_of_real_retries_lies_between_nothing_and_one() -> None:
 
 
 @pytest.mark.parametrize("error", [DigestMismatch("wrong"), DistError("other"), DeadlineExceeded("late")])
-def test_what_will_not_change_is_not_tried_again(error: DistError) -> None:
+def test_permanent_failures_are_not_retried(error: DistError) -> None:
     waits = Waits()
     with pytest.raises(type(error)):
         waits.attempts.failed(error)
@@ -87,7 +87,7 @@ def test_a_rate_limit_without_a_time_waits_like_everything_else() -> None:
     assert waits.slept == [0.3]
 
 
-def test_a_wait_that_outlasts_the_deadline_is_not_begun() -> None:
+def test_a_wait_beyond_the_deadline_is_not_started() -> None:
     waits = Waits(deadline=time.monotonic() + 30)
     waits.attempts.failed(ServerError("503"))
     with pytest.raises(DeadlineExceeded, match="last: 429"):
@@ -95,7 +95,7 @@ def test_a_wait_that_outlasts_the_deadline_is_not_begun() -> None:
     assert waits.slept == [0.3]
 
 
-def test_running_out_of_time_still_tells_of_every_attempt_and_of_the_host() -> None:
+def test_an_expired_deadline_lists_every_attempt_and_the_host() -> None:
     waits = Waits(deadline=time.monotonic() + 30)
     waits.attempts.failed(ServerError("503"))
     last = _limited(59).with_(host="registry.example")
@@ -104,7 +104,7 @@ def test_running_out_of_time_still_tells_of_every_attempt_and_of_the_host() -> N
     assert (caught.value.attempts, caught.value.host) == (("503", "429"), "registry.example")
 
 
-def test_each_wait_is_announced_and_the_last_error_knows_them_all() -> None:
+def test_each_wait_is_a_notice_and_the_last_error_lists_all_attempts() -> None:
     waits = Waits(attempts=3)
     waits.attempts.failed(Unavailable("first"))
     waits.attempts.failed(Unavailable("second"))
@@ -215,7 +215,7 @@ def test_nested_attempts_count_together() -> None:
     assert caught.value.attempts == ("no answer 1", "no answer 2", "cut 3", "no answer 4", "no answer 5")
 
 
-def test_an_answer_that_is_final_uses_up_no_attempt() -> None:
+def test_a_permanent_failure_uses_no_attempt() -> None:
     retry, run = Retry(attempts=2), Run(pause=[].append)
     with Attempts(retry, run) as outer:
         with pytest.raises(DistError), Attempts(retry, run) as inner:
@@ -247,7 +247,7 @@ def test_a_source_has_the_limit_without_progress_that_is_set_for_it() -> None:
         assert clock.now == 1020.0
 
 
-def test_nothing_is_limited_where_nothing_is_fetched() -> None:
+def test_time_without_progress_is_not_limited_outside_a_fetch() -> None:
     received(1)
     with counted_apart("a"):
         assert stall_left() is None

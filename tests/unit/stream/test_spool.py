@@ -25,7 +25,7 @@ def rest(reader: SpoolReader) -> bytes:
 
 
 @pytest.mark.parametrize("data", [b"", b"small", LARGE], ids=["empty", "small", "large"])
-def test_what_was_written_is_read_as_often_as_is_wanted(data: bytes) -> None:
+def test_written_bytes_can_be_read_repeatedly(data: bytes) -> None:
     out = bytearray()
     with Spool() as spool:
         for start in range(0, len(data), 100_000):
@@ -36,7 +36,7 @@ def test_what_was_written_is_read_as_often_as_is_wanted(data: bytes) -> None:
     assert out == data
 
 
-def test_a_small_one_needs_no_file() -> None:
+def test_a_small_spool_stays_in_memory() -> None:
     before = os.listdir("/proc/self/fd")
     with Spool() as spool:
         write(spool, b"small")
@@ -46,7 +46,7 @@ def test_a_small_one_needs_no_file() -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_what_is_there_is_read_before_the_end_is_known() -> None:
+def test_written_bytes_are_readable_before_the_end() -> None:
     with Spool() as spool, ThreadPoolExecutor(1) as threads:
         reader = spool.reader()
         waiting = threads.submit(reader.read, 100)
@@ -57,7 +57,7 @@ def test_what_is_there_is_read_before_the_end_is_known() -> None:
         assert end.result(30) == b""
 
 
-def test_what_is_there_is_read_before_the_error() -> None:
+def test_written_bytes_are_readable_before_the_error() -> None:
     with Spool() as spool:
         write(spool, b"some bytes")
         spool.fail(DigestMismatch("wrong"))
@@ -67,7 +67,7 @@ def test_what_is_there_is_read_before_the_error() -> None:
             reader.read(1)
 
 
-def test_of_a_whole_one_nothing_is_read_before_all_of_it_is_right() -> None:
+def test_a_spool_of_whole_objects_blocks_readers_until_the_end() -> None:
     with Spool(whole=True) as spool, ThreadPoolExecutor(1) as threads:
         write(spool, b"wrong")
         waiting = threads.submit(spool.reader().read, 100)
@@ -78,7 +78,7 @@ def test_of_a_whole_one_nothing_is_read_before_all_of_it_is_right() -> None:
         assert waiting.result(30) == b"right"
 
 
-def test_of_a_whole_one_that_failed_nothing_is_read() -> None:
+def test_a_failed_spool_of_whole_objects_returns_no_bytes() -> None:
     with Spool(whole=True) as spool:
         write(spool, b"wrong")
         spool.fail(DigestMismatch("wrong"))
@@ -87,7 +87,7 @@ def test_of_a_whole_one_that_failed_nothing_is_read() -> None:
 
 
 @pytest.mark.parametrize("data", [b"wrong", LARGE], ids=["small", "large"])
-def test_who_has_read_what_is_taken_back_hears_of_it_and_who_has_not_reads_what_is_right(data: bytes) -> None:
+def test_a_retraction_is_raised_to_readers_of_the_retracted_bytes_only(data: bytes) -> None:
     with Spool() as spool:
         early, late = spool.reader(), spool.reader()
         write(spool, data)
@@ -101,7 +101,7 @@ def test_who_has_read_what_is_taken_back_hears_of_it_and_who_has_not_reads_what_
         assert spool.retracted()
 
 
-def test_who_waits_for_more_hears_of_a_retraction() -> None:
+def test_a_retraction_is_raised_to_a_waiting_reader() -> None:
     with Spool() as spool, ThreadPoolExecutor(1) as threads:
         reader = spool.reader()
         write(spool, b"wrong")
@@ -112,7 +112,7 @@ def test_who_waits_for_more_hears_of_a_retraction() -> None:
             waiting.result(30)
 
 
-def test_what_nobody_has_read_is_taken_back_without_harm() -> None:
+def test_unread_bytes_are_retracted_without_an_error() -> None:
     with Spool() as spool:
         reader = spool.reader()
         write(spool, b"wrong")
@@ -149,7 +149,7 @@ def test_after_a_retraction_it_can_be_trusted_no_more_and_is_read_whole() -> Non
             stale.read(1)
 
 
-def test_one_that_is_closed_takes_no_more_bytes_and_lets_go_who_waits() -> None:
+def test_closing_a_spool_refuses_writes_and_wakes_readers() -> None:
     spool = Spool()
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(spool.reader().read, 1)
@@ -160,12 +160,12 @@ def test_one_that_is_closed_takes_no_more_bytes_and_lets_go_who_waits() -> None:
         write(spool, b"late")
 
 
-def test_a_place_for_the_file_that_is_not_there_is_a_local_failure(tmp_path: Path) -> None:
+def test_a_missing_directory_for_the_spool_is_a_local_failure(tmp_path: Path) -> None:
     with Spool(str(tmp_path / "gone")) as spool, pytest.raises(LocalFailure, match="temporary file"):
         write(spool, LARGE)
 
 
-def test_a_sink_that_cannot_take_back_gets_only_what_is_right() -> None:
+def test_a_sink_without_restart_gets_verified_bytes_only() -> None:
     out = bytearray()
     with rewindable(out.extend) as draft:
         write(draft, b"wrong")
@@ -175,7 +175,7 @@ def test_a_sink_that_cannot_take_back_gets_only_what_is_right() -> None:
     assert out == b"right"
 
 
-def test_a_sink_that_cannot_take_back_gets_nothing_after_a_failure() -> None:
+def test_a_sink_without_restart_gets_nothing_after_a_failure() -> None:
     out = bytearray()
 
     def fail() -> None:

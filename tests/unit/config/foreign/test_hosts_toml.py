@@ -195,13 +195,13 @@ def test_the_first_directory_for_a_host_counts(directories: list[str], host: str
     )
 
 
-def test_a_directory_without_anything_in_it_hides_the_default(root: Path) -> None:
+def test_an_empty_host_directory_hides_the_default(root: Path) -> None:
     hosts(root, "_default", '[host."https://m.example"]\n')
     (root / "a.example").mkdir()
     assert settings().route_for(chosen_locator("a.example/x")) is None
 
 
-def test_another_root_may_be_named(root: Path, tmp_path: Path) -> None:
+def test_another_certs_d_directory_can_be_configured(root: Path, tmp_path: Path) -> None:
     hosts(root, "a.example", '[host."https://etc.example"]\n')
     hosts(tmp_path / "other", "a.example", '[host."https://other.example"]\n')
     by_variable = settings(DIST_HOSTS_DIR=str(tmp_path / "other"))
@@ -245,12 +245,12 @@ def test_v2_is_put_after_the_path_of_a_host(url: str, meant: str, root: Path) ->
     ("url", "meant"),
     [("https://m.example", "https://m.example/x"), ("https://m.example/api/hub/", "https://m.example/api/hub/x")],
 )
-def test_a_path_may_be_all_there_is(url: str, meant: str, root: Path) -> None:
+def test_override_path_is_used_without_v2(url: str, meant: str, root: Path) -> None:
     hosts(root, "a.example", f'[host."{url}"]\noverride_path = true\n')
     assert urls(settings(), "a.example/x")[0] == meant
 
 
-def test_keys_at_the_top_are_about_the_server(root: Path) -> None:
+def test_top_level_keys_configure_the_server(root: Path) -> None:
     hosts(
         root,
         "a.example",
@@ -263,12 +263,12 @@ def test_keys_at_the_top_are_about_the_server(root: Path) -> None:
     assert (mirror.capabilities, mirror.timeout.connect_s, mirror.header, mirror.tls) == (EVERYTHING, 10.0, {}, Tls())
 
 
-def test_unknown_keys_are_left_out_as_containerd_does(root: Path) -> None:
+def test_unknown_keys_are_ignored_as_containerd_does(root: Path) -> None:
     hosts(root, "a.example", 'novelty = 1\n[host."https://m.example"]\nnovelty = 2\n')
     assert len(chosen(settings(), "a.example/x").mirrors) == 1
 
 
-def test_a_header_is_taken_as_it_is(root: Path) -> None:
+def test_header_values_are_not_expanded(root: Path) -> None:
     hosts(root, "a.example", '[host."https://m.example".header]\nx-a = "${HOME}"\n')
     assert chosen(settings(HOME="/home/me"), "a.example/x").mirrors[0].header == {"x-a": "${HOME}"}
 
@@ -378,12 +378,12 @@ def test_our_own_table_wins(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", ["none", "registries.conf", "registries.conf, certs.d"])
-def test_what_is_not_imported_is_not_read(words: str, root: Path) -> None:
+def test_sources_that_are_not_imported_are_not_read(words: str, root: Path) -> None:
     hosts(root, "a.example", "server = \n")
     assert not chosen(settings(DIST_IMPORT=words), "a.example/x").mirrors
 
 
-def test_a_file_of_ours_may_say_what_is_read_and_the_environment_wins(root: Path, tmp_path: Path) -> None:
+def test_the_imported_sources_are_configured_and_the_environment_wins(root: Path, tmp_path: Path) -> None:
     hosts(root, "a.example", '[host."https://m.example"]\n')
     file = str(write(tmp_path / "config.toml", "import = []\n"))
     assert not chosen(config.load({}, file=file), "a.example/x").mirrors

@@ -80,7 +80,7 @@ def test_mirrors_belong_to_their_table_only(etc: Path) -> None:
     assert settings().route_for(parse_locator("example.com/other")) is None
 
 
-def test_an_insecure_endpoint_is_the_only_one_that_is(etc: Path) -> None:
+def test_insecure_applies_to_its_endpoint_only(etc: Path) -> None:
     file = conf(etc, EXAMPLE)
     found = chosen(settings(), "example.com/foo/image").endpoints
     assert [endpoint.insecure for endpoint in found] == [False, True, False]
@@ -144,7 +144,7 @@ def test_a_prefix_that_is_missing_is_the_location(etc: Path) -> None:
     assert (found.prefix, found.own.location, found.own.insecure) == ("a.example/x", "", True)
 
 
-def test_blocked_is_a_refusal(etc: Path) -> None:
+def test_a_blocked_prefix_is_refused(etc: Path) -> None:
     file = conf(etc, '[[registry]]\nlocation = "a.example/bad"\nblocked = true\n')
     assert chosen(settings(), "a.example/bad/x").blocked
     with pytest.raises(PolicyRefused, match=f"a.example/bad/x latest is blocked: by {file}:1"):
@@ -216,7 +216,7 @@ def test_mirrors_may_be_for_tags_or_for_digests_only(object_id: str, hosts: list
     assert places(settings(), "a.example/x", object_id) == [f"registry::{host}.example/x" for host in hosts]
 
 
-def test_where_the_object_is_not_known_yet_capabilities_tell(etc: Path) -> None:
+def test_without_an_object_the_capabilities_select_the_mirrors(etc: Path) -> None:
     conf(etc, USES)
     reading = {"pull", "resolve", "referrers"}
     assert [endpoint.capabilities for endpoint in chosen(settings(), "a.example/x").mirrors] == [
@@ -288,7 +288,7 @@ def test_the_first_of_two_tables_for_one_prefix_counts(etc: Path) -> None:
     assert places(settings(), "a.example/x") == ["registry::one.example/x"]
 
 
-def test_version_1_is_read_for_what_it_blocks_and_what_is_insecure(etc: Path) -> None:
+def test_version_1_is_read_for_blocked_and_insecure_registries(etc: Path) -> None:
     conf(
         etc,
         "[registries.search]\nregistries = ['registry1.com', 'registry2.com']\n"
@@ -396,7 +396,7 @@ def test_a_broken_file_is_an_error_with_its_line(text: str, line: int, expected:
     assert expected in str(caught.value)
 
 
-def test_unknown_keys_are_left_out_as_the_containers_tools_do(etc: Path) -> None:
+def test_unknown_keys_are_ignored_as_the_containers_tools_do(etc: Path) -> None:
     conf(etc, 'novelty = 1\ncredential-helpers = ["x"]\n[[registry]]\nlocation = "a.example"\nnovelty = 2\n')
     assert places(settings(), "a.example/x") == ["registry::a.example/x"]
 
