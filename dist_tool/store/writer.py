@@ -87,7 +87,8 @@ class DiskWriter:
             return os.open(self._directory.data, flags)
 
     def _rehash(self) -> None:
-        buffer = memoryview(bytearray(min(_PIECE, self._status.offset + 1)))
+        size = os.fstat(self._data).st_size  # the status may be older than what was written
+        buffer = memoryview(bytearray(min(_PIECE, size + 1)))
         while got := os.readv(self._data, [buffer]):
             self._hasher.update(buffer[:got])
             self._offset += got

@@ -6,10 +6,12 @@ import errno
 import fcntl
 import os
 import random
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import pytest
 
+from dist_tool.api import NamedStore
 from dist_tool.errors import LocalFailure
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
@@ -191,3 +193,36 @@ def test_an_ingest_directory_that_cannot_be_created_is_an_error(store, tmp_path)
     (tmp_path / "store" / "ingest" / key).symlink_to(tmp_path / "nowhere")
     with pytest.raises(LocalFailure):
         store.writer("ref")
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the buffers of all reads."""
+    sizes: list[int] = []
+    real: Callable[..., int] = os.readv
+
+    def readv(descriptor: int, buffers: Sequence[memoryview]) -> int:
+        sizes.append(sum(map(len, buffers)))
+        return real(descriptor, buffers)
+
+    monkeypatch.setattr(os, "readv", readv)
+    return sizes
+
+
+def test_new_ingest_is_hashed_again_in_large_pieces(store: NamedStore, reads: list[int]) -> None:
+    data = bytes(range(256)) * 8192  # 2 MiB
+    digest = Digest.of(data, "sha512")
+    with store.writer("ref") as writer:
+        writer.write(data)
+        reads.clear()
+        assert writer.commit(Descriptor(digest, len(data))).digest == digest
+    assert len(reads) == 5  # four of 512 KiB, and the end
+
+
+def test_small_ingest_is_hashed_again_with_a_small_buffer(store: NamedStore, reads: list[int]) -> None:
+    digest = Digest.of(b"small", "sha512")
+    with store.writer("ref") as writer:
+        writer.write(b"small")
+        reads.clear()
+        assert writer.commit(Descriptor(digest, 5)).digest == digest
+    assert reads == [6, 6]
