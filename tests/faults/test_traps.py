@@ -20,6 +20,7 @@ from support.faults import blob_path, content, cut, manifest_path, redirect
 from support.fetching import Outcome, fetch, with_environment
 from support.kinds import PASSWORD, REGISTRY, REPOSITORY, TOKEN, Kind, login
 from support.processes import Authority, dist_command, dist_environment, run_dist
+from support.repositories import opened as open_remote
 from support.server import FaultServer, OpenServer
 
 from dist_tool import errors
