@@ -1,1 +1,1 @@
-"""Places that objects come from. docs/writing-a-remote.md tells how to write one."""
+"""Remotes: sources of objects. docs/writing-a-remote.md describes how to write one."""

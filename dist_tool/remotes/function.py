@@ -1,4 +1,4 @@
-"""A remote from one plain function `(object, hints) -> binary file`, as the first `dist` had it."""
+"""Adapter from a function `(object, hints) -> binary file` to a remote."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _BY_TYPE = {FileNotFoundError: NotFound, PermissionError: PermissionDenied}
 
 
 class FunctionRemote:
-    """What a function gives, verified where the object is a digest.
+    """A remote whose objects are the files that a function returns; digests are verified by the caller.
 
-    The function knows nothing of offsets: after a cut it is called again, and what was there
-    already is skipped. Nor need it know our errors: see `_failures`. `source` names it in messages.
+    The function takes no offset: after a cut it is called again, and the bytes that were read
+    before are skipped. It may raise OSError: see `_os_errors`. `source` names it in messages.
     """
 
     def __init__(self, function: FetchFunction, source: str = "the remote") -> None:
@@ -30,7 +30,7 @@ class FunctionRemote:
         self._source = source
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        """A digest as it is. Raises NoDigest for a name: only the bytes could tell."""
+        """The descriptor of a digest. Raises NoDigest for a name, whose digest is known only after it is read."""
         digest = as_digest(object_id)
         if digest is None:
             raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
@@ -39,7 +39,7 @@ class FunctionRemote:
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The object's bytes from `offset`."""
-        with _failures():
+        with _os_errors():
             file = self._function(str(desc.digest), Hints((desc.media_type,), desc.size))
         left = offset
         try:
@@ -51,15 +51,15 @@ class FunctionRemote:
         return as_body(file, offset, self._source)
 
     def open_name(self, object_id: str, hints: Hints) -> Body:
-        """The bytes that the function has for a name."""
-        with _failures():
+        """The bytes that the function returns for a name."""
+        with _os_errors():
             file = self._function(object_id, hints)
         return as_body(file, 0, self._source)
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """An OSError as one of ours: that of a file, of a socket, or urllib's with an HTTP status as its `code`."""
+def _os_errors() -> Iterator[None]:
+    """Convert OSError to DistError: errors of files and sockets, and urllib's, whose `code` is an HTTP status."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Adapter for the remotes of plugins, which may return plain binary files."""
+"""Adapter for plugin remotes, which may return plain binary files."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from dist_tool.stream.body import Body, as_body
 
 
 class PluginRemote:
-    """The remote of a plugin, whose open methods return a `Body` in every case.
+    """A plugin's remote whose open methods always return a `Body`.
 
-    It has the optional powers that the plugin has, and no others, so `isinstance` is right about
-    it. `source` names the plugin in messages.
+    It has the optional methods that the plugin has, and no others, so that `isinstance` checks
+    against the protocols of `api` are correct. `source` names
+    the plugin in messages.
     """
 
     def __init__(self, plugin: Any, source: str) -> None:
         self.plugin = plugin
         self._source = source
-        vars(self).update(_powers(plugin, source))
+        vars(self).update(_optional_methods(plugin, source))
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        """The plugin's answer."""
+        """The plugin's descriptor."""
         desc: Descriptor = self.plugin.resolve(object_id, hints)
         return desc
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        """The object's bytes; a plain file begins at `offset`."""
+        """The object's bytes; a plain file is taken to begin at `offset`."""
         return as_body(self.plugin.open(desc, offset), offset, self._source)
 
 
-def _powers(plugin: object, source: str) -> dict[str, object]:
-    """The methods of the optional powers that a plugin has, by name.
+def _optional_methods(plugin: object, source: str) -> dict[str, object]:
+    """Wrappers of the optional methods that a plugin has, by name.
 
     They are closures over the plugin: bound methods in an instance's own attributes would be a
-    reference cycle that keeps its connections open.
+    reference cycle that holds its connections open.
     """
     methods: dict[str, object] = {}
     if isinstance(plugin, NamedFetcher):

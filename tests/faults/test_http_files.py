@@ -188,7 +188,7 @@ def test_a_file_without_a_size_comes_with_a_second_warning(tree: Kind, server: F
     server.script("GET", PATH, content(BLOB.data).but(framing=framing))
     outcome = fetch(tree.at(server), "disk.img")
     assert outcome.data == BLOB.data
-    assert [n for n in outcome.notices if "an end that comes too early would not be noticed" in n.text]
+    assert [n for n in outcome.notices if "a cut transfer would not be noticed" in n.text]
 
 
 def test_a_size_hint_finds_a_silent_cut(tree: Kind, server: FaultServer) -> None:

@@ -1,4 +1,4 @@
-"""An archive of images: an OCI layout in a tar, or what `docker save` writes (behaviours E20, R8)."""
+"""Image archives: an OCI layout in a tar, or the output of `docker save` (behaviours E20, R8)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dist_tool.stream.body import Body
 
 
 class ArchiveRemote(LayoutReader):
-    """`archive::FILE`, `archive::-` for standard input. Opened and indexed on first use, and held open then."""
+    """`archive::FILE`, or `archive::-` for standard input. Opened and indexed on first use, then held open."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
         self._archive = _Archive(context.settings.at_home(locator.rest))
@@ -35,7 +35,7 @@ class _Content(Protocol):
 
 
 class _Archive:
-    """The files of a layout that is in an archive, or that a docker-save archive amounts to."""
+    """The layout files of an archive, or those generated from a docker-save archive."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -49,14 +49,14 @@ class _Archive:
     @cached_property
     def _tree(self) -> _Content:
         members = self._members = Members(self._path)
-        if "index.json" in members and "oci-layout" in members:  # newer docker archives are both: this one is whole
-            return _LayoutInside(members)
+        if "index.json" in members and "oci-layout" in members:  # newer docker archives are both: use the layout
+            return _ArchivedLayout(members)
         if "manifest.json" in members:
             from dist_tool.remotes.layout.docker import DockerArchive
 
             return DockerArchive(members)
         raise InvalidArgument(
-            f"{self.where} is no archive of images", hint="there is neither index.json nor manifest.json in it"
+            f"{self.where} is not an image archive", hint="it has neither index.json nor manifest.json"
         )
 
     def _content(self) -> _Content:
@@ -74,8 +74,8 @@ class _Archive:
             self._members.close()
 
 
-class _LayoutInside:
-    """A layout whose files are members."""
+class _ArchivedLayout:
+    """A layout whose files are members of an archive."""
 
     def __init__(self, members: Members) -> None:
         self._members = members

@@ -1,6 +1,6 @@
-"""The blobs of a containerd content root, for reading by digest (behaviours F10, F11).
+"""Blobs of a containerd content root, read-only and by digest (behaviours F10, F11).
 
-Names are in a database of containerd's own, which is neither locked for us nor promised to stay.
+Names are in containerd's own database, which we cannot lock and whose format is not stable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CONTENT = "io.containerd.content.v1.content"
 
 
 class ContainerdRemote:
-    """`containerd::ROOT`; without ROOT that of a usual installation. Its blobs lie as those of a layout do."""
+    """`containerd::ROOT`; the default ROOT is /var/lib/containerd. Blobs have the paths of an image layout."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
         root = context.settings.at_home(locator.rest) or _ROOT
@@ -30,11 +30,11 @@ class ContainerdRemote:
         self._blobs = LayoutDirectory(inner if os.path.isdir(inner) else root)
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        """A digest that is there, with its size. Raises NotFound for it else, and for every name."""
+        """The descriptor of a blob, with its size. Raises NotFound if it is absent, and for every name."""
         digest = as_digest(object_id)
         if digest is None:
             raise NotFound(
-                f"{object_id!r}: a containerd content root knows digests only", hint="`ctr images list` shows them"
+                f"{object_id!r}: a containerd content root has digests only", hint="`ctr images list` shows them"
             )
         digest.hasher()
         body = self._blobs.open(digest, 0)
@@ -42,7 +42,7 @@ class ContainerdRemote:
         return Descriptor(digest, body.total, hints.stated_type() or OCTET_STREAM)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        """The bytes of a blob from `offset`. A write under way is no blob: containerd renames at the end."""
+        """The bytes of a blob from `offset`. Unfinished writes are not visible: containerd renames complete blobs."""
         body = self._blobs.open(desc.digest, offset)
         body.media_type = desc.media_type
         return body

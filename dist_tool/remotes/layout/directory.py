@@ -17,7 +17,7 @@ from dist_tool.stream.body import CHUNK, Body
 
 
 class LayoutRemote(LayoutReader):
-    """One layout on disk. Nothing is kept open between calls."""
+    """One layout on disk. No files stay open between calls."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
         path = context.settings.at_home(locator.rest)
@@ -27,10 +27,10 @@ class LayoutRemote(LayoutReader):
 class LayoutDirectory:
     """The files of a layout in a directory.
 
-    With `follows_links`, blobs may be symbolic links, as Bazel's rules_oci and nix make them. A
-    layout may come from anywhere, and a link may lead to any file of the user's. So the file
-    behind a link is hashed before its first byte is given, and an error reveals neither its
-    digest nor its size: nothing is read this way whose digest is not in the layout already.
+    With `follows_links`, blobs may be symbolic links, as Bazel's rules_oci and nix create them. A
+    layout may be untrusted, and a link may lead to any file of the user. So the target of a link
+    is hashed before its first byte is returned, and an error reveals neither its digest nor its
+    size: only content whose digest is already in the layout can be read through a link.
     """
 
     def __init__(self, path: str, *, follows_links: bool = False) -> None:
@@ -44,7 +44,7 @@ class LayoutDirectory:
         return self._path
 
     def document(self, name: str) -> bytes:
-        """A file of the directory's; see `images.Tree`."""
+        """A file at the top of the layout; see `LayoutFiles.document`."""
         path = os.path.join(self._path, name)
         try:
             with _regular(path, follow_links=True) as file:
@@ -59,7 +59,7 @@ class LayoutDirectory:
             raise LocalFailure(f"{path}: {error.strerror}") from error
 
     def open(self, digest: Digest, offset: int) -> Body:
-        """A blob. Raises NotFound; UnsafePath for a link that is not followed, or not to a regular file."""
+        """A blob. Raises NotFound; UnsafePath for a link that is not followed or not to a regular file."""
         path = os.path.join(self._path, "blobs", digest.algorithm, digest.encoded)
         try:
             try:
@@ -67,17 +67,17 @@ class LayoutDirectory:
             except OSError:
                 if not os.path.islink(path):
                     raise
-                file = self._behind_link(path, digest)
+                file = self._open_link(path, digest)
             return FileBody(file, offset, self._path)
         except FileNotFoundError as error:
             raise NotFound(f"no such blob in {self._path}") from error
         except OSError as error:
             raise LocalFailure(f"{path}: {error.strerror}") from error
 
-    def _behind_link(self, path: str, digest: Digest) -> FileIO:
+    def _open_link(self, path: str, digest: Digest) -> FileIO:
         if not self._follows_links:
             raise UnsafePath(f"{path} is a symbolic link")
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may already do something
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may have side effects
             raise UnsafePath(f"{path} does not lead to a regular file")
         file = _regular(path, follow_links=True)
         try:
@@ -94,7 +94,7 @@ class LayoutDirectory:
 
 
 def _regular(path: str, *, follow_links: bool = False) -> FileIO:
-    """A file for reading. Raises OSError, and UnsafePath for a pipe or device, which could last for ever."""
+    """Open a regular file. Raises OSError; UnsafePath for a pipe or device, which could block forever."""
     try:
         return FileIO(open_regular(path, follow_links=follow_links))
     except NotRegularFile as error:
@@ -102,7 +102,7 @@ def _regular(path: str, *, follow_links: bool = False) -> FileIO:
 
 
 def _has_digest(file: FileIO, digest: Digest, size: int) -> bool:
-    """Hash `size` bytes of a file. A file of /proc may have more than it admits: they do not count."""
+    """Compare the digest of `size` bytes. A file in /proc may have more bytes than its size: they are ignored."""
     hasher = digest.hasher()
     view = memoryview(bytearray(min(size, CHUNK)))
     left = size
@@ -113,7 +113,7 @@ def _has_digest(file: FileIO, digest: Digest, size: int) -> bool:
 
 
 class FileBody(Body):
-    """An open file as a body. It is closed with it."""
+    """An open file as a body, which closes the file."""
 
     def __init__(self, file: FileIO, offset: int, source: str) -> None:
         total = os.fstat(file.fileno()).st_size
@@ -122,7 +122,7 @@ class FileBody(Body):
         self._left = total - self.offset
 
     def readinto(self, view: memoryview) -> int:
-        """Fill a part of `view`; 0 at the end, which is where it was when the file was opened."""
+        """Read into `view`; 0 at the end, which is the size of the file when it was opened."""
         try:
             got: int = self._file.readinto(view[: self._left])  # type: ignore[union-attr]
         except OSError as error:

@@ -1,8 +1,7 @@
-"""What `docker save` writes, as the layout that it amounts to (behaviours E20).
+"""Archives of `docker save`, presented as an image layout (behaviours E20).
 
-Such an archive has no manifests, only lists of files. One is made for each image here, always the
-same for the same files: the config and the layers as they lie there, by the digests that they
-turn out to have.
+Such an archive has no manifests, only lists of files. A manifest is generated for each image from
+the digests of its config and layers as stored; the same files always give the same manifest.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class _Image(NamedTuple):
 
 
 class DockerArchive:
-    """The files of the layout. Everything that the archive lists is hashed once, when first asked for."""
+    """The files of the generated layout. Every listed file is hashed once, when the index is first needed."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
@@ -48,14 +47,14 @@ class DockerArchive:
         self._documents: dict[Digest, bytes] = {}
 
     def document(self, name: str) -> bytes:
-        """`oci-layout` or `index.json`, as they would be."""
+        """The generated `oci-layout` or `index.json`."""
         if name == LAYOUT_FILE:
             return _json(layout_document())
         with self._lock:
             return self._index
 
     def open(self, digest: Digest, offset: int) -> Body:
-        """A config, a layer or one of the manifests. Raises NotFound."""
+        """A config, a layer or a generated manifest. Raises NotFound."""
         with self._lock:
             document = self._documents.get(digest) if self._index else None
             member = self._files.get(digest)
@@ -71,13 +70,13 @@ class DockerArchive:
         return _json(index_document([entry for image in self._images() for entry in self._entries(image)]))
 
     def _entries(self, image: _Image) -> Iterator[dict[str, Any]]:
-        """An entry for each name of the image, or one without a name."""
+        """One entry for each name of the image, or a single entry without a name."""
         manifest = _json(
             {
                 "schemaVersion": 2,
                 "mediaType": OCI_MANIFEST,
-                "config": self._described(image.config, OCI_CONFIG),
-                "layers": [self._described(layer) for layer in image.layers],
+                "config": self._descriptor(image.config, OCI_CONFIG),
+                "layers": [self._descriptor(layer) for layer in image.layers],
             }
         )
         digest = Digest.of(manifest)
@@ -86,7 +85,7 @@ class DockerArchive:
         for name in image.names or ("",):
             yield {**desc, "annotations": _annotations(name)} if name else desc
 
-    def _described(self, name: str, media_type: str = "") -> dict[str, Any]:
+    def _descriptor(self, name: str, media_type: str = "") -> dict[str, Any]:
         try:
             member = self._members.find(name)
         except NotFound as error:
@@ -130,14 +129,14 @@ def _texts(value: object, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise BadManifest(f"{where}: a list of names that holds other things")
+        raise BadManifest(f"{where}: a list of names has entries that are not strings")
     if len(value) > CHILDREN_LIMIT:
         raise LimitExceeded(f"{where}: more than {CHILDREN_LIMIT} names")
     return tuple(value)
 
 
 def _annotations(name: str) -> dict[str, str]:
-    """The name as docker has it (`redis:7`), and the whole reference that it is short for."""
+    """The name as docker stores it (`redis:7`), and the full reference."""
     try:
         full = str(parse_reference(name))
     except InvalidArgument:

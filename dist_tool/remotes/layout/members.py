@@ -1,6 +1,6 @@
-"""The members of a tar archive, indexed once and read where they lie: nothing is ever extracted.
+"""Members of a tar archive, indexed once and read in place: no file is ever extracted.
 
-A name in an archive is a key of a dictionary and nothing else (behaviours R8, E20; CVE-2007-4559).
+A name in an archive is only used as a dictionary key (behaviours R8, E20; CVE-2007-4559).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dist_tool.stream.spool import unnamed_file
 from dist_tool.tar.limits import Limits
 from dist_tool.tar.reader import FILE, LINK, SYMLINK, Entry, TarReader
 
-_PIECE = 16 << 10  # bytes read at a time while headers are looked for
+_PIECE = 16 << 10  # bytes read at a time while headers are indexed
 
 
 class Member(NamedTuple):
-    """Where a file's bytes lie. `link` is what it links to, a cleaned name, "" for a file."""
+    """The position of a file's bytes in the archive. `link` is the cleaned name of a link's target, "" for a file."""
 
     offset: int
     size: int
@@ -32,12 +32,12 @@ class Member(NamedTuple):
 
 
 class Members:
-    """An open archive: its members by cleaned name, the last of those with the same name."""
+    """An open archive: its members by cleaned name; of several with the same name, the last."""
 
     def __init__(self, path: str) -> None:
         self.where = "standard input" if path == "-" else path
-        with _about(self.where):
-            self._file = _opened(path)
+        with _errors_name(self.where):
+            self._file = _open_plain_tar(path)
             try:
                 self._members = dict(self._index())
             except BaseException:
@@ -52,7 +52,7 @@ class Members:
             if self._file.seek(count, os.SEEK_CUR) > size:
                 raise InvalidContent("the layer ends in the middle of an entry")
 
-        # Of a file only its own size is the limit: nothing in it expands any more.
+        # The file is already uncompressed, so its own size is the only limit.
         reader = TarReader(lambda: self._file.read(_PIECE) or b"", Limits(size=1 << 62), seek_past=seek_past)
         for entry in reader:
             name = _cleaned(entry.name)
@@ -67,7 +67,7 @@ class Members:
         return name in self._members
 
     def find(self, name: str) -> Member:
-        """A file, through one link at the most. Raises NotFound; UnsafePath for a link to a link (ggcr #2232)."""
+        """A file, through at most one link. Raises NotFound; UnsafePath for a link to a link (ggcr #2232)."""
         member = self._members.get(_cleaned(os.fsencode(name)))
         if member is None:
             raise NotFound(f"no {printable(name, 200)!r} in {self.where}")
@@ -75,7 +75,7 @@ class Members:
             return member
         target = self._members.get(member.link)
         if target is None:
-            raise NotFound(f"{printable(name, 200)!r} in {self.where} links to what is not there")
+            raise NotFound(f"{printable(name, 200)!r} in {self.where} links to a missing file")
         if target.link:
             raise UnsafePath(f"{printable(name, 200)!r} in {self.where} is a link to a link")
         return target
@@ -90,7 +90,7 @@ class Members:
 
 
 class _MemberBody(Body):
-    """Reads at its own position: bodies of one archive know nothing of each other."""
+    """Reads at its own position, so bodies of one archive are independent."""
 
     def __init__(self, file: FileIO, member: Member, offset: int, where: str) -> None:
         super().__init__(offset=offset, total=member.size, source=where)
@@ -109,20 +109,20 @@ class _MemberBody(Body):
 
 
 def _cleaned(name: bytes) -> str:
-    """A name without `./`, `//` and a slash at either end; one that leads out keeps its `..` and matches nothing."""
+    """A name without `./`, `//` and outer slashes; one that leads out keeps its `..` and matches no member."""
     return normpath(os.fsdecode(name).lstrip("/") or ".")
 
 
 def _target(name: str, entry: Entry) -> str:
-    """What a link means: symbolic ones are relative to their directory, hard ones to the archive."""
+    """The target of a link: a symbolic link's is relative to its directory, a hard link's to the archive."""
     link = os.fsdecode(entry.link)
     if entry.kind == SYMLINK and not link.startswith("/"):
         link = f"{dirname(name)}/{link}"
     return _cleaned(os.fsencode(link)) if link else ".."
 
 
-class _about:  # noqa: N801  reads as a statement
-    """Errors about tar and its compressions, told of the archive that they are about."""
+class _errors_name:  # noqa: N801  reads as a statement
+    """Context manager that adds the archive's name to errors, and rewords those of layers for archives."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -139,8 +139,8 @@ class _about:  # noqa: N801  reads as a statement
             raise error.with_(what=f"{self._where}: {what}", hint=hint) from error.cause
 
 
-def _opened(path: str) -> FileIO:
-    """The archive as a seekable file of plain tar: standard input and compressed ones are spooled."""
+def _open_plain_tar(path: str) -> FileIO:
+    """Open an archive as a seekable, uncompressed file; standard input and compressed archives are spooled."""
     if path == "-":
         with FileIO(sys.__stdin__.fileno() if sys.__stdin__ else 0, closefd=False) as source:
             return _spooled(source)
@@ -162,8 +162,8 @@ def _opened(path: str) -> FileIO:
 
 
 def _spooled(source: FileIO) -> FileIO:
-    """What `source` holds, uncompressed, in a temporary file without a name."""
-    file = unnamed_file()  # not a `Spool`: bodies read at their own positions, from the descriptor
+    """The content of `source`, uncompressed, in an unnamed temporary file."""
+    file = unnamed_file()  # not a `Spool`: bodies read the descriptor at their own positions
     try:
         for piece in decompress(lambda size: source.read(size) or b""):
             write_all(file.fileno(), memoryview(piece))
@@ -174,7 +174,7 @@ def _spooled(source: FileIO) -> FileIO:
 
 
 def read_member(members: Members, member: Member, limit: int) -> bytes:
-    """The bytes of a small file, `limit` of them at the most."""
+    """The bytes of a small file, at most `limit`."""
     body = members.open(member)
     data = bytearray(min(limit, member.size))
     view = memoryview(data)

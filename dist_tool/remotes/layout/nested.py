@@ -1,4 +1,4 @@
-"""A layout that another remote serves by its paths: `layout::http::HOST/PATH`, `layout::s3::BUCKET/PREFIX`."""
+"""Image layouts over a remote that serves files: `layout::http::HOST/PATH`, `layout::s3::BUCKET/PREFIX`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dist_tool.stream.retry import Attempts
 
 
 class NestedLayout(LayoutReader):
-    """A layout behind another remote, whose settings are that remote's own."""
+    """A layout behind another remote, opened with that remote's own settings."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
         self._files = _Files(locator, context)
         super().__init__(self._files, repository_of(context))
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        """As of any layout; but nobody is asked about a digest whose content is wanted anyway."""
+        """See `LayoutReader.resolve`; a digest with `hints.content` costs no request."""
         digest = as_digest(object_id)
         if digest is None:
             return self._named(object_id, hints)
@@ -36,7 +36,7 @@ class NestedLayout(LayoutReader):
         return Descriptor(digest, hints.size, hints.stated_type() or OCTET_STREAM)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        """The bytes of a blob, in one request: a wrong version of the layout is found by its digests."""
+        """The bytes of a blob, in one request: the layout version is not checked, since digests are verified."""
         return self._files.open_blob(desc, offset)
 
     def close(self) -> None:
@@ -45,12 +45,14 @@ class NestedLayout(LayoutReader):
 
 
 class _Files:
-    """The other remote as a layout's files. One remote, so one login and one pool of connections."""
+    """The files of a layout, read from one other remote, so with one login and one connection pool."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
         inner = parse_locator(locator.rest.rstrip("/"))
         if "{" in inner.rest:
-            raise InvalidArgument(f"{locator}: the blobs of a layout are where it says", hint="leave the template out")
+            raise InvalidArgument(
+                f"{locator}: a layout cannot have a template for blobs", hint="remove the braces from the location"
+            )
         self.where = locator.rest
         self._context = context
         remote = table.open_remote(inner, context.settings, context.run)
@@ -60,7 +62,7 @@ class _Files:
         self._remote = remote
 
     def document(self, name: str) -> bytes:
-        """A file by its path; a cut starts it again."""
+        """A file by its path; a cut transfer is restarted from the beginning."""
         with Attempts(self._context.retry, self._context.run) as attempts:
             while True:
                 try:
@@ -80,6 +82,6 @@ class _Files:
 
 
 def close_remote(remote: object) -> None:
-    """Close what can be closed."""
+    """Close a remote if it can be closed."""
     if isinstance(remote, Closable):
         remote.close()

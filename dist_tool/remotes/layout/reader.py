@@ -1,4 +1,4 @@
-"""What every image layout gives, wherever its files are (image-spec image-layout.md; behaviours A19, E21)."""
+"""Remote over the files of an image layout, wherever they are (image-spec image-layout.md; behaviours A19, E21)."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from dist_tool.stream.retry import received
 
 
 class LayoutFiles(Protocol):
-    """The files of one layout. `where` names it for messages."""
+    """The files of one layout."""
 
     @property
     def where(self) -> str:
-        """How messages call it."""
+        """The layout's name in messages."""
 
     def document(self, name: str) -> bytes:
-        """A JSON file at the top, at most one byte over `MANIFEST_LIMIT` of it.
+        """A JSON file at the top of the layout, truncated to one byte more than `MANIFEST_LIMIT`.
 
-        Raises InvalidArgument where there is no such file, NotFound where there is nothing at all.
+        Raises InvalidArgument if the file is absent, NotFound if the layout itself is absent.
         """
 
     def open(self, digest: Digest, offset: int) -> Body:
-        """A blob from `offset`, its size told. Raises NotFound."""
+        """A blob from `offset`, with its total size. Raises NotFound."""
 
 
 class LayoutReader:
-    """One layout. Names are read anew each time. `name` is the repository that it stands in for, if any."""
+    """One layout. index.json is read again for each name. `name` is the repository that the layout replaces, if any."""
 
     def __init__(self, tree: LayoutFiles, name: str = "") -> None:
         self._tree = tree
@@ -57,9 +57,9 @@ class LayoutReader:
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """The descriptor of a digest, or of the entry of index.json with that reference name.
 
-        "" means the only image there is, `@N` the one at that place, counted from 0. Of several
-        entries with one name the `platform:` hint chooses. Raises NotFound, listing the names that
-        there are.
+        "" means the only image, `@N` the entry at position N, counted from 0. The `platform:` hint
+        selects among several entries with one name. Raises NotFound, with the existing names;
+        InvalidArgument for "" if there are several images.
         """
         digest = as_digest(object_id)
         if digest is None:
@@ -81,19 +81,18 @@ class LayoutReader:
         if not found:
             raise NotFound(f"{where} holds no image")
         if not name and len({entry.digest for entry in found}) > 1 and not is_one_image(found):
-            raise InvalidArgument(f"{where} holds {len(found)} images", hint="add :NAME or @DIGEST to say which")
+            raise InvalidArgument(f"{where} holds {len(found)} images", hint="add :NAME or @DIGEST to select one")
         return for_platform(found, hints.platform())
 
     def _matching(self, entries: tuple[Descriptor, ...], name: str) -> list[Descriptor]:
-        """The entries of a name: as it is written, as a whole reference, as this repository's tag; or by position."""
-        whole = f"{self._name}:{name}"
-        # Docker and its kin write names in full: x/y:1 as docker.io/x/y:1.
+        """The entries of a name: as written, as this repository's tag, as a full reference; by position; by tag."""
+        reference = f"{self._name}:{name}"
         for key, wanted in (
             (REF_NAME, name),
             (IMAGE_NAME, name),
-            (REF_NAME, whole),
-            (IMAGE_NAME, whole),
-            *_in_full(name),
+            (REF_NAME, reference),
+            (IMAGE_NAME, reference),
+            *_full_reference(name),
         ):
             if found := [entry for entry in entries if entry.annotations.get(key) == wanted]:
                 return found
@@ -104,7 +103,7 @@ class LayoutReader:
         return tagged if len({entry.digest for entry in tagged}) == 1 else []
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        """The bytes of a blob from `offset`; bit rot is the verifier's to find."""
+        """The bytes of a blob from `offset`, unverified."""
         self._check_version()
         body = self._tree.open(desc.digest, offset)
         body.media_type = body.media_type or desc.media_type
@@ -122,7 +121,7 @@ class LayoutReader:
                 continue
             try:
                 data = read_whole(self._tree.open(entry.digest, 0), MANIFEST_LIMIT + 1)
-            except NotFound:  # a sparse layout: what is not here refers to nothing
+            except NotFound:  # a sparse layout: an absent manifest cannot be a referrer
                 continue
             manifest = parse_manifest(data, entry.media_type)
             if manifest.subject is not None and manifest.subject.digest == subject:
@@ -154,8 +153,8 @@ class LayoutReader:
             raise BadManifest(f"{self._tree.where}/{name}: {error.what}") from error
 
 
-def _in_full(name: str) -> list[tuple[str, str]]:
-    """What to look for where a name is short for one of docker.io."""
+def _full_reference(name: str) -> list[tuple[str, str]]:
+    """Annotations that a short Docker Hub name also matches: docker writes x/y:1 as docker.io/x/y:1."""
     try:
         full = str(parse_reference(name))
     except InvalidArgument:
@@ -164,7 +163,7 @@ def _in_full(name: str) -> list[tuple[str, str]]:
 
 
 def read_whole(body: Body, limit: int) -> bytes:
-    """The bytes of a small body, `limit` of them at most; closes it."""
+    """The bytes of a small body, at most `limit`; closes it."""
     data = bytearray()
     view = memoryview(bytearray(min(limit, CHUNK)))
     try:
@@ -177,6 +176,6 @@ def read_whole(body: Body, limit: int) -> bytes:
 
 
 def repository_of(context: Context) -> str:
-    """The name of the repository that a remote stands in for, "" where it was asked for as what it is."""
+    """The name of the repository that a remote replaces by configuration, "" if its kind was named explicitly."""
     asked = context.asked
     return str(asked) if asked is not None and asked.kind == "" else ""

@@ -1,4 +1,4 @@
-"""The local store as a remote, for reading: `store::`, or `store::PATH` for another one."""
+"""The local store as a read-only remote: `store::`, or `store::PATH` for another store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dist_tool.store import open_store, place
 
 
 class StoreRemote(LayoutReader):
-    """A store. Nothing is created, locked or marked as used by reading."""
+    """A store. Reading does not create, lock or mark anything as used."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
         path = context.settings.at_home(locator.rest) or place(context.settings)
@@ -23,7 +23,7 @@ class StoreRemote(LayoutReader):
         super().__init__(LayoutDirectory(os.path.abspath(path)), repository_of(context))
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        """As of any layout, the media type of a blob that no entry names being found from its bytes."""
+        """See `LayoutReader.resolve`; the media type of a blob without an entry is detected from its bytes."""
         digest = as_digest(object_id)
         if digest is None:
             return self._named(object_id, hints)

@@ -1,7 +1,7 @@
-"""Keys, region and endpoint as the AWS tools keep them: the environment, then the two shared files.
+"""AWS settings: access key, region and endpoint, from the environment, then from the two shared files.
 
-Asking an identity service, running a `credential_process` or an SSO login is left to those tools:
-`aws configure export-credentials --format env` writes what is read here.
+Identity services, `credential_process` and SSO logins are not supported:
+`aws configure export-credentials --format env` writes their keys as the variables that are read here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from configparser import Error as ConfigError
 from dist_tool.errors import InvalidArgument
 from dist_tool.remotes.paths.sigv4 import Keys
 
-_LARGEST = 1 << 20  # bytes of a file
-_ELSEWHERE = ("credential_process", "sso_session", "sso_start_url", "role_arn", "web_identity_token_file")
+_FILE_LIMIT = 1 << 20  # bytes
+_UNSUPPORTED = ("credential_process", "sso_session", "sso_start_url", "role_arn", "web_identity_token_file")
 
 
 class Profile:
-    """What the environment and the chosen profile say. Files are read when something is asked that they know."""
+    """Settings from the environment and the selected profile. Files are read only when they are needed."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -27,7 +27,11 @@ class Profile:
         self._sections: dict[str, Mapping[str, str]] = {}
 
     def keys(self) -> Keys | None:
-        """The access key, None for anonymous requests. Raises InvalidArgument for half a key and broken files."""
+        """The access key, None for anonymous requests.
+
+        Raises InvalidArgument for a key without its id or secret, a profile that needs a login or
+        does not exist, and invalid files.
+        """
         environ = self._environ
         if environ.get("AWS_ACCESS_KEY_ID") or environ.get("AWS_SECRET_ACCESS_KEY"):
             return _keys(
@@ -36,7 +40,7 @@ class Profile:
                 environ.get("AWS_SESSION_TOKEN"),
                 "the environment",
             )
-        for path, section in self._places():
+        for path, section in self._sources():
             values = self._section(path, section)
             if values.get("aws_access_key_id") or values.get("aws_secret_access_key"):
                 return _keys(
@@ -45,18 +49,18 @@ class Profile:
                     values.get("aws_session_token"),
                     f"{path} [{section}]",
                 )
-            found = next((key for key in _ELSEWHERE if key in values), None)
+            found = next((key for key in _UNSUPPORTED if key in values), None)
             if found is not None:
                 raise InvalidArgument(
-                    f"{path} [{section}] has {found}, which is not supported here",
-                    hint="eval $(aws configure export-credentials --format env) puts the keys into the environment",
+                    f"{path} [{section}] has {found}, which is not supported",
+                    hint='eval "$(aws configure export-credentials --format env)" puts the keys into the environment',
                 )
-        if environ.get("AWS_PROFILE") and not any(self._section(*place) for place in self._places()):
-            raise InvalidArgument(f"AWS_PROFILE names {self.name!r}, which is in none of the files of AWS")
+        if environ.get("AWS_PROFILE") and not any(self._section(*source) for source in self._sources()):
+            raise InvalidArgument(f"AWS_PROFILE names {self.name!r}, which is in neither of the AWS files")
         return None
 
     def region(self) -> str:
-        """The region, "" where nothing says."""
+        """The region, "" if none is set."""
         for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
             if found := self._environ.get(name):
                 return found
@@ -70,11 +74,14 @@ class Profile:
         return self._setting("endpoint_url")
 
     def _setting(self, name: str) -> str:
-        places = self._places()
-        return next((value for place in reversed(places) if (value := self._section(*place).get(name))), "")
+        sources = reversed(self._sources())
+        return next((value for source in sources if (value := self._section(*source).get(name))), "")
 
-    def _places(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Files and sections, secrets first. In the second file all but the default are called `profile NAME`."""
+    def _sources(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The credentials file and the config file, each with the profile's section.
+
+        In the config file, every section but the default's is named `profile NAME`.
+        """
         environ = self._environ
         directory = os.path.join(environ.get("HOME", ""), ".aws")
         credentials = environ.get("AWS_SHARED_CREDENTIALS_FILE") or os.path.join(directory, "credentials")
@@ -98,7 +105,7 @@ def _keys(access_key: str | None, secret_key: str | None, token: str | None, sou
 def _read(path: str, section: str) -> Mapping[str, str]:
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read(_LARGEST)
+            text = file.read(_FILE_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -106,8 +113,8 @@ def _read(path: str, section: str) -> Mapping[str, str]:
     parser = ConfigParser(interpolation=None, default_section="\0", strict=False)
     try:
         parser.read_string(text)
-    except ConfigError as error:  # its own text quotes the line, which may be a secret
-        raise InvalidArgument(f"{path} is not a file of AWS settings", hint=f"line {_line(error)}") from None
+    except ConfigError as error:  # its text quotes the line, which may be a secret
+        raise InvalidArgument(f"{path} is not a valid AWS settings file", hint=f"line {_line(error)}") from None
     return dict(parser[section]) if section in parser else {}
 
 

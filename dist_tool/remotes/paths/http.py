@@ -1,4 +1,4 @@
-"""A tree of files on a web server: `http::HOST[:PORT]/PATH` (behaviours R5)."""
+"""Files of a web server: `http::HOST[:PORT]/PATH` (behaviours R5)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dist_tool.remotes.paths.remote import PathRemote
 from dist_tool.transport.service import HttpService
 from dist_tool.transport.session import Reply
 
-# What a path may hold as it is (RFC 3986, pchar); all else is quoted, `%`, `?` and `#` included.
+# Characters of a path that are sent as they are (RFC 3986, pchar); all others are quoted, including `%`, `?` and `#`.
 _PLAIN = "/-._~!$&'()*+,;=:@"
 
 
-class _Door:
+class _HttpTree:
     def __init__(self, host: str, context: Context) -> None:
         self._site = HttpService(host, context)
 
@@ -29,7 +29,7 @@ class _Door:
 
 
 def open_remote(locator: Locator, context: Context) -> PathRemote:
-    """The tree of a location; https, save for loopback and `plain_http`. Raises InvalidArgument."""
+    """The tree of a location, by https except on loopback or with `plain_http`. Raises InvalidArgument."""
     host, _, path = locator.rest.partition("/")
     check_host(host, str(locator))
-    return PathRemote(_Door(host.lower(), context), parse_template(path), context)
+    return PathRemote(_HttpTree(host.lower(), context), parse_template(path), context)

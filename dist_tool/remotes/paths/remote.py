@@ -1,4 +1,4 @@
-"""What a tree of files gives: digests by a template, names by their path."""
+"""Remote over a tree of files: digests are located by a template, names by their path."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _HEADERS = {"Accept": "*/*"}
 
 
 class PathClient(Protocol):
-    """How a tree is asked for a path, which is given unquoted and without a leading slash."""
+    """Sends requests for paths of a tree. A path is unquoted and has no leading slash."""
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
-        """Send a request; an answer whose status is in `ok`, its body unread. Raises for any other."""
+        """Send a request; returns a response whose status is in `ok`, its body unread. Raises for any other."""
 
     def close(self) -> None:
         """Close every connection."""
@@ -37,13 +37,16 @@ class PathClient(Protocol):
 class PathRemote:
     """A tree of files behind a `PathClient`."""
 
-    def __init__(self, door: PathClient, template: Template, context: Context) -> None:
-        self._door = door
+    def __init__(self, client: PathClient, template: Template, context: Context) -> None:
+        self._client = client
         self._template = template
         self._context = context
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        """A digest, with its size where somebody is asked. Raises NoDigest for names: only their bytes could tell."""
+        """The descriptor of a digest, with its size from a HEAD unless `hints.content` is set.
+
+        Raises NoDigest for a name, whose digest is known only after it is read.
+        """
         digest = as_digest(object_id)
         if digest is None:
             self._template.path(object_id)
@@ -53,39 +56,39 @@ class PathRemote:
         return Descriptor(digest, size, hints.stated_type() or OCTET_STREAM)
 
     def _size(self, path: str) -> int | None:
-        return content_length(head_or_get(self._door.ask, path, _HEADERS).headers)
+        return content_length(head_or_get(self._client.ask, path, _HEADERS).headers)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        """The bytes of a digest from `offset`, or from 0 where the server knows no ranges."""
+        """The bytes of a digest from `offset`, or from 0 if the server does not support ranges."""
         desc.digest.hasher()
-        wanted = DownloadRequest(_HEADERS, desc.digest, desc.size)
-        return self._open(self._template.blob_path(desc.digest), wanted, offset)
+        request = DownloadRequest(_HEADERS, desc.digest, desc.size)
+        return self._open(self._template.blob_path(desc.digest), request, offset)
 
     def open_name(self, object_id: str, hints: Hints) -> Body:
         """The bytes of a path below the location."""
         body = self._open(self._template.path(object_id), DownloadRequest(_HEADERS, None, hints.size), 0)
         if body.total is None and hints.size is None:  # B30
-            text = f"{object_id}: {body.source} declares no size: an end that comes too early would not be noticed"
+            text = f"{object_id}: {body.source} declares no size: a cut transfer would not be noticed"
             self._context.run.report(Notice("warning", text))
         return body
 
     def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> Body:
-        """The bytes from the cut on while the validator holds, else from the beginning (behaviours B28)."""
-        wanted = DownloadRequest(_HEADERS, None, hints.size, cut.validator)
-        return self._open(self._template.path(object_id), wanted, cut.offset if cut.validator else 0)
+        """The bytes from the cut on if the validator still matches, else from 0 (behaviours B28)."""
+        request = DownloadRequest(_HEADERS, None, hints.size, cut.validator)
+        return self._open(self._template.path(object_id), request, cut.offset if cut.validator else 0)
 
     def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> Body:
-        """The bytes of a path, which are those of `desc` where that is given; see `api.PathFetcher`."""
-        wanted = DownloadRequest(_HEADERS, desc.digest, desc.size) if desc else DownloadRequest(_HEADERS)
-        return self._open(self._template.path(path), wanted, offset if desc else 0)
+        """The bytes of a path; `desc` is their descriptor, if it is known; see `api.PathFetcher`."""
+        request = DownloadRequest(_HEADERS, desc.digest, desc.size) if desc else DownloadRequest(_HEADERS)
+        return self._open(self._template.path(path), request, offset if desc else 0)
 
-    def _open(self, path: str, wanted: DownloadRequest, offset: int) -> Body:
-        size = wanted.size
+    def _open(self, path: str, request: DownloadRequest, offset: int) -> Body:
+        size = request.size
         if size is None:
-            wanted = wanted._replace(size=self._context.settings.max_size)
-        body = open_object(partial(self._door.ask, "GET", path), wanted, offset, self._context)
+            request = request._replace(size=self._context.settings.max_size)
+        body = open_object(partial(self._client.ask, "GET", path), request, offset, self._context)
         return bounded(body, size, partial(self._size, path))
 
     def close(self) -> None:
         """Close every connection."""
-        self._door.close()
+        self._client.close()

@@ -35,8 +35,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _DEFAULT_REGION = "us-east-1"
 _ELEMENT = re.compile(r"<(Code|Message|Region|BucketEndpoint)>([^<]{0,1000})</")
-_MOST_MOVES = 4  # to another region, and through an expired redirect, once each
-_MOVED = frozenset({301, 302, 303, 307, 308})
+_SEND_LIMIT = 4  # for one request, including those after a change of region and after an expired redirect
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CLASSES: Mapping[str, type[DistError]] = {
     "AccessDenied": PermissionDenied,
     "AllAccessDisabled": PermissionDenied,
@@ -46,18 +46,21 @@ _CLASSES: Mapping[str, type[DistError]] = {
     "NoSuchBucket": NotFound,
     "NoSuchKey": NotFound,
     "RequestTimeTooSkewed": Unauthenticated,
-    "RequestTimeout": ServerError,  # with 400, which else is final
+    "RequestTimeout": ServerError,  # sent with 400, which is final otherwise
     "SignatureDoesNotMatch": Unauthenticated,
     "SlowDown": ServerError,
 }
 _HINTS = {
-    "AccessDenied": "S3 says so, too, of what is not there, to those who may not list the bucket",
+    "AccessDenied": "S3 also answers this for a missing key if you may not list the bucket",
     "RequestTimeTooSkewed": "this machine's clock is wrong",
 }
 
 
 class BucketEndpoint(NamedTuple):
-    """Where a bucket is: an origin, and the path before keys. `own`: not AWS, so it has no other regions' hosts."""
+    """The address of a bucket: an origin, and the path before keys.
+
+    `own` is set for a server other than AWS, whose host does not depend on the region.
+    """
 
     origin: Origin
     path: str
@@ -69,23 +72,23 @@ class BucketEndpoint(NamedTuple):
 
 
 def aws_endpoint(bucket: str, region: str, scheme: str = "https") -> BucketEndpoint:
-    """The bucket at AWS: a host of its own, except for names with dots, which no certificate covers."""
+    """The bucket's endpoint at AWS: a host for each bucket, except for names with dots, which no certificate covers."""
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     if "." in bucket:
         return BucketEndpoint(Origin.of(f"{scheme}://s3.{region}.{domain}"), f"/{bucket}", False)
     return BucketEndpoint(Origin.of(f"{scheme}://{bucket}.s3.{region}.{domain}"), "", False)
 
 
-class _Home(NamedTuple):
-    """Where the bucket is, as far as is known, and the connections to there."""
+class _Location(NamedTuple):
+    """The bucket's region and endpoint as currently known, and the connections to it."""
 
     region: str
     endpoint: BucketEndpoint
     session: HttpSession
 
 
-class _Door:
-    """Signs, sends, and goes to the region that the bucket turns out to be in. Thread-safe."""
+class _BucketClient:
+    """Signs and sends requests, and changes to the region that S3 reports for the bucket. Thread-safe."""
 
     def __init__(self, bucket: str, host: str, context: Context) -> None:
         self._bucket = bucket
@@ -93,12 +96,12 @@ class _Door:
         profile = Profile(context.settings.environ)
         region = _checked_region(profile.region() or _DEFAULT_REGION)
         self._keys: Keys | None = None if context.endpoint.auth.source == "none" else profile.keys()
-        endpoint = self._find(host, profile.endpoint(), region)
-        self._moving = Lock()
-        self._left: list[HttpSession] = []  # other threads may be using them still
-        self._home = _Home(region, endpoint, HttpSession(endpoint.origin, context))
+        endpoint = self._endpoint_for(host, profile.endpoint(), region)
+        self._location_lock = Lock()
+        self._old_sessions: list[HttpSession] = []  # other threads may still use them
+        self._location = _Location(region, endpoint, HttpSession(endpoint.origin, context))
 
-    def _find(self, host: str, url: str, region: str) -> BucketEndpoint:
+    def _endpoint_for(self, host: str, url: str, region: str) -> BucketEndpoint:
         plain = self._context.endpoint.plain_http
         if host:
             scheme, *_ = schemes_for(self._context.endpoint, host)  # S3 has no fallback to the second
@@ -107,7 +110,7 @@ class _Door:
             return aws_endpoint(self._bucket, region, "http" if plain else "https")
         origin = Origin.of(url)
         if origin.scheme == "http" and not plain and not is_loopback(origin.host):
-            raise InvalidArgument(f"{url} is plain http", hint="set plain_http = true for it, if that is meant")
+            raise InvalidArgument(f"{url} is plain http", hint="set plain_http = true for it to allow that")
         return BucketEndpoint(origin, f"/{self._bucket}", True)
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
@@ -120,16 +123,16 @@ class _Door:
 
     def _ask_once(self, method: str, key: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         expired = False
-        for _ in range(_MOST_MOVES):
-            home = self._home
-            first = self._send(home, method, key, headers)
+        for _ in range(_SEND_LIMIT):
+            location = self._location
+            first = self._send(location, method, key, headers)
             if first.status in ok:
                 return first
             body = error_body(first)
-            if self._moved(home, first, body):
+            if self._region_changed(location, first, body):
                 continue
-            # Elsewhere for a reason that is not the region: without a signature, which would be of no use there.
-            reply = home.session.follow_redirects(first, headers)
+            # A redirect for another reason than the region is followed without the signature, which is not valid there.
+            reply = location.session.follow_redirects(first, headers)
             if reply is first:
                 raise _failure(first, body, self._keys)
             if reply.status in ok:
@@ -137,35 +140,35 @@ class _Door:
             if reply.status not in (401, 403) or expired:
                 raise _failure(reply, error_body(reply), None)
             reply.drain()
-            expired = True  # a URL that somebody signed may have, on the way: once more from the front door
-        raise ProtocolError(f"{self._home.endpoint.origin.netloc}: sends us from place to place")
+            expired = True  # a signed redirect URL may have expired: request a new one, once
+        raise ProtocolError(f"{self._location.endpoint.origin.netloc}: too many region redirects")
 
-    def _send(self, home: _Home, method: str, key: str, headers: Mapping[str, str]) -> Reply:
-        url = home.endpoint.url(key)
-        signed = sign(method, url, self._keys, home.region, time()) if self._keys else {}
-        return home.session.send(Request(method, url, {**headers, **signed}))
+    def _send(self, location: _Location, method: str, key: str, headers: Mapping[str, str]) -> Reply:
+        url = location.endpoint.url(key)
+        signed = sign(method, url, self._keys, location.region, time()) if self._keys else {}
+        return location.session.send(Request(method, url, {**headers, **signed}))
 
-    def _moved(self, home: _Home, reply: Reply, body: bytes) -> bool:
-        """Take note of the region that the bucket is in, to sign anew: a signature is good for one (R6)."""
-        if reply.status not in _MOVED and reply.status != 400:
+    def _region_changed(self, location: _Location, reply: Reply, body: bytes) -> bool:
+        """Record the bucket's region from an error response; True if the request is to be signed for it (R6)."""
+        if reply.status not in _REDIRECTS and reply.status != 400:
             return False
         region = reply.headers.get("x-amz-bucket-region") or _elements(body).get("Region", "")
-        if not _REGION.fullmatch(region) or region == home.region:
+        if not _REGION.fullmatch(region) or region == location.region:
             return False
-        with self._moving:
-            if self._home is home:  # else another thread was told before
-                self._home = self._in(region, home)
+        with self._location_lock:
+            if self._location is location:  # else another thread has changed it
+                self._location = self._location_in(region, location)
         return True
 
-    def _in(self, region: str, home: _Home) -> _Home:
-        if home.endpoint.own:
-            return home._replace(region=region)
-        self._left.append(home.session)
-        endpoint = aws_endpoint(self._bucket, region, home.endpoint.origin.scheme)
-        return _Home(region, endpoint, HttpSession(endpoint.origin, self._context))
+    def _location_in(self, region: str, location: _Location) -> _Location:
+        if location.endpoint.own:
+            return location._replace(region=region)
+        self._old_sessions.append(location.session)
+        endpoint = aws_endpoint(self._bucket, region, location.endpoint.origin.scheme)
+        return _Location(region, endpoint, HttpSession(endpoint.origin, self._context))
 
     def close(self) -> None:
-        for session in (*self._left, self._home.session):
+        for session in (*self._old_sessions, self._location.session):
             session.close()
 
 
@@ -176,32 +179,32 @@ def _checked_region(region: str) -> str:
 
 
 def _elements(body: bytes) -> dict[str, str]:
-    """What an error body says. Not read as XML: four flat elements need none of its powers."""
+    """The known elements of an error body. Four flat elements need no XML parser."""
     return dict(_ELEMENT.findall(body.decode("utf-8", "replace")))
 
 
 def _failure(reply: Reply, body: bytes, keys: Keys | None) -> DistError:
-    """The error for S3's answer; of a HEAD the status is all that there is."""
+    """The error for an S3 response; for a HEAD it is derived from the status alone."""
     found = _elements(body)
     error = failure_of(reply, b"")
     code = found.get("Code") or ("AccessDenied" if reply.status == 403 else "")
     make = _CLASSES.get(code)
     if make is not None and not error.retryable:
-        said = ": ".join(printable(text, 300) for text in (code, found.get("Message", "")) if text)
-        error = make(f"{said} ({reply})", host=reply.origin.netloc, status=reply.status)
+        message = ": ".join(printable(text, 300) for text in (code, found.get("Message", "")) if text)
+        error = make(f"{message} ({reply})", host=reply.origin.netloc, status=reply.status)
     hint = error.hint or _HINTS.get(code, "")
     if isinstance(error, PermissionDenied | Unauthenticated):
-        who = f"with the key from {keys.source}" if keys else "without a key"
-        hint = "; ".join(text for text in (f"asked {who}", hint) if text)
+        key = f"with the key from {keys.source}" if keys else "without a key"
+        hint = "; ".join(text for text in (f"requested {key}", hint) if text)
     return error.with_(hint=hint)
 
 
 def open_remote(locator: Locator, context: Context) -> PathRemote:
     """The bucket of a location. Raises InvalidArgument."""
-    place, _, prefix = locator.rest.partition("/")
-    bucket, at, host = place.partition("@")
+    address, _, prefix = locator.rest.partition("/")
+    bucket, at, host = address.partition("@")
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        raise InvalidArgument(f"{locator}: {printable(bucket, 80)!r} is not the name of a bucket")
+        raise InvalidArgument(f"{locator}: {printable(bucket, 80)!r} is not a valid bucket name")
     if at:
         check_host(host, str(locator))
-    return PathRemote(_Door(bucket, host.lower(), context), parse_template(prefix), context)
+    return PathRemote(_BucketClient(bucket, host.lower(), context), parse_template(prefix), context)

@@ -1,7 +1,7 @@
 """AWS Signature Version 4 for requests without a body ("Signing AWS API requests", S3 variant).
 
-The signature covers method, path, query, host and the time; Range and its kin stay outside it, so
-that they can travel. Nothing is read or remembered here.
+The signature covers method, path, query, host and time. Other headers, such as Range, are not
+signed, so they can be sent on to a redirect's target. This module has no state and reads no files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PLAIN = "-._~"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """An access key. `source` is where it was found, for messages."""
+    """An access key. `source` names its origin (environment, file and section) in messages."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -29,12 +29,12 @@ class Keys:
 
 
 def quoted(path: str) -> str:
-    """A path as S3 wants it signed and sent: each byte but the unreserved ones as %XX, slashes kept."""
+    """A path quoted for signature and request: unreserved bytes and slashes as they are, all others as %XX."""
     return quote(path, safe=f"{_PLAIN}/")
 
 
 def sign(method: str, url: str, keys: Keys, region: str, now: float) -> Mapping[str, str]:
-    """The headers that sign a request for a URL whose path is `quoted`, at `now` seconds since the epoch."""
+    """The headers that sign a request for a URL whose path is already `quoted`; `now` is seconds since the epoch."""
     parts = urlsplit(url)
     moment = gmtime(now)
     stamp, day = strftime("%Y%m%dT%H%M%SZ", moment), strftime("%Y%m%d", moment)
@@ -51,6 +51,6 @@ def sign(method: str, url: str, keys: Keys, region: str, now: float) -> Mapping[
     for part in (day, region, "s3", "aws4_request"):
         key = hmac_digest(key, part.encode(), "sha256")
     signature = hmac_digest(key, text.encode(), "sha256").hex()
-    del headers["host"]  # the connection's own
+    del headers["host"]  # sent by the connection
     value = f"{_ALGORITHM} Credential={keys.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     return {**headers, "Authorization": value}

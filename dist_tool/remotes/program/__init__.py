@@ -1,4 +1,4 @@
-"""Remotes that are programs, `dist-remote-KIND` (docs/writing-a-remote.md, "A program")."""
+"""Remotes served by helper programs, `dist-remote-KIND` (docs/writing-a-remote.md, "A program")."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ __all__ = ["ProgramRemote", "opener_of"]
 
 
 def opener_of(program: str) -> Callable[[Locator, Context], ProgramRemote]:
-    """How remotes of the kind that the program at this path serves are opened."""
+    """A function that opens remotes served by the program at this path."""
     return lambda locator, context: ProgramRemote(program, locator.rest, context)

@@ -1,6 +1,6 @@
-"""One helper process: lines to its standard input, lines and framed bytes from its standard output.
+"""Remote helper process: requests on its standard input, response lines and framed bytes on its standard output.
 
-It is started without a shell and killed with whatever it started. Its standard error is ours.
+It is started without a shell and killed together with its process group. It inherits standard error.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from dist_tool.settings import Timeouts
 from dist_tool.stream.retry import stall_left, stall_limit
 
 VERSION = "1"
-_LONGEST_LINE = 4096  # bytes, of a question or an answer
+_LONGEST_LINE = 4096  # bytes, of a request or a response
 _BUFFER = 64 << 10
-_GRACE_S = 1.0  # between the end of its input and its own
+_GRACE_S = 1.0  # for the helper to exit after its input is closed
 _CLASSES: Mapping[str, type[DistError]] = {
     "notfound": NotFound,
     "denied": PermissionDenied,
@@ -49,14 +49,14 @@ _CLASSES: Mapping[str, type[DistError]] = {
 
 
 class HelperLimits(NamedTuple):
-    """How long a helper may be silent, and the operation that it serves."""
+    """Time limits for a helper's output, and the operation that it serves."""
 
     timeouts: Timeouts
     run: Run = NO_RUN
 
 
 class HelperRefusal(Exception):
-    """The helper answered, and the answer is `error`. It is fit for the next question."""
+    """The helper answered with an error line, converted to `error`. It can take the next request."""
 
     def __init__(self, error: DistError) -> None:
         super().__init__(error.what)
@@ -64,7 +64,11 @@ class HelperRefusal(Exception):
 
 
 class Helper:
-    """A running helper. Raises Unavailable for silence, Truncated where it ends, ProtocolError for nonsense."""
+    """A running helper.
+
+    Its methods raise Unavailable if nothing arrives in time, Truncated if the helper exits,
+    ProtocolError for an answer outside the protocol.
+    """
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], limits: HelperLimits) -> None:
         self.name = os.path.basename(argv[0])
@@ -86,7 +90,7 @@ class Helper:
         self._input, self._output = self._process.stdin, self._process.stdout
 
     def greet(self) -> frozenset[str]:
-        """Say hello; returns the powers that the helper has beside `open`. Raises Unsupported for another version."""
+        """Exchange `hello`; returns the optional powers of the helper. Raises Unsupported for another version."""
         try:
             words = self.ask(f"hello {VERSION}")
         except Truncated as error:
@@ -94,14 +98,16 @@ class Helper:
         except HelperRefusal as refused:
             raise refused.error from None
         if words[:1] != [VERSION]:
-            raise Unsupported(f"{self.name} speaks another version of the protocol than {VERSION}")
+            raise Unsupported(f"{self.name} does not support version {VERSION} of the helper protocol")
         return frozenset(words[1:])
 
-    def ask(self, question: str) -> list[str]:
-        """Ask; returns the words after `ok`. Raises HelperRefusal for an `error`."""
-        line = question.encode("utf-8", "surrogateescape")
-        if not question.isprintable() or len(line) >= _LONGEST_LINE:
-            raise InvalidArgument(f"{printable(question, 80)!r} does not go into a line for {self.name}")
+    def ask(self, request: str) -> list[str]:
+        """Send a request; returns the words after `ok`. Raises HelperRefusal for an `error`."""
+        line = request.encode("utf-8", "surrogateescape")
+        if not request.isprintable() or len(line) >= _LONGEST_LINE:
+            raise InvalidArgument(
+                f"{printable(request, 80)!r} cannot be sent to {self.name}: too long, or not printable text"
+            )
         try:
             self._input.write(line + b"\n")
         except OSError as error:
@@ -109,25 +115,26 @@ class Helper:
         words = self._line(self._limits.timeouts.headers_s).split()
         if words[:1] == ["ok"]:
             return words[1:]
-        raise self._refusal(words)
+        raise self._error_of(words)
 
     def frame(self) -> int:
-        """The length of the next frame, 0 at the end. Raises HelperRefusal where the helper gives up."""
+        """The length of the next frame in bytes, 0 at the end. Raises HelperRefusal for an `error`."""
         words = self._line(self._limits.timeouts.idle_s).split()
         if words == ["end"]:
             return 0
         if len(words) == 2 and words[0] == "data":
             return number(words[1], self.name, least=1)
-        raise self._refusal(words)
+        raise self._error_of(words)
 
-    def _refusal(self, words: Sequence[str]) -> Exception:
+    def _error_of(self, words: Sequence[str]) -> Exception:
+        """The error for a response that is not `ok`."""
         make = _CLASSES.get(words[1]) if words[:1] == ["error"] and len(words) > 1 else None
         if make is None:
             return ProtocolError(f"{self.name} answered {printable(' '.join(words), 80)!r}")
         return HelperRefusal(make(f"{self.name}: {printable(' '.join(words[2:]), 300) or words[1]}"))
 
     def readinto(self, view: memoryview) -> int:
-        """Fill a part of `view` with bytes of a frame. Never 0."""
+        """Read bytes of a frame into `view`; returns their number, at least 1."""
         if self._buffer:
             got = min(len(view), len(self._buffer))
             view[:got] = self._buffer[:got]
@@ -143,7 +150,7 @@ class Helper:
         due = time.monotonic() + allowed_s
         while b"\n" not in self._buffer:
             if len(self._buffer) > _LONGEST_LINE:
-                raise ProtocolError(f"{self.name} answered a line of more than {_LONGEST_LINE} bytes")
+                raise ProtocolError(f"{self.name} answered with a line of more than {_LONGEST_LINE} bytes")
             self._wait(due, allowed_s)
             data = os.read(self._output.fileno(), _BUFFER)
             if not data:
@@ -153,10 +160,10 @@ class Helper:
         try:
             return line.decode()
         except UnicodeDecodeError as error:
-            raise ProtocolError(f"{self.name} answered something that is not text") from error
+            raise ProtocolError(f"{self.name} answered with a line that is not valid UTF-8") from error
 
     def _wait(self, due: float, allowed_s: float) -> None:
-        """Wait for output. Raises Unavailable after `due`, and as `Run.slice`."""
+        """Wait for output. Raises Unavailable after `due`, and the errors of `Run.slice`."""
         stall = stall_left()
         if stall is not None and time.monotonic() + stall < due:
             due, allowed_s = time.monotonic() + stall, stall_limit()
@@ -177,7 +184,7 @@ class Helper:
         return Truncated(f"{self.name} ended" + (f" with status {status}" if status else ""))
 
     def kill(self) -> None:
-        """End it and what it started, now. Idempotent."""
+        """Kill the process group. Idempotent."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -186,7 +193,7 @@ class Helper:
         self._process.wait()
 
     def finish(self) -> None:
-        """End it: the end of its input says so, and a helper that does not listen is killed."""
+        """Close its input, wait for it to exit, and kill it if it does not."""
         self._input.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_S)
@@ -194,7 +201,7 @@ class Helper:
 
 
 def number(text: str, name: str, least: int = 0) -> int:
-    """A number in an answer. Raises ProtocolError: what only `int` reads is none."""
+    """A number in a response. Raises ProtocolError for all but ASCII digits, and below `least`."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= least):
-        raise ProtocolError(f"{name} answered {printable(text, 40)!r} where a number belongs")
+        raise ProtocolError(f"{name} answered {printable(text, 40)!r}, expected a number")
     return int(text)

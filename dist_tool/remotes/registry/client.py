@@ -1,4 +1,4 @@
-"""Reading from a registry: names to descriptors, descriptors to bytes (behaviours group B)."""
+"""Registry remote: resolves tags and digests and opens objects (behaviours group B)."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ class RegistryRemote:
     def __init__(self, locator: Locator, context: Context) -> None:
         self._context = context
         self._endpoint = RegistryEndpoint(locator.host, locator.path, context)
-        self._found: dict[Digest, str] = {}
+        self._collections: dict[Digest, str] = {}  # "manifests" or "blobs", for each object opened before
         self._limit = context.settings.policy.max_manifest or MANIFEST_LIMIT
-        # Media types that hints asked for, by digest: `open` hears of the digest only.
+        # Media types from hints, by digest: `open` gets the digest only.
         self._wanted: dict[Digest, tuple[str, ...]] = {}
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
         """The descriptor of a tag or digest; see `api.Resolver`.
 
-        One HEAD where the registry allows, one GET (the content comes along) with
-        `hints.content`, nothing at all for a digest with `hints.content`.
+        A tag costs one HEAD if the registry answers it in full. With `hints.content` it costs one
+        GET, which also returns the content; a digest then costs no request.
         """
         name = parse_object(object_id)
         if name.digest is None:
             accept = _accept(hints.media_types)
             return self._get_tag(name.tag, accept) if hints.content else self._head_tag(name.tag, accept)
-        name.digest.hasher()  # an algorithm that cannot be verified is refused before anything is asked
+        name.digest.hasher()  # refuse an algorithm that cannot be verified before any request
         desc = Descriptor(name.digest, hints.size, hints.media_type() or mediatypes.OCTET_STREAM)
         self._wanted[name.digest] = hints.media_types
         return desc if hints.content else self._head_digest(desc)
 
     def _head_tag(self, tag: str, accept: str) -> Descriptor:
-        """HEAD, which Docker Hub does not meter; GET where that tells too little (B13-B15)."""
+        """HEAD, which Docker Hub does not meter; GET if the response lacks a needed header (B13-B15)."""
         try:
             reply = self._endpoint.ask("HEAD", f"manifests/{tag}", {"Accept": accept}, (200,))
         except DistError as error:
@@ -70,27 +70,27 @@ class RegistryRemote:
         return Descriptor(digest, size, media_type)
 
     def _head_digest(self, desc: Descriptor) -> Descriptor:
-        """See that a digest is there. The registry's word on its digest counts for nothing (B11)."""
+        """Check that a digest exists. The registry's Docker-Content-Digest is ignored (B11)."""
         manifest_first = mediatypes.is_manifest_like(desc.media_type) or desc.media_type == mediatypes.OCTET_STREAM
         failure: NotFound | None = None
-        for part in ("manifests", "blobs") if manifest_first else ("blobs", "manifests"):
+        for collection in ("manifests", "blobs") if manifest_first else ("blobs", "manifests"):
             try:
-                reply = head_or_get(self._endpoint.ask, f"{part}/{desc.digest}", self._headers(part, desc))
+                reply = head_or_get(self._endpoint.ask, f"{collection}/{desc.digest}", self._headers(collection, desc))
             except NotFound as error:
                 failure = failure or error
                 continue
             media_type = content_type(reply) or desc.media_type
             return replace(desc, size=content_length(reply.headers), media_type=media_type)
-        raise self._nowhere(failure)
+        raise self._not_found(failure)
 
-    def _headers(self, place: str, desc: Descriptor) -> dict[str, str]:
-        if place != "manifests":
+    def _headers(self, collection: str, desc: Descriptor) -> dict[str, str]:
+        if collection != "manifests":
             return {"Accept": "*/*"}
-        own = (desc.media_type,) if mediatypes.is_manifest_like(desc.media_type) else ()
-        return {"Accept": _accept((*self._wanted.get(desc.digest, ()), *own))}
+        declared = (desc.media_type,) if mediatypes.is_manifest_like(desc.media_type) else ()
+        return {"Accept": _accept((*self._wanted.get(desc.digest, ()), *declared))}
 
     def _get_tag(self, tag: str, accept: str) -> Descriptor:
-        """GET, and pin: from here on the digest of these bytes decides (behaviours B1)."""
+        """GET a tag and pin it: the digest of the received bytes is used from here on (behaviours B1)."""
         with Attempts(self._context.retry, self._context.run) as attempts:
             for last in (False, True):
                 reply, data = self._endpoint.document(f"manifests/{tag}", {"Accept": accept}, self._limit)
@@ -102,8 +102,8 @@ class RegistryRemote:
                 if self._context.settings.lenient:
                     self._context.run.report(Notice("warning", text))
                     break
-                # A header that contradicts the body (B12): once it may be a race, twice it is a lie.
-                mismatch = DigestMismatch(text, hint="--lenient goes by the content")
+                # The header contradicts the body (B12): once may be a race, twice is an error.
+                mismatch = DigestMismatch(text, hint="--lenient uses the digest of the content")
                 if last:
                     raise mismatch
                 attempts.wasted(mismatch)
@@ -111,43 +111,47 @@ class RegistryRemote:
         return Descriptor(digest, len(data), media_type, data=data)
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        """The bytes of an object from `offset`, or from 0 where the registry knows no ranges.
+        """The bytes of an object from `offset`, or from 0 if the registry does not support ranges.
 
-        Manifests are looked for under manifests/ first, all others under blobs/, and in the
-        other place on a 404 only (B2, B3); then at the descriptor's `urls`, without
+        Manifests are requested from manifests/ first, all other objects from blobs/. The other
+        collection is tried on a 404 only (B2, B3); then the descriptor's `urls`, without
         credentials (B48).
         """
         desc.digest.hasher()
-        places = ["manifests", "blobs"] if mediatypes.is_manifest_like(desc.media_type) else ["blobs", "manifests"]
-        if desc.digest in self._found:
-            places = [self._found[desc.digest]]
+        is_manifest = mediatypes.is_manifest_like(desc.media_type)
+        collections = ["manifests", "blobs"] if is_manifest else ["blobs", "manifests"]
+        if desc.digest in self._collections:
+            collections = [self._collections[desc.digest]]
         failure: NotFound | None = None
-        for place in places:
+        for collection in collections:
             try:
-                body = self._open_at(place, desc, offset)
+                body = self._open_in(collection, desc, offset)
             except NotFound as error:
                 if error.status != 404:
                     raise
                 failure = failure or error
             else:
-                self._found[desc.digest] = place
+                self._collections[desc.digest] = collection
                 return body
-        return self._open_foreign(desc, self._nowhere(failure))
+        return self._open_foreign(desc, self._not_found(failure))
 
-    def _open_at(self, place: str, desc: Descriptor, offset: int) -> Body:
-        limit = self._limit if place == "manifests" else None
-        most = limit if limit is not None else self._context.settings.max_size
-        wanted = DownloadRequest(self._headers(place, desc), desc.digest, desc.size if desc.size is not None else most)
-        body = open_object(partial(self._endpoint.ask, "GET", f"{place}/{desc.digest}"), wanted, offset, self._context)
+    def _open_in(self, collection: str, desc: Descriptor, offset: int) -> Body:
+        limit = self._limit if collection == "manifests" else None
+        size = desc.size
+        if size is None:
+            size = limit if limit is not None else self._context.settings.max_size
+        request = DownloadRequest(self._headers(collection, desc), desc.digest, size)
+        ask = partial(self._endpoint.ask, "GET", f"{collection}/{desc.digest}")
+        body = open_object(ask, request, offset, self._context)
         body.limit = limit
-        return bounded(body, desc.size, partial(self._size, place, desc))
+        return bounded(body, desc.size, partial(self._size, collection, desc))
 
-    def _size(self, place: str, desc: Descriptor) -> int | None:
-        reply = head_or_get(self._endpoint.ask, f"{place}/{desc.digest}", self._headers(place, desc))
+    def _size(self, collection: str, desc: Descriptor) -> int | None:
+        reply = head_or_get(self._endpoint.ask, f"{collection}/{desc.digest}", self._headers(collection, desc))
         return content_length(reply.headers)
 
-    def _nowhere(self, failure: NotFound | None) -> NotFound:
-        """The error of the likelier place, made that of both."""
+    def _not_found(self, failure: NotFound | None) -> NotFound:
+        """The error of the first collection, reworded to cover both."""
         failure = failure or NotFound("404 Not Found")
         return failure.with_(what=f"no such blob or manifest in {self._endpoint.path}: {failure.what}")
 
@@ -182,12 +186,12 @@ class RegistryRemote:
 
 
 def _accept(wanted: tuple[str, ...]) -> str:
-    """The Accept header: the wanted types first, then all that is understood (B4-B6)."""
+    """The Accept header: the requested types first, then every supported type (B4-B6)."""
     return ", ".join(dict.fromkeys([*wanted, *mediatypes.ACCEPTED, "*/*"]))
 
 
 def _header_digest(reply: Reply) -> Digest | None:
-    """Docker-Content-Digest, where it is one that can be checked; anything else is ignored."""
+    """Docker-Content-Digest, None if it is absent, malformed or of an algorithm that cannot be verified."""
     try:
         digest = Digest.parse(reply.headers.get("Docker-Content-Digest", "").strip())
     except InvalidArgument:
@@ -201,13 +205,13 @@ def _refuse_schema1(media_type: str) -> None:
 
 
 def _document_type(reply: Reply, data: bytes) -> str:
-    """What a tag's content is: a JSON document that agrees with its Content-Type (B7-B9)."""
+    """The media type of a tag's content, which must be a JSON document that agrees with its Content-Type (B7-B9)."""
     declared = content_type(reply)
     if declared in ("text/html", "application/xhtml+xml"):
         raise ProtocolError(f"{reply.origin.netloc} answered with a web page ({reply})", hint="is it a registry?")
     value = parse_json(data)
     if not isinstance(value, dict):
-        raise ProtocolError(f"{reply.origin.netloc} answered with something that is no manifest ({reply})")
+        raise ProtocolError(f"{reply.origin.netloc} answered with content that is not a manifest ({reply})")
     if declared in ("", "application/json", "text/plain", mediatypes.OCTET_STREAM):
         declared = ""
     return without_secrets(document_type(value, declared)) or declared or mediatypes.OCTET_STREAM

@@ -1,4 +1,4 @@
-"""Where a registry's API is, and asking it: paths, documents, pages."""
+"""Requests to a registry's API: paths of a repository, small documents, pagination."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dist_tool.transport.session import Reply
 
 
 class RegistryEndpoint:
-    """The API of one repository. `host` and `path` are what is contacted, after any rewrite."""
+    """The API of one repository. `host` and `path` are those that are contacted, after any rewrite."""
 
     def __init__(self, host: str, path: str, context: Context) -> None:
         self.host = host
         self.path = path
         self._context = context
-        asked = context.asked.host if context.endpoint.ns and context.asked else ""
-        self._ns = f"ns={quote(asked, safe=':')}" if asked else ""
+        original_host = context.asked.host if context.endpoint.ns and context.asked else ""
+        self._ns = f"ns={quote(original_host, safe=':')}" if original_host else ""
         probe = f"{context.endpoint.api_path}/"
         self._site = HttpService(api_host(host), context, account=host, scopes=(pull_scope(path),), probe=probe)
 
@@ -37,20 +37,20 @@ class RegistryEndpoint:
         return f"{self._context.endpoint.api_path}/{self.path}/"
 
     def ask(self, method: str, tail: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
-        """Send a request about something of this repository, such as `manifests/latest`; see `HttpService.ask`."""
+        """Send a request for a path below this repository, such as `manifests/latest`; see `HttpService.ask`."""
         path = f"{self._root}{tail}"
         if self._ns and "ns=" not in tail.partition("?")[2]:
             path = f"{path}{'&' if '?' in tail else '?'}{self._ns}"
         return self._site.ask(method, path, headers, ok)
 
     def foreign(self, url: str) -> Reply:
-        """GET what a descriptor's `urls` names; see `Client.fetch_url`."""
+        """GET an entry of a descriptor's `urls`; see `Client.fetch_url`."""
         return self._site.foreign(url)
 
     def document(self, tail: str, headers: Mapping[str, str], limit: int = MANIFEST_LIMIT) -> tuple[Reply, bytes]:
-        """GET something small enough to hold, whole. A cut starts it again.
+        """GET a small document into memory. A cut transfer is restarted from the beginning.
 
-        Raises LimitExceeded above `limit` bytes, and what `ask` raises.
+        Raises LimitExceeded above `limit` bytes, and the errors of `ask`.
         """
         with Attempts(self._context.retry, self._context.run) as attempts:
             while True:
@@ -66,14 +66,14 @@ class RegistryEndpoint:
     def next_page(self, reply: Reply) -> str | None:
         """The tail of the page that a `Link` header names, None for the last page.
 
-        Another scheme, host or port is not followed (GHSA-h7vf-4x9w-h99v): ProtocolError.
+        Raises ProtocolError for another scheme, host or port (GHSA-h7vf-4x9w-h99v).
         """
         target = _next_link(reply.headers.get("Link", ""))
         if target is None:
             return None
         origin, path = split_url(resolve_location(reply.request.url, target))
         if origin != self._site.home or not path.startswith(self._root):
-            raise ProtocolError(f"{self.host}: the next page is elsewhere")
+            raise ProtocolError(f"{self.host}: the next page is outside the repository's API")
         return path.removeprefix(self._root)
 
     def close(self) -> None:

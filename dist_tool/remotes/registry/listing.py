@@ -1,4 +1,4 @@
-"""Lists that a registry gives in pages: tags and referrers."""
+"""Paginated lists of a registry: tags and referrers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dist_tool.oci.mediatypes import ACCEPTED, OCI_INDEX, essence
 from dist_tool.remotes.registry.endpoint import RegistryEndpoint
 
 _PAGE_LIMIT = 100
-_PAGE_SIZE = 1000  # the most that some registries take
+_PAGE_SIZE = 1000  # the maximum that some registries accept
 
 
 def _pages(endpoint: RegistryEndpoint, tail: str, accept: str) -> Iterator[tuple[Any, bool]]:
-    """The decoded pages of a list, each with whether the registry filtered by artifact type.
+    """The decoded pages of a list, each with True if the registry filtered it by artifact type.
 
     Raises ProtocolError for a loop, LimitExceeded after 100 pages.
     """
@@ -25,7 +25,7 @@ def _pages(endpoint: RegistryEndpoint, tail: str, accept: str) -> Iterator[tuple
     following: str | None = tail
     while following is not None:
         if following in seen:
-            raise ProtocolError(f"{endpoint.host}: the pages of a list go in a circle")
+            raise ProtocolError(f"{endpoint.host}: pagination loop")
         if len(seen) >= _PAGE_LIMIT:
             raise LimitExceeded(f"{endpoint.host}: more than {_PAGE_LIMIT} pages")
         seen.add(following)
@@ -38,19 +38,19 @@ def _pages(endpoint: RegistryEndpoint, tail: str, accept: str) -> Iterator[tuple
 
 
 def tags(endpoint: RegistryEndpoint) -> Iterator[str]:
-    """Every tag of the repository, as the registry orders them. `null` is an empty list."""
+    """Every tag of the repository, in the registry's order. `null` is an empty list."""
     for page, _ in _pages(endpoint, f"tags/list?n={_PAGE_SIZE}", "application/json"):
         names = page.get("tags") if isinstance(page, dict) else None
         for name in names or ():
             if not isinstance(name, str):
-                raise ProtocolError(f"{endpoint.host}: a list of tags that holds other things")
+                raise ProtocolError(f"{endpoint.host}: the list of tags has entries that are not strings")
             yield name
 
 
 def referrers(endpoint: RegistryEndpoint, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
-    """Manifests whose subject is `subject`, of one artifact type where one is given.
+    """Manifests whose subject is `subject`, filtered by artifact type if one is given.
 
-    Falls back to the referrers tag where the registry has no referrers API.
+    Falls back to the referrers tag if the registry has no referrers API.
     """
     from itertools import chain
     from urllib.parse import quote
@@ -69,7 +69,7 @@ def referrers(endpoint: RegistryEndpoint, subject: Digest, artifact_type: str = 
 
 
 def referrers_tag(subject: Digest) -> str:
-    """The tag that stands in for the referrers API; never over 128 characters (DS, W5)."""
+    """The fallback tag for the referrers API; at most 128 characters (DS, W5)."""
     text = f"{subject.algorithm[:32]}-{subject.encoded[:64]}"
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)
 
@@ -78,7 +78,7 @@ def _by_tag(endpoint: RegistryEndpoint, subject: Digest, artifact_type: str) -> 
     try:
         _, data = endpoint.document(f"manifests/{referrers_tag(subject)}", {"Accept": ", ".join(ACCEPTED)})
         manifest = parse_manifest(data)
-    except (NotFound, BadManifest, Unsupported):  # whatever has that name, it is no list of referrers
+    except (NotFound, BadManifest, Unsupported):  # the tag is absent, or is not a list of referrers
         return
     for entry in manifest.manifests:
         if not artifact_type or entry.artifact_type == artifact_type:

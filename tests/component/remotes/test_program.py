@@ -155,7 +155,7 @@ def test_a_malformed_answer_is_a_protocol_error(tmp_path: Path, body: str) -> No
     ("hello", "error", "said"),
     [
         ("exit 1", errors.RemoteFailed, "ended with status 1, without an answer to hello"),
-        ("echo ok 2", errors.Unsupported, "another version of the protocol"),
+        ("echo ok 2", errors.Unsupported, "does not support version 1 of the helper protocol"),
         ("echo error unsupported not yet", errors.Unsupported, "not yet"),
         ("echo hi", errors.ProtocolError, "answered 'hi'"),
     ],

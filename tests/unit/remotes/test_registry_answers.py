@@ -262,7 +262,7 @@ def test_the_media_type_is_what_header_and_body_agree_on(
         (OCI_MANIFEST, b'{"config":', BadManifest, "not valid JSON"),
         (OCI_MANIFEST, b"[" * 100_000, BadManifest, "nested too deeply"),
         (OCI_MANIFEST, b"\xff{}", BadManifest, "not valid JSON"),
-        (OCI_MANIFEST, b"[]", ProtocolError, "no manifest"),
+        (OCI_MANIFEST, b"[]", ProtocolError, "is not a manifest"),
         ("text/html", b"<html>Sign in</html>", ProtocolError, "a web page"),
         ("text/html; charset=utf-8", b"{}", ProtocolError, "a web page"),
         *[(schema1, b'{"schemaVersion":1}', Unsupported, "schema 1") for schema1 in sorted(SCHEMA1_TYPES)],

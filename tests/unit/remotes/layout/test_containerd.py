@@ -44,7 +44,7 @@ def test_without_a_path_the_default_root_is_used() -> None:
 
 @pytest.mark.parametrize("name", ["docker.io/library/redis:7", "latest", "default", "../x", ""])
 def test_names_are_in_a_database_that_is_not_read(root: Path, name: str) -> None:
-    with pytest.raises(NotFound, match="knows digests only: `ctr images list` shows them"):
+    with pytest.raises(NotFound, match="has digests only: `ctr images list` shows them"):
         remote(root).resolve(name, Hints())
 
 

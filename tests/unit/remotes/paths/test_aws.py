@@ -84,8 +84,8 @@ def test_the_environment_selects_the_credential_files(home: Path, tmp_path: Path
     [
         ({"AWS_ACCESS_KEY_ID": "AKIA"}, "the secret of the AWS access key in the environment is missing"),
         ({"AWS_SECRET_ACCESS_KEY": "x"}, "the id of the AWS access key in the environment is missing"),
-        ({"AWS_PROFILE": "nosuch"}, "AWS_PROFILE names 'nosuch', which is in none of the files"),
-        ({"AWS_PROFILE": "sso"}, r"\[profile sso\] has sso_session, which is not supported here"),
+        ({"AWS_PROFILE": "nosuch"}, "AWS_PROFILE names 'nosuch', which is in neither of the AWS files"),
+        ({"AWS_PROFILE": "sso"}, r"\[profile sso\] has sso_session, which is not supported"),
     ],
 )
 def test_an_incomplete_key_and_an_unknown_profile_are_errors(home: Path, environ: dict[str, str], message: str) -> None:
