@@ -1,9 +1,9 @@
-"""WWW-Authenticate: which schemes a server offers, and their parameters (RFC 9110, section 11).
+"""Parser for WWW-Authenticate: the offered schemes and their parameters (RFC 9110, section 11).
 
 One header line may hold several challenges and one challenge several parameters, both
 separated by commas, and HTTP libraries join repeated lines with a further comma (trap T6).
-Only a full parser tells these apart. What it does not understand it leaves out: a challenge
-comes from a stranger, and the next one may be fine.
+Only a full parser can separate them. Malformed parts are skipped: the header is untrusted
+input, and the next challenge may be valid.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-# Every pattern is possessive: what was read once is never read again, so time stays linear.
+# Every pattern is possessive: nothing is matched twice, so the time is linear.
 _GAP = re.compile(r"[ \t,]*+")
 _SPACE = re.compile(r"[ \t]*+")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
@@ -26,17 +26,17 @@ _TO_COMMA = re.compile(r"[^,]*+")
 
 
 class Challenge(NamedTuple):
-    """One offer of a server. Scheme and parameter names are in lower case, values as sent."""
+    """One challenge. Scheme and parameter names are in lower case, values as sent."""
 
     scheme: str
     parameters: Mapping[str, str] = {}
 
 
 def parse_challenges(values: Iterable[str]) -> list[Challenge]:
-    """Every challenge in the values of WWW-Authenticate, in their order (behaviours C2, C3, T6).
+    """All challenges in the values of WWW-Authenticate, in order (behaviours C2, C3, T6).
 
-    Never raises: malformed parts are skipped. The first of repeated parameters counts, so
-    that nothing appended to a challenge changes it. Takes linear time.
+    Never raises: malformed parts are skipped. If a parameter is repeated, the first one counts,
+    so that text appended to a challenge cannot change it. Takes linear time.
     """
     return [challenge for value in values for challenge in _parse(value)]
 
@@ -66,7 +66,7 @@ def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def _skipped(text: str, at: int) -> int:
-    """Past something that belongs nowhere: a stray quoted string, or all up to the next comma."""
+    """The position after a malformed part: after a stray quoted string, or at the next comma."""
     if not text.startswith('"', at):
         return _after(_TO_COMMA, text, at)
     quoted = _QUOTED.match(text, at)
@@ -74,7 +74,7 @@ def _skipped(text: str, at: int) -> int:
 
 
 def _value(text: str, at: int) -> tuple[str | None, int]:
-    """A parameter's value and where it ends; None for a quoted string without its end."""
+    """A parameter's value and its end position; None for an unterminated quoted string."""
     if not text.startswith('"', at):
         bare = _BARE.match(text, at)
         return (bare[0], bare.end()) if bare else (None, len(text))

@@ -1,4 +1,4 @@
-"""Files of credentials as docker and the containers tools write them (behaviours C22-C25, C29)."""
+"""Credential files of docker and of podman, skopeo and buildah (behaviours C22-C25, C29)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dist_tool.errors import InvalidArgument, printable
 from dist_tool.names.hub import canonical_host, credential_hosts, credential_key
 from dist_tool.redaction import remember
 
-# What docker's browser login keeps beside the credentials; no registry takes them as such.
+# Key suffixes that docker's browser login stores with the credentials; registries do not accept these tokens.
 _NOT_CREDENTIALS = ("/access-token", "/refresh-token")
 
 
 class Credentials(NamedTuple):
-    """What a registry or its token server is shown. `source` says where it was found.
+    """Credentials for a registry or its token server. `source` names the file, variable or helper.
 
     An identity token is a refresh token for the token server, a registry token a bearer token
-    for the registry itself. Neither `repr` nor `str` shows any of them.
+    for the registry itself. `repr` and `str` show no secret.
     """
 
     username: str = ""
@@ -33,7 +33,7 @@ class Credentials(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What is there, in words. Empty user names or passwords are none (behaviours C18)."""
+        """The kind of credentials, as messages name it. An empty user name or password counts as none (C18)."""
         if self.registry_token:
             return "a registry token"
         if self.identity_token:
@@ -51,7 +51,7 @@ class Credentials(NamedTuple):
         return f"Basic {b2a_base64(pair, newline=False).decode()}"
 
     def secrets(self) -> tuple[str, ...]:
-        """Every text that must not be shown."""
+        """All strings that must not be shown."""
         return tuple(
             text
             for text in (self.password, self.identity_token, self.registry_token, self.basic.removeprefix("Basic "))
@@ -59,26 +59,26 @@ class Credentials(NamedTuple):
         )
 
     def remembered(self) -> Credentials:
-        """These credentials, registered as secrets that no message may show."""
+        """These credentials, after registering their secrets for redaction."""
         remember(self.secrets())
         return self
 
 
 def is_text(value: str) -> bool:
-    """Whether a text can be encoded: JSON may hold half of a surrogate pair."""
+    """Whether a string can be encoded as UTF-8: JSON may contain a lone surrogate."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 class Dialect(Enum):
-    """Who wrote a file: that decides how its keys are read."""
+    """The format of a credential file, which determines how its keys are read."""
 
     DOCKER = "docker"
     CONTAINERS = "containers"
-    LEGACY = "legacy"  # ~/.dockercfg: the auths without the object around them
+    LEGACY = "legacy"  # ~/.dockercfg: the content of `auths` as the whole document
 
 
 class CredentialFile(NamedTuple):
-    """The parts of a file that matter here. `name` is how messages call it."""
+    """A parsed credential file: entries and helpers. `name` is its name in messages."""
 
     name: str
     dialect: Dialect
@@ -87,13 +87,13 @@ class CredentialFile(NamedTuple):
     store: str
 
     def __repr__(self) -> str:
-        return f"AuthFile({self.name}, {len(self.auths)} auths)"
+        return f"CredentialFile({self.name}, {len(self.auths)} auths)"
 
     @classmethod
     def parse(cls, data: bytes, name: str, dialect: Dialect) -> CredentialFile:
-        """Read a file. Raises InvalidArgument, with the line where the JSON is broken (C25).
+        """Parse a file. Raises InvalidArgument, with the line number if the JSON is broken (C25).
 
-        An empty file says nothing and is fine: docker and podman leave such.
+        An empty file is valid and has no entries: docker and podman leave such files behind.
         """
         document = _json_object(data, name)
         if dialect is Dialect.LEGACY:
@@ -104,9 +104,9 @@ class CredentialFile(NamedTuple):
         return cls(name, dialect, _table(document, "auths", name), _table(document, "credHelpers", name), store or "")
 
     def helper(self, host: str) -> str:
-        """The credential helper for `host`, "" for none: one of its own beats the general one.
+        """The credential helper for `host`, "" for none: credHelpers takes precedence over credsStore.
 
-        An empty name of its own means that for this host there is none.
+        An empty name in credHelpers means that this host has no helper.
         """
         for key in (credential_key(host), *credential_hosts(host)):
             if key in self.helpers:
@@ -117,14 +117,14 @@ class CredentialFile(NamedTuple):
         return self.store
 
     def helper_key(self, host: str) -> str:
-        """What the helper calls `host`: docker's tools store the Hub under its old URL."""
+        """The server name to pass to the helper for `host`: docker stores Docker Hub under its old URL."""
         return self.entry_key(host)
 
     def find(self, host: str, path: str) -> tuple[str, Credentials] | None:
-        """The key and the credentials for a repository, None for none.
+        """The key and the credentials for a repository, None if there are none.
 
-        Raises InvalidArgument where the entry is broken. An entry without content only marks
-        that a helper has the credentials.
+        An empty entry only marks that a helper has the credentials. Raises InvalidArgument for
+        a broken entry.
         """
         for key in self._keys(host, path):
             found = self._credentials(key)
@@ -133,15 +133,15 @@ class CredentialFile(NamedTuple):
         return None
 
     def entry_key(self, host: str) -> str:
-        """The key under which a login to a whole host is written (behaviours C23)."""
+        """The key under which a login for a whole host is written (behaviours C23)."""
         return host if self.dialect is Dialect.CONTAINERS else credential_key(host)
 
     def keys(self, host: str) -> list[str]:
-        """Every key there is that means the whole host."""
+        """All keys in the file that stand for the whole host."""
         return list(self._keys(host, ""))
 
     def _keys(self, host: str, path: str) -> Iterator[str]:
-        """Keys of the file that mean `host`, the most specific first (behaviours C23, C29)."""
+        """Keys in the file that stand for `host` and `path`, the most specific first (behaviours C23, C29)."""
         names = credential_hosts(host)
         parts = path.split("/") if path else []
         exact = [f"{name}/{'/'.join(parts[:n])}" for n in range(len(parts), 0, -1) for name in names]
@@ -150,12 +150,12 @@ class CredentialFile(NamedTuple):
         yield from (key for key in self.auths if key not in exact and self._host_of(key) in names)
 
     def _host_of(self, key: str) -> str:
-        """The host that a key written as a URL means, "" where it means none or more than a host."""
+        """The host of a key written as a URL, "" for docker's token entries and podman's namespaces."""
         if key.endswith(_NOT_CREDENTIALS):
             return ""
         rest = key.removeprefix("http://").removeprefix("https://")
         host, slash, path = rest.partition("/")
-        # To podman "host/a" is a namespace; docker wrote such keys for whole hosts.
+        # podman reads "host/a" as a namespace; docker wrote such keys for whole hosts.
         if rest == key and slash and path and self.dialect is Dialect.CONTAINERS:
             return ""
         return canonical_host(host)
@@ -189,10 +189,10 @@ class CredentialFile(NamedTuple):
 
 
 def _decoded(text: str) -> tuple[str, str] | None:
-    """User and password of an `auth` value (behaviours C24); None for anything else.
+    """User and password of an `auth` value (behaviours C24), None if it is malformed.
 
-    Bytes that are not UTF-8 survive as surrogates and are sent as they were. Line breaks within
-    the base64 are left out, as docker does.
+    Bytes that are not UTF-8 are decoded to surrogates and sent unchanged. Line breaks within the
+    base64 are ignored, as docker does.
     """
     from binascii import Error, a2b_base64
 
@@ -207,8 +207,8 @@ def _decoded(text: str) -> tuple[str, str] | None:
 
 def _json_object(data: bytes, name: str) -> dict[str, Any]:
     value, problem = _read_json(data)
-    if problem:  # raised out here, so that no exception drags the file's text along
-        raise InvalidArgument(f"{name}{problem}", hint="credentials are never left out silently: repair the file")
+    if problem:  # raised here, so that no chained exception holds the file's text
+        raise InvalidArgument(f"{name}{problem}", hint="repair the file; broken credentials are never ignored silently")
     if not isinstance(value, dict):
         raise InvalidArgument(f"{name}: not a JSON object")
     return value

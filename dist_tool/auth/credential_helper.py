@@ -1,4 +1,4 @@
-"""Credential helpers: programs `docker-credential-NAME` that keep secrets (behaviours C26, C27)."""
+"""Credential helpers: programs `docker-credential-NAME` that store secrets (behaviours C26, C27)."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ _IDENTITY = "<token>"
 
 
 class HelperRequest(NamedTuple):
-    """Which helper is asked about which server, on behalf of which setting (`asked_by`)."""
+    """A helper, the server to look up, and the setting that names the helper (`named_by`)."""
 
     helper: str
     server: str
-    asked_by: str
+    named_by: str
 
     @property
     def program(self) -> str:
-        """The program's name, to be found in PATH. Raises InvalidArgument for one that is none."""
+        """The program's name, which is looked up in PATH. Raises InvalidArgument for an invalid name."""
         if not _NAME.fullmatch(self.helper):
             raise InvalidArgument(
-                f"{self.asked_by}: {printable(self.helper, 60)!r} is not the name of a credential helper",
+                f"{self.named_by}: {printable(self.helper, 60)!r} is not the name of a credential helper",
                 hint="expected NAME of a program docker-credential-NAME",
             )
         return f"docker-credential-{self.helper}"
 
 
 class _Answer:
-    """What a helper said, kept so that it is asked once: it may start an agent or ask a person."""
+    """A helper's cached result. A helper runs only once, as it may start an agent or prompt the user."""
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.known_since: float | None = None  # on time.monotonic
+        self.answered_at: float | None = None  # on time.monotonic
         self.credentials: Credentials | None = None
         self.error: DistError | None = None
 
@@ -66,40 +66,40 @@ _answers: dict[tuple[str, ...], _Answer] = {}
 _guard = Lock()
 
 
-def ask(question: HelperRequest, environ: Mapping[str, str], run: Run = NO_RUN) -> Credentials | None:
-    """The credentials that the helper has for the server; None when it has none.
+def ask(request: HelperRequest, environ: Mapping[str, str], run: Run = NO_RUN) -> Credentials | None:
+    """The credentials that the helper has for the server, None if it has none.
 
-    Asked at most once in this process, whatever the outcome (but see `forget`), except that an
-    answer cut off by the end of the `run` does not count. Raises InvalidArgument when there is
-    no such program, Unauthenticated when it fails, DeadlineExceeded and Cancelled.
+    The result, errors included, is cached for this process (but see `forget`), unless the end
+    of the `run` interrupted the helper. Raises InvalidArgument if there is no such program,
+    Unauthenticated if it fails, DeadlineExceeded and Cancelled.
     """
     with _guard:
-        answer = _answers.setdefault(_key(question, environ), _Answer())
-    with _held(answer.lock, run):
-        if answer.known_since is None:
+        answer = _answers.setdefault(_key(request, environ), _Answer())
+    with _locked(answer.lock, run):
+        if answer.answered_at is None:
             try:
-                answer.credentials = _run(question, environ, run)
+                answer.credentials = _run(request, environ, run)
             except (DeadlineExceeded, Cancelled):
                 raise
             except DistError as error:
                 answer.error = error
-            answer.known_since = monotonic()
+            answer.answered_at = monotonic()
     if answer.error is not None:
         from copy import copy
 
         raise copy(answer.error)
-    return answer.credentials._replace(source=_source(question)) if answer.credentials else None
+    return answer.credentials._replace(source=_source(request)) if answer.credentials else None
 
 
-def known(question: HelperRequest, environ: Mapping[str, str]) -> Credentials | None:
-    """What the helper has answered in this process already; it is not run."""
+def known(request: HelperRequest, environ: Mapping[str, str]) -> Credentials | None:
+    """The credentials that the helper has already returned in this process; does not run it."""
     with _guard:
-        answer = _answers.get(_key(question, environ))
+        answer = _answers.get(_key(request, environ))
     return answer.credentials if answer else None
 
 
 @contextmanager
-def _held(lock: Lock, run: Run) -> Iterator[None]:
+def _locked(lock: Lock, run: Run) -> Iterator[None]:
     while not lock.acquire(timeout=run.slice(PAUSE_S)):
         pass
     try:
@@ -108,79 +108,80 @@ def _held(lock: Lock, run: Run) -> Iterator[None]:
         lock.release()
 
 
-def forget(question: HelperRequest, environ: Mapping[str, str]) -> None:
-    """Ask anew next time, as a registry has refused what the helper said a while ago.
+def forget(request: HelperRequest, environ: Mapping[str, str]) -> None:
+    """Drop the cached result after a registry refused the credentials, if the result is old enough.
 
-    A helper for short-lived passwords has a new one by then, which a long-lived process wants;
-    an answer that was refused while fresh would be the same again.
+    A helper for short-lived passwords then returns a new one, which a long-running process
+    needs. A result refused within `_FRESH_S` seconds stays cached: the helper would return the
+    same again.
     """
     with _guard:
-        answer = _answers.get(_key(question, environ))
-        since = answer.known_since if answer else None
+        answer = _answers.get(_key(request, environ))
+        since = answer.answered_at if answer else None
         if since is not None and monotonic() - since >= _FRESH_S:
-            del _answers[_key(question, environ)]
+            del _answers[_key(request, environ)]
 
 
-def store(question: HelperRequest, credentials: Credentials, environ: Mapping[str, str], run: Run = NO_RUN) -> None:
-    """Give the helper a user name and a password to keep for the server, on its standard input.
+def store(request: HelperRequest, credentials: Credentials, environ: Mapping[str, str], run: Run = NO_RUN) -> None:
+    """Pass a user name and password for the server to the helper, on its standard input.
 
-    Raises InvalidArgument when there is no such program or the text is not UTF-8, LocalFailure
-    when the program fails, DeadlineExceeded and Cancelled.
+    Raises InvalidArgument if there is no such program or the text is not UTF-8, LocalFailure
+    if the program fails, DeadlineExceeded and Cancelled.
     """
     import json
 
     if not is_text(credentials.username + credentials.password):
         raise InvalidArgument(
-            "the user name or the password is not UTF-8, and a credential helper takes nothing else",
-            hint="keep it in a file: give --file",
+            "the user name or the password is not UTF-8, which credential helpers require",
+            hint="save it in a file with --file",
         )
-    entry = {"ServerURL": question.server, "Username": credentials.username, "Secret": credentials.password}
-    _change(question, "store", json.dumps(entry).encode(), environ, run)
+    entry = {"ServerURL": request.server, "Username": credentials.username, "Secret": credentials.password}
+    _change(request, "store", json.dumps(entry).encode(), environ, run)
 
 
-def erase(question: HelperRequest, environ: Mapping[str, str], run: Run = NO_RUN) -> bool:
-    """Make the helper forget the server; False when it has nothing for it. Raises as `store` does."""
-    return _change(question, "erase", question.server.encode(), environ, run)
+def erase(request: HelperRequest, environ: Mapping[str, str], run: Run = NO_RUN) -> bool:
+    """Make the helper erase its credentials for the server; False if it has none. Raises as `store` does."""
+    return _change(request, "erase", request.server.encode(), environ, run)
 
 
-def _change(question: HelperRequest, action: str, message: bytes, environ: Mapping[str, str], run: Run) -> bool:
-    done = _output(question, environ, action, message, run)
+def _change(request: HelperRequest, action: str, message: bytes, environ: Mapping[str, str], run: Run) -> bool:
+    done = _output(request, environ, action, message, run)
     if done.status and _NOT_FOUND not in done.data:
         raise LocalFailure(
-            f"{_source(question)} failed with status {done.status} to {action} what belongs to {question.server}",
-            hint="what it said on standard error is above",
+            f"{_source(request)} failed with status {done.status} to {action} credentials for {request.server}",
+            hint="its standard error output is above",
         )
     return not done.status
 
 
-def _key(question: HelperRequest, environ: Mapping[str, str]) -> tuple[str, ...]:
-    return question.helper, question.server, environ.get("PATH", ""), environ.get("HOME", "")
+def _key(request: HelperRequest, environ: Mapping[str, str]) -> tuple[str, ...]:
+    return request.helper, request.server, environ.get("PATH", ""), environ.get("HOME", "")
 
 
-def _source(question: HelperRequest) -> str:
-    return f"{question.program} ({question.asked_by})"
+def _source(request: HelperRequest) -> str:
+    return f"{request.program} ({request.named_by})"
 
 
-def _run(question: HelperRequest, environ: Mapping[str, str], run: Run) -> Credentials | None:
-    done = _output(question, environ, "get", question.server.encode(), run)
+def _run(request: HelperRequest, environ: Mapping[str, str], run: Run) -> Credentials | None:
+    done = _output(request, environ, "get", request.server.encode(), run)
     if done.status:
-        # Its output is not repeated: a failing helper may print anything.
+        # The output is not shown: a failing helper may print secrets.
         if _NOT_FOUND in done.data:
             return None
         raise Unauthenticated(
-            f"{_source(question)} failed with status {done.status} for {question.server}",
-            hint="what it said on standard error is above",
+            f"{_source(request)} failed with status {done.status} for {request.server}",
+            hint="its standard error output is above",
         )
-    return _parsed(question, done.data)
+    return _parsed(request, done.data)
 
 
-def _output(question: HelperRequest, environ: Mapping[str, str], action: str, message: bytes, run: Run) -> Output:
-    """Status and standard output. Standard error is the user's own; no shell is involved."""
+def _output(request: HelperRequest, environ: Mapping[str, str], action: str, message: bytes, run: Run) -> Output:
+    """Exit status and standard output of the helper. Standard error goes to the user; no shell is involved."""
     from dist_tool.auth import helper_process
 
-    program = find_program(question.program, environ.get("PATH", os.defpath))
+    program = find_program(request.program, environ.get("PATH", os.defpath))
     if not program:
-        raise _unusable(question, "no such file or directory")
+        raise _unusable(request, "no such file or directory")
     until = monotonic() + _TIMEOUT_S
     variables = for_credential_helper(environ)
     try:
@@ -188,30 +189,30 @@ def _output(question: HelperRequest, environ: Mapping[str, str], action: str, me
             [program, action], message, variables, until=until, limit=_OUTPUT_LIMIT, operation=run
         )
     except helper_process.OutOfTime:
-        raise Unauthenticated(f"{_source(question)} gave no answer within {_TIMEOUT_S:.0f} s") from None
+        raise Unauthenticated(f"{_source(request)} timed out after {_TIMEOUT_S:g} s") from None
     except helper_process.TooMuch:
-        raise Unauthenticated(f"{_source(question)} gave an answer of more than {_OUTPUT_LIMIT} bytes") from None
+        raise Unauthenticated(f"{_source(request)} returned more than {_OUTPUT_LIMIT} bytes") from None
     except OSError as error:
-        raise _unusable(question, (error.strerror or "unknown error").lower()) from None
+        raise _unusable(request, (error.strerror or "unknown error").lower()) from None
 
 
-def _unusable(question: HelperRequest, why: str) -> DistError:
+def _unusable(request: HelperRequest, why: str) -> DistError:
     return InvalidArgument(
-        f"{question.asked_by} names the credential helper {question.program}, which cannot be run: {why}",
-        hint='install it, or set auth = { source = "none" } for this remote to go without credentials',
+        f"{request.named_by} names the credential helper {request.program}, which cannot be run: {why}",
+        hint='install it, or set auth = { source = "none" } for this remote to use no credentials',
     )
 
 
-def _parsed(question: HelperRequest, output: bytes) -> Credentials | None:
+def _parsed(request: HelperRequest, output: bytes) -> Credentials | None:
     value = _json(output)
     if not isinstance(value, dict):
-        raise Unauthenticated(f"{_source(question)} gave an answer that is not a JSON object")
+        raise Unauthenticated(f"{_source(request)} returned output that is not a JSON object")
     username, secret = value.get("Username"), value.get("Secret")
     if not isinstance(username, str) or not isinstance(secret, str):
-        raise Unauthenticated(f"{_source(question)} gave an answer without Username and Secret")
+        raise Unauthenticated(f"{_source(request)} returned output without Username and Secret")
     if not is_text(username + secret):
         raise Unauthenticated(
-            f"{_source(question)} gave a Username or Secret that is not valid Unicode: it has a lone surrogate"
+            f"{_source(request)} returned a Username or Secret that is not valid Unicode: it has a lone surrogate"
         )
     if username == _IDENTITY:
         found = Credentials(identity_token=secret)

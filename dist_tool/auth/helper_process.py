@@ -1,4 +1,4 @@
-"""One run of a credential helper: bounded in time and in output, and ended with its children."""
+"""Subprocess for a credential helper: limited in time and output, killed with its children."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import NamedTuple
 from dist_tool.run import Run
 
 _CHUNK = 16 << 10
-_TICK_S = 0.1  # how often the end of the program is looked for while its output stays open
-_GRACE_S = 0.5  # for output after the program itself has ended: a child may hold the pipe
+_TICK_S = 0.1  # interval between checks for the program's exit while its output is open
+_GRACE_S = 0.5  # for output after the program itself has exited: a child may hold the pipe open
 _STDERR = 2
 
 _running: set[int] = set()  # process groups
 
 
 class Output(NamedTuple):
-    """What a program left: `status` as of subprocess, and its standard output."""
+    """A program's exit `status`, as of subprocess, and its standard output."""
 
     status: int
     data: bytes
 
 
 class OutOfTime(Exception):
-    """The program had not ended at the given time."""
+    """The program did not exit in time."""
 
 
 class TooMuch(Exception):
@@ -41,9 +41,10 @@ def run(
 ) -> Output:
     """Run a program without a shell, in a process group of its own, and pass it `message` on standard input.
 
-    `until` is on `time.monotonic`. Of its standard error the first `limit` bytes go to ours as they
-    come, and the rest is dropped. Raises OSError if it cannot be started, OutOfTime, TooMuch for more
-    than `limit` bytes, and as `Run.check` of the `operation`; the whole group has ended then.
+    `until` is on `time.monotonic`. The first `limit` bytes of its standard error are copied to this
+    process's standard error as they arrive, the rest is dropped. Raises OSError if the program cannot
+    be started, OutOfTime, TooMuch for more than `limit` bytes of output, and the errors of `Run.check`
+    of the `operation`; the whole process group has been killed by then.
     """
     process = subprocess.Popen(
         argv,
@@ -80,7 +81,7 @@ def _status(process: subprocess.Popen[bytes], until: float, operation: Run) -> i
 
 
 def end_all() -> None:
-    """End every program that still runs: this process is about to."""
+    """Kill all programs that are still running, before this process exits."""
     for group in list(_running):
         _end(group)
 
@@ -91,7 +92,7 @@ def _end(group: int) -> None:
 
 
 class _Streams:
-    """The three streams of one program."""
+    """The standard streams of one program, served by `poll`."""
 
     def __init__(self, process: subprocess.Popen[bytes], message: bytes, limit: int) -> None:
         assert process.stdin is not None
@@ -111,7 +112,7 @@ class _Streams:
             self._poll.register(number, event)
 
     def gather(self, until: float, operation: Run) -> bytes:
-        """The whole standard output."""
+        """The complete standard output. Raises OutOfTime and TooMuch."""
         while self._open:
             left = until - monotonic()
             if left <= 0:
@@ -123,7 +124,7 @@ class _Streams:
         return bytes(self._data)
 
     def _finish(self, until: float) -> None:
-        """Read what a program that has ended left in its pipes, which a child may hold open."""
+        """Read the rest from the pipes of an exited program, which a child may hold open."""
         while self._open and (left := until - monotonic()) > 0:
             self._serve_ready(left)
 
@@ -158,7 +159,7 @@ class _Streams:
             self._message = self._message[os.write(self._stdin, self._message) :]
         except BlockingIOError:
             return
-        except OSError:  # it does not read: its answer may be good all the same
+        except OSError:  # the program does not read its input: its output may be valid all the same
             self._message = self._message[len(self._message) :]
         if not self._message:
             self._poll.unregister(self._stdin)

@@ -1,8 +1,8 @@
-"""The keychain: which credentials this user has for a registry, and where they are kept.
+"""Keychain: looks up this user's credentials for a registry.
 
-Sources are asked in a fixed order (behaviours C28, C30; docs/authentication.md is this module
-in prose). A source that has nothing for the host passes to the next; one that is broken is an
-error, because going on without it would turn a typing mistake into "not found".
+Sources are searched in a fixed order (behaviours C28, C30; docs/authentication.md describes it).
+The first source with an entry for the host is used. A broken source is an error, because
+skipping it would turn a typing mistake into "not found".
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _LARGEST = 1 << 20  # bytes of a file
 
 
 class _Source(NamedTuple):
-    """One place to look: a helper, an environment variable or a file. `required`: absence is an error."""
+    """A helper, an environment variable or a file, and its name. `required`: absence is an error."""
 
     kind: str
-    where: str
+    name: str
     dialect: Dialect = Dialect.DOCKER
     required: bool = False
 
 
 class Keychain:
-    """Looks credentials up. Never reads `os.environ`: `environ` is what there is.
+    """Credential lookup. Uses `environ`, never `os.environ`.
 
-    Files are read when first needed and again after they change; a helper is asked once, and
-    ends with the `run`.
+    Files are read when first needed and again after they change. A helper runs once, and is
+    killed at the end of the `run`.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Keychain:
         self._parsed_as: dict[_Source, tuple[bytes, CredentialFile]] = {}
 
     def lookup(self, host: str, path: str) -> Credentials | None:
-        """The credentials for a repository, None where there are none.
+        """The credentials for a repository, None if there are none.
 
         `host` is canonical (`docker.io`, `ghcr.io`, `localhost:5000`), `path` the repository.
-        Raises InvalidArgument for a broken, oversized or unreadable file and a helper that does
-        not exist, Unauthenticated for a helper that fails.
+        Raises InvalidArgument for a broken, oversized or unreadable file and for a helper that
+        does not exist, Unauthenticated for a helper that fails.
         """
         for source in self._sources:
             found = self._from_source(source, host, path)
@@ -68,32 +68,32 @@ class Keychain:
         return None
 
     def refused(self, host: str) -> None:
-        """A registry has refused what `lookup` gave: helpers are asked anew, in a while."""
+        """Report that a registry refused the result of `lookup`; see `credential_helper.forget`."""
         for source in self._sources:
             try:
-                question = self._question(source, host)
+                request = self._helper_request(source, host)
             except DistError:
-                continue  # it gave nothing, so nothing of its was refused
-            if question is not None:
-                forget(question, self._environ)
+                continue  # it returned no credentials that could have been refused
+            if request is not None:
+                forget(request, self._environ)
 
     def known_user(self, host: str) -> str | None:
-        """The user name that a helper has given for a host in this process, None for none; runs no helper."""
+        """The user name that a helper has returned for a host in this process, None for none; runs no helper."""
         for source in self._sources:
             try:
-                question = self._question(source, host)
+                request = self._helper_request(source, host)
             except DistError:
-                return None  # `lookup` fails here, too
-            found = known(question, self._environ) if question is not None else None
+                return None  # `lookup` fails here as well
+            found = known(request, self._environ) if request is not None else None
             if found is not None:
                 return found.username
         return None
 
     def fingerprint(self) -> bytes:
-        """A hash of everything that decides which identity would be used; runs no helper.
+        """A hash of everything that determines the identity in use; runs no helper.
 
-        Covers the settings, and variables and files by content. Never fails: what cannot be
-        read counts as such, and `lookup` says so if it comes to that.
+        Covers the settings, and the content of variables and files. Never fails: for a source
+        that cannot be read the error is hashed, and `lookup` raises it.
         """
         from hashlib import blake2b
 
@@ -103,43 +103,42 @@ class Keychain:
                 data = self._data(source)
             except InvalidArgument as error:
                 data = error.what.encode("utf-8", "surrogateescape")
-            label = f"{source.kind} {source.where}".encode("utf-8", "surrogateescape")
+            label = f"{source.kind} {source.name}".encode("utf-8", "surrogateescape")
             for part in (label, b"" if data is None else data, b"absent" if data is None else b"present"):
                 digest.update(len(part).to_bytes(8, "big") + part)
         return digest.digest()
 
     def explain(self, host: str, path: str) -> list[str]:
-        """One line `SOURCE: what would be used` for each source, in their order; no secrets.
+        """One line `SOURCE: what would be used` for each source, in order; no secrets.
 
-        No helper is run. The first source that has something answers; a broken one stops the
-        search.
+        Runs no helper. `lookup` uses the first source with an entry and stops at a broken one.
         """
         return [f"{self._label(source)}: {self._explained(source, host, path)}" for source in self._sources]
 
     def answering(self, host: str, *, besides: str = "") -> str:
-        """Which helper, variable or file, `besides` one of them, has something for a host, "" for none.
+        """The first helper, variable or file except `besides` with an entry for a host, "" for none.
 
-        Runs no helper: one that would be asked counts as one that has something.
+        Runs no helper: a helper that would be run counts as having an entry.
         """
         for source in self._sources:
             nothing = self._explained(source, host, "") in ("not set", "absent", f"nothing for {host}")
-            if source.where != besides and not nothing:
-                return source.where
+            if source.name != besides and not nothing:
+                return source.name
         return ""
 
     def _from_source(self, source: _Source, host: str, path: str) -> Credentials | None:
-        question = self._question(source, host)
-        found = ask(question, self._environ, self._run) if question is not None else None
+        request = self._helper_request(source, host)
+        found = ask(request, self._environ, self._run) if request is not None else None
         if found is not None or source.kind == "helper":
             return found
         file = self._file(source)
         entry = file.find(host, path) if file else None
         return entry[1] if entry else None
 
-    def _question(self, source: _Source, host: str) -> HelperRequest | None:
-        """What a helper would be asked on behalf of this source, None where none would be."""
+    def _helper_request(self, source: _Source, host: str) -> HelperRequest | None:
+        """The request to the helper that this source names, None if it names none for the host."""
         if source.kind == "helper":
-            return HelperRequest(source.where, credential_key(host), self._label(source))
+            return HelperRequest(source.name, credential_key(host), self._label(source))
         file = self._file(source)
         name = file.helper(host) if file else ""
         return HelperRequest(name, file.helper_key(host), file.name) if file and name else None
@@ -149,9 +148,9 @@ class Keychain:
             return "not set" if source.kind == "variable" else "absent"
         uses = []
         try:
-            question = self._question(source, host)
-            if question is not None:
-                uses.append(f"{question.program} is asked for {question.server}")
+            request = self._helper_request(source, host)
+            if request is not None:
+                uses.append(f"runs {request.program} for {request.server}")
             file = None if source.kind == "helper" else self._file(source)
             entry = file.find(host, path) if file else None
         except DistError as error:
@@ -163,10 +162,10 @@ class Keychain:
         return ", then ".join(uses) or f"nothing for {host}"
 
     def _is_there(self, source: _Source) -> bool:
-        return bool(self._environ.get(source.where)) if source.kind == "variable" else os.path.lexists(source.where)
+        return bool(self._environ.get(source.name)) if source.kind == "variable" else os.path.lexists(source.name)
 
     def _file(self, source: _Source) -> CredentialFile | None:
-        """The parsed content, None for no such file or variable. Raises InvalidArgument."""
+        """The parsed content, None if the file or variable does not exist. Raises InvalidArgument."""
         data = self._data(source)
         if data is None:
             return None
@@ -178,22 +177,22 @@ class Keychain:
 
     def _data(self, source: _Source) -> bytes | None:
         if source.kind == "helper":
-            return source.where.encode()
+            return source.name.encode()
         if source.kind == "variable":
-            text = self._environ.get(source.where)
+            text = self._environ.get(source.name)
             return text.encode("utf-8", "surrogateescape") if text else None
         return self._read(source)
 
     def _read(self, source: _Source) -> bytes | None:
-        """The bytes of a file, from memory while it is unchanged. None where there is none."""
+        """The bytes of a file, from memory while it is unchanged. None if there is no such file."""
         try:
-            found = os.stat(source.where)
+            found = os.stat(source.name)
             stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
             known = self._read_as.get(source)
-            # A pipe, as of `auth.file` given by process substitution, gives its bytes only once.
+            # A pipe, such as an `auth.file` from process substitution, can be read only once.
             if known is not None and (known[0] == stamp or S_ISFIFO(found.st_mode)):
                 return known[1]
-            with open(source.where, "rb") as file:
+            with open(source.name, "rb") as file:
                 data = file.read(_LARGEST + 1)
         except (FileNotFoundError, NotADirectoryError) as error:
             if source.required:
@@ -203,21 +202,21 @@ class Keychain:
             reason = getattr(error, "strerror", None) or "not a path"
             raise InvalidArgument(f"{self._label(source)}: cannot be read: {reason.lower()}") from error
         if len(data) > _LARGEST:
-            raise InvalidArgument(f"{self._label(source)}: over the limit of {_LARGEST} bytes for such a file")
+            raise InvalidArgument(f"{self._label(source)}: over the limit of {_LARGEST} bytes for a credential file")
         self._read_as[source] = stamp, data
         return data
 
     def _label(self, source: _Source) -> str:
-        """How messages call a source: the home directory as `~`."""
+        """The name of a source in messages, with the home directory as `~`."""
         if source.kind == "helper":
             return "auth.helper"
         home = self._environ.get("HOME", "").rstrip("/")
-        where = source.where
-        return printable(f"~{where[len(home) :]}" if home and where.startswith(f"{home}/") else where, 200)
+        name = source.name
+        return printable(f"~{name[len(home) :]}" if home and name.startswith(f"{home}/") else name, 200)
 
 
 def _sources(settings: AuthSettings, environ: Mapping[str, str]) -> tuple[_Source, ...]:
-    """Where to look, in order. The remote's own settings stand in for everything else."""
+    """The sources in lookup order. If the remote has settings of its own, they replace all others."""
     if settings.source == "none":
         return ()
     own = [_Source("helper", settings.helper)] if settings.helper else []
@@ -226,12 +225,12 @@ def _sources(settings: AuthSettings, environ: Mapping[str, str]) -> tuple[_Sourc
 
 
 def dialect_of(file: str) -> Dialect:
-    """Whose form a credentials file has, by its name."""
+    """The format of a credential file, from its file name."""
     by_name = {".dockercfg": Dialect.LEGACY, "config.json": Dialect.DOCKER}
     return by_name.get(os.path.basename(file), Dialect.CONTAINERS)
 
 
-def _everything(environ: Mapping[str, str]) -> Iterator[_Source]:
+def _all_sources(environ: Mapping[str, str]) -> Iterator[_Source]:
     yield _Source("variable", "DIST_AUTH_CONFIG")
     yield from _named_file(environ)
     yield from _docker(environ)
@@ -246,7 +245,7 @@ def _docker(environ: Mapping[str, str]) -> Iterator[_Source]:
 
 
 def _containers(environ: Mapping[str, str]) -> Iterator[_Source]:
-    """As podman and skopeo look: docker's file is one of theirs, its variable is not."""
+    """The order of podman and skopeo, which read docker's file but not its variable."""
     if environ.get("REGISTRY_AUTH_FILE"):
         yield from _named_file(environ)
         return
@@ -262,7 +261,7 @@ def _named_file(environ: Mapping[str, str]) -> Iterator[_Source]:
 
 
 def docker_file(environ: Mapping[str, str]) -> str:
-    """Docker's own file (behaviours C22), "" where there is no place for it."""
+    """The path of docker's own file (behaviours C22), "" if neither DOCKER_CONFIG nor HOME is set."""
     home = environ.get("HOME")
     directory = environ.get("DOCKER_CONFIG") or (os.path.join(home, ".docker") if home else "")
     return os.path.join(directory, "config.json") if directory else ""
@@ -293,4 +292,4 @@ def _dockercfg(environ: Mapping[str, str]) -> Iterator[_Source]:
         yield _Source("file", os.path.join(home, ".dockercfg"), Dialect.LEGACY)
 
 
-_CHAINS = {"auto": _everything, "docker": _docker, "containers": _containers}
+_CHAINS = {"auto": _all_sources, "docker": _docker, "containers": _containers}

@@ -1,13 +1,13 @@
-"""Scopes: what a token is asked to allow (distribution auth, "Docker Registry Token Scope")."""
+"""Token scopes (distribution auth, "Docker Registry Token Scope")."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# Actions whose union within one string every token server understands.
+# Actions that every token server accepts together in one scope string.
 _JOINED = ("pull", "push", "delete")
-# More than any registry has a reason to demand, and little enough for a URL.
+# More than any registry has reason to demand, and few enough for a URL.
 _MOST_SCOPES = 32
 _LONGEST_SCOPE = 1024
 
@@ -34,7 +34,7 @@ def push_scope(repository: str) -> str:
 
 
 def delete_scope(repository: str) -> str:
-    """Delete from a repository. Reading is not implied: ask for both."""
+    """Delete from a repository. Does not include pull: request both."""
     return f"repository:{repository}:delete"
 
 
@@ -44,10 +44,10 @@ def mount_scopes(repository: str, source: str) -> tuple[str, ...]:
 
 
 def parse_scope(text: str) -> Scope | None:
-    """Read one scope; None for what has no such form, which only its server understands.
+    """Parse one scope; None if it has another form, which only its server can interpret.
 
-    The type ends at the first colon and the actions begin after the last one: a name may
-    hold a port (behaviours C13).
+    The type ends at the first colon and the actions begin after the last one, as a name may
+    contain a port (behaviours C13).
     """
     kind, first, rest = text.partition(":")
     name, last, actions = rest.rpartition(":")
@@ -57,15 +57,15 @@ def parse_scope(text: str) -> Scope | None:
 
 
 def demanded_scopes(text: str) -> tuple[str, ...]:
-    """The scopes in a challenge's `scope` parameter, within reason."""
+    """The scopes in a challenge's `scope` parameter; limited in number, overlong ones are dropped."""
     return tuple(scope for scope in text.split()[:_MOST_SCOPES] if len(scope) <= _LONGEST_SCOPE)
 
 
 def merge_scopes(demanded: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
-    """All scopes as few strings, those of the server's demand first (behaviours C12).
+    """All scopes in as few strings as possible, those that the server demands first (behaviours C12).
 
-    Some servers read the first scope only. pull, push and delete on one resource become one
-    string; other actions stay strings of their own, as do scopes of unknown form.
+    Some servers read only the first scope. pull, push and delete on one resource become one
+    string; other actions and scopes of unknown form stay separate strings.
     """
     groups: dict[tuple[str, ...], set[str]] = {}
     for text in (*demanded, *wanted):
@@ -89,12 +89,12 @@ def _joined(key: tuple[str, ...], actions: set[str]) -> str:
 
 
 def covers(held: Iterable[str], wanted: Iterable[str]) -> bool:
-    """True where everything in `wanted` was asked for in `held`."""
+    """True if `held` includes every action in `wanted`."""
     return _atoms(wanted) <= _atoms(held)
 
 
 def repository_of(scopes: Iterable[str]) -> str:
-    """The repository of the first scope that names one, "" where none does.
+    """The repository of the first scope that names one, "" if none does.
 
     Namespaced credentials are looked up by it (behaviours C29).
     """

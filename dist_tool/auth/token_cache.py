@@ -1,14 +1,14 @@
-"""Access tokens, shared by the threads of a process and by all processes of a user.
+"""Access token cache, shared by the threads of a process and by all processes of a user.
 
-`xargs -P10 dist fetch` starts ten processes that want the same token at the same moment, and
-then ten more. With the cache they make one exchange, and a process that finds a token sends
-its first request with it (behaviours C20, C21, B55, W6).
+`xargs -P10 dist fetch` starts ten processes that need the same token at the same time, and
+then ten more. With the cache they make one token request, and a process that finds a token
+sends its first request with it (behaviours C20, C21, B55, W6).
 
-A file is keyed by what is known before any request: the registry's origin, the account, the
-scopes, and a fingerprint of the keychain. Which realm and service issued the token stands
-inside, for whoever has met a challenge and must know whether the token answers it. One file
-thus serves both looks; an index beside it could disagree with it. Passwords and refresh
-tokens are never in it.
+The file name is derived from what is known before any request: the registry's origin, the
+account, the scopes, and a fingerprint of the keychain. The realm and service that issued the
+token are stored in the file, to check whether it answers a challenge. So one file serves both
+look-ups; a separate index could get out of step with it. Passwords and refresh tokens are
+never stored.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from dist_tool.auth.token_files import TokenDirectory
 from dist_tool.errors import DistError
 from dist_tool.run import NO_RUN, PAUSE_S, Run
 
-EARLY_S = 5.0  # a token is renewed before it ends, so that it does not end on the way (C10)
-LONGEST_S = 86_400.0  # nothing is believed for longer than a day, whatever its server says
-_WAIT_S = 30.0  # for another process's exchange
+EARLY_S = 5.0  # a token is renewed this long before it expires, so that it does not expire in transit (C10)
+LONGEST_S = 86_400.0  # the longest lifetime of a token, whatever its server declares
+_WAIT_S = 30.0  # for another process's token request
 _MOST_IN_MEMORY = 1000
 _FORMAT = 2
-_LAST_DAY = 1e12  # seconds since the epoch: any later is no time but an overflow
+_LAST_DAY = 1e12  # seconds since the epoch: a larger value is corrupt
 
 
 class AccessToken(NamedTuple):
-    """A bearer token and where it came from; `expires_at` in seconds since the epoch.
+    """A bearer token and its issuer; `expires_at` is in seconds since the epoch.
 
-    `scopes` are those that were asked for, `source` names the credentials that paid for it
-    ("" for none), `user` is the `user_mark` of their user name. `keep` is False for a secret of the user's that must
-    not reach a disk.
+    `scopes` are the requested ones, `source` names the credentials used ("" for none), `user` is
+    the `user_mark` of their user name. `storable` is False for a secret of the user that must not be
+    written to disk.
     """
 
     value: str
@@ -45,16 +45,16 @@ class AccessToken(NamedTuple):
     scopes: tuple[str, ...] = ()
     source: str = ""
     user: str = ""
-    keep: bool = True
+    storable: bool = True
 
     def __repr__(self) -> str:
         return f"AccessToken(… from {self.realm} for {' '.join(self.scopes)}, until {self.expires_at:.0f})"
 
 
 class TokenKey(NamedTuple):
-    """What a token is looked up by. `identity` is `Keychain.fingerprint()`; `scopes` are sorted.
+    """The cache key of a token. `identity` is `Keychain.fingerprint()`; `scopes` are sorted.
 
-    `epoch` is `TokenCache.epoch()`: a login or logout ends the tokens from before.
+    `epoch` is `TokenCache.epoch()`: a login or logout invalidates all earlier tokens.
     """
 
     origin: str
@@ -67,11 +67,11 @@ class TokenKey(NamedTuple):
         return f"TokenKey({self.origin}, {self.account}, {' '.join(self.scopes)})"
 
 
-class _Flight:
-    """An exchange that is under way; whoever wants the same token waits for it."""
+class _PendingFetch:
+    """A token request in progress; other threads that need the same token wait for it."""
 
     def __init__(self) -> None:
-        self.landed = Event()
+        self.done = Event()
         self.token: AccessToken | None = None
         self.error: DistError | None = None
 
@@ -79,8 +79,8 @@ class _Flight:
 class TokenCache:
     """Tokens in memory and, with a directory, on disk. Thread-safe.
 
-    What goes wrong with the directory is no error: it is a cache. Waits for another thread or
-    process end with the `run`.
+    Failures of the directory are reported and not raised. Waits for another thread or process
+    end with the `run`.
     """
 
     def __init__(
@@ -97,22 +97,22 @@ class TokenCache:
         self._run = run
         self._guard = Lock()
         self._memory: dict[TokenKey, AccessToken] = {}
-        self._flights: dict[TokenKey, _Flight] = {}
+        self._pending: dict[TokenKey, _PendingFetch] = {}
 
     def is_empty(self) -> bool:
-        """True where no look-up can succeed, so that nobody need work out a key."""
+        """True if no look-up can succeed, so that callers need not compute a key."""
         return not self._memory and not (self._disk and self._disk.exists())
 
     def epoch(self) -> bytes:
-        """What changes with each login and logout, b"" without a directory."""
+        """A random value that changes with each login and logout, b"" without a directory."""
         return self._disk.epoch() if self._disk else b""
 
     def alive(self, token: AccessToken) -> bool:
-        """Whether the token can still be sent."""
+        """Whether the token will remain valid for at least `EARLY_S` seconds."""
         return token.expires_at - EARLY_S > self.clock()
 
     def load(self, key: TokenKey) -> AccessToken | None:
-        """The token for `key`, None for none that is still good."""
+        """The token for `key`, None if there is none or it has expired."""
         with self._guard:
             token = self._memory.get(key)
         if token is not None and self.alive(token):
@@ -120,32 +120,32 @@ class TokenCache:
         return self._from_disk(key)
 
     def obtain(
-        self, key: TokenKey, wanted: Callable[[AccessToken], bool], fetch: Callable[[], AccessToken]
+        self, key: TokenKey, suitable: Callable[[AccessToken], bool], fetch: Callable[[], AccessToken]
     ) -> tuple[AccessToken, bool]:
-        """A token that is `wanted`: a known one, or what `fetch` returns (then True comes with it).
+        """A `suitable` cached token and False, or the result of `fetch` and True.
 
-        While one thread or process fetches, the others wait and use what it got. Threads that
-        waited for a failing fetch fail with it. Raises what `fetch` raises, Cancelled and
-        DeadlineExceeded.
+        While one thread or process fetches, the others wait and use its token. If the fetch
+        fails, threads that waited for it raise the same error. Raises the errors of `fetch`,
+        Cancelled and DeadlineExceeded.
         """
         while True:
             token = self.load(key)
-            if token is not None and wanted(token):
+            if token is not None and suitable(token):
                 return token, False
-            flight, mine = self._board(key)
-            if mine:
-                return self._fly(key, flight, wanted, fetch)
-            while not flight.landed.wait(self._run.slice(PAUSE_S)):
+            pending, is_leader = self._join_or_start(key)
+            if is_leader:
+                return self._fetch_as_leader(key, pending, suitable, fetch)
+            while not pending.done.wait(self._run.slice(PAUSE_S)):
                 pass
-            if flight.error is not None:
+            if pending.error is not None:
                 from copy import copy
 
-                raise copy(flight.error)
-            if flight.token is not None and wanted(flight.token):
-                return flight.token, False
+                raise copy(pending.error)
+            if pending.token is not None and suitable(pending.token):
+                return pending.token, False
 
     def discard(self, key: TokenKey, value: str) -> None:
-        """Forget a token that a registry refused, unless another has taken its place already."""
+        """Remove a token that a registry refused, unless another token has already replaced it."""
         with self._guard:
             known = self._memory.get(key)
             if known is not None and known.value == value:
@@ -154,57 +154,59 @@ class TokenCache:
         if self._disk is not None and stored is not None and stored.value == value:
             self._disk.remove(_name(self._disk, key))
 
-    def _board(self, key: TokenKey) -> tuple[_Flight, bool]:
+    def _join_or_start(self, key: TokenKey) -> tuple[_PendingFetch, bool]:
+        """The fetch in progress for `key` and False, or a new one and True."""
         with self._guard:
-            flight = self._flights.get(key)
-            if flight is not None:
-                return flight, False
-            self._flights[key] = flight = _Flight()
-            return flight, True
+            pending = self._pending.get(key)
+            if pending is not None:
+                return pending, False
+            self._pending[key] = pending = _PendingFetch()
+            return pending, True
 
-    def _fly(
+    def _fetch_as_leader(
         self,
         key: TokenKey,
-        flight: _Flight,
-        wanted: Callable[[AccessToken], bool],
+        pending: _PendingFetch,
+        suitable: Callable[[AccessToken], bool],
         fetch: Callable[[], AccessToken],
     ) -> tuple[AccessToken, bool]:
         try:
-            flight.token, fresh = self._among_processes(key, wanted, fetch)
-            self._remember(key, flight.token)
-            return flight.token, fresh
+            pending.token, fresh = self._fetch_under_lock(key, suitable, fetch)
+            self._remember(key, pending.token)
+            return pending.token, fresh
         except DistError as error:
-            flight.error = error
+            pending.error = error
             raise
         finally:
             with self._guard:
-                del self._flights[key]
-            flight.landed.set()
+                del self._pending[key]
+            pending.done.set()
 
-    def _among_processes(
-        self, key: TokenKey, wanted: Callable[[AccessToken], bool], fetch: Callable[[], AccessToken]
+    def _fetch_under_lock(
+        self, key: TokenKey, suitable: Callable[[AccessToken], bool], fetch: Callable[[], AccessToken]
     ) -> tuple[AccessToken, bool]:
+        """Fetch while holding the lock that excludes other processes, or use a token that one of them stored."""
         name = _name(self._disk, key) if self._disk else ""
         if self._disk is None or not name:
             return fetch(), True
 
-        def good_one() -> AccessToken | None:
+        def cached_token() -> AccessToken | None:
             token = self._from_disk(key)
-            return token if token is not None and wanted(token) else None
+            return token if token is not None and suitable(token) else None
 
-        def is_enough() -> bool:
-            if good_one() is not None:
+        def should_stop_waiting() -> bool:
+            if cached_token() is not None:
                 return True
             self._run.check()
             return False
 
-        with self._disk.turn(name, self._wait_s, is_enough):
-            token = good_one()
+        with self._disk.locked(name, self._wait_s, should_stop_waiting):
+            token = cached_token()
             if token is not None:
                 return token, False
             self._run.check()
             token = fetch()
-            if token.keep:
+            if token.storable:
                 self._disk.write(name, _encoded(key, token), until=token.expires_at, now=self.clock())
             return token, True
 
@@ -221,7 +223,7 @@ class TokenCache:
         data = self._disk.read(name) if self._disk and name else None
         token = _decoded(key, data) if data else None
         if token is None or not self.alive(token) or token.expires_at > self.clock() + LONGEST_S + EARLY_S:
-            return None  # the last: written under a clock that was wrong
+            return None  # the last condition: written while the clock was wrong
         return token
 
 
@@ -233,12 +235,12 @@ def _encoded(key: TokenKey, token: AccessToken) -> bytes:
     import json
 
     fields = {"format": _FORMAT, "origin": key.origin, **token._asdict()}
-    del fields["keep"]
+    del fields["storable"]
     return json.dumps(fields).encode()
 
 
 def _decoded(key: TokenKey, data: bytes) -> AccessToken | None:
-    """The token in a file; None for what is corrupt, of another version or of another origin."""
+    """The token in a file; None if it is corrupt, of another format version or of another origin."""
     import json
 
     try:
@@ -262,18 +264,18 @@ def _decoded(key: TokenKey, data: bytes) -> AccessToken | None:
 
 
 def forget_tokens(directory: str, run: Run = NO_RUN) -> None:
-    """Make all tokens of a directory worthless, for every process: who is logged in has changed."""
+    """Invalidate all tokens in a directory, for all processes, after a login or logout."""
     if directory:
         TokenDirectory(directory, run.report).begin_epoch()
 
 
 def user_mark(name: str) -> str:
-    """A short hash of a user name, to compare by; files of tokens name no user."""
+    """A short hash of a user name, for comparison: token files contain no user names."""
     from hashlib import blake2b
 
     return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 def is_sendable(value: object) -> bool:
-    """Whether `value` is a text that can stand in a header: visible ASCII, at least one."""
+    """Whether `value` is a string that can be sent in a header: one or more visible ASCII characters."""
     return isinstance(value, str) and value.isascii() and value.isprintable() and bool(value) and " " not in value

@@ -1,8 +1,8 @@
-"""A private directory of small files that many processes share: where access tokens are kept.
+"""Directory of access token files, shared by all processes of a user.
 
-Everything here is best effort, a cache: what fails counts as absent. What is trusted: a
-directory of our own, not reached by a symbolic link, and in it regular files of our own that
-nobody else may read. Every file is opened relative to the directory that was checked.
+It is a cache: a file that cannot be read counts as absent. Trusted are a directory owned by
+this user that is not a symbolic link, and regular files in it that are owned by this user and
+not accessible to others. Files are opened relative to the descriptor of the checked directory.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _KEY_SIZE = 32
 _EPOCH = "epoch"
 _EPOCH_SIZE = 16
 _LARGEST = 256 << 10  # bytes of a file: a token answer is at most 64 KiB
-_SWEEP_S = 3600.0  # how often leftovers are looked for, and how old they must be
-_POLL_S = (0.005, 0.05)  # first and longest pause between two looks at a lock
+_SWEEP_S = 3600.0  # interval between sweeps, and the minimum age of the files that they remove
+_POLL_S = (0.005, 0.05)  # first and longest pause between two attempts to take a lock
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class TokenDirectory:
-    """Files named by a keyed hash, each with the time from which it is worthless."""
+    """Files named by a keyed hash, each with its expiry time as its modification time."""
 
     def __init__(self, path: str, report: Report = no_report) -> None:
         self._path = path
@@ -39,16 +39,16 @@ class TokenDirectory:
         self._key = b""
 
     def exists(self) -> bool:
-        """Whether there may be something to read."""
+        """Whether the directory exists and has not been found unusable."""
         return self._usable and os.path.isdir(self._path)
 
     def name(self, *parts: bytes) -> str:
-        """The file name for `parts`: a hash under this user's own key, so that names tell nothing.
+        """The file name for `parts`: a hash keyed with this user's own key, so that names reveal nothing.
 
-        "" where there is no directory to use.
+        "" if the directory cannot be used.
         """
         if not self._key:
-            self._key = self._secret()
+            self._key = self._load_key()
         if not self._key:
             return ""
         from hashlib import blake2b
@@ -59,67 +59,67 @@ class TokenDirectory:
         return _PREFIX + digest.hexdigest()
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file, None for none and for one that is not safely ours."""
+        """The content of a file, None if it does not exist or is not trusted."""
         with self._opened() as folder:
             return _read(folder, name) if folder is not None else None
 
     def write(self, name: str, data: bytes, *, until: float, now: float) -> None:
-        """Put a file in place atomically, worthless from `until` on (seconds since the epoch)."""
+        """Write or replace a file atomically; it expires at `until` (seconds since the epoch)."""
         with self._opened() as folder:
             if folder is None:
                 return
             try:
-                _place(folder, name, data, until)
+                _replace(folder, name, data, until)
                 self._sweep(folder, now)
             except OSError as error:
-                self._tell("info", f"an access token could not be kept: {error.strerror}")
+                self._notify("info", f"cannot cache an access token: {error.strerror}")
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
         with self._opened() as folder, suppress(OSError):
             if folder is not None:
                 os.unlink(name, dir_fd=folder)
 
     def epoch(self) -> bytes:
-        """A random number that `begin_epoch` changes, b"" for none yet: part of what a token is looked up by."""
+        """A random value that `begin_epoch` changes, b"" if there is none yet. It is part of a token's key."""
         if not self.exists():
             return b""
         with self._opened() as folder:
             return (_read(folder, _EPOCH) if folder is not None else None) or b""
 
     def begin_epoch(self) -> None:
-        """Make every token that there is worthless, those that other processes are writing included."""
+        """Invalidate all existing tokens, including those that other processes are writing."""
         if not self.exists():
             return
         with self._opened() as folder:
             if folder is None:
                 return
             try:
-                _place(folder, _EPOCH, os.urandom(_EPOCH_SIZE), None)
+                _replace(folder, _EPOCH, os.urandom(_EPOCH_SIZE), None)
                 for name in os.listdir(folder):
                     if name.startswith(_PREFIX) and not name.endswith(_LOCK):
                         with suppress(FileNotFoundError):
                             os.unlink(name, dir_fd=folder)
             except OSError as error:
-                self._tell("warning", f"access tokens of earlier logins are still in {self._path}: {error.strerror}")
+                self._notify("warning", f"cannot remove the tokens of earlier logins in {self._path}: {error.strerror}")
 
     @contextmanager
-    def turn(self, name: str, wait_s: float, enough: Callable[[], bool]) -> Iterator[None]:
-        """Hold the lock of `name`, among all processes.
+    def locked(self, name: str, wait_s: float, stop_waiting: Callable[[], bool]) -> Iterator[None]:
+        """Hold the lock of `name`, which excludes other processes.
 
-        Waits at most `wait_s`, and no longer than until `enough()`; then goes on without. The
-        lock ends with its process. Where there are no locks (some network file systems) it
-        goes on at once.
+        Waits at most `wait_s` seconds, or until `stop_waiting()` returns True; then continues
+        without the lock. The lock is released when its process exits. On file systems without
+        locks (some network file systems) it continues at once.
         """
-        lock = self._acquire(name + _LOCK, wait_s, enough)
+        lock = self._acquire(name + _LOCK, wait_s, stop_waiting)
         try:
             yield
         finally:
             if lock is not None:
-                self.remove(name + _LOCK)  # while it is held: waiters notice that it went
+                self.remove(name + _LOCK)  # while the lock is held: waiting processes detect the removal
                 os.close(lock)
 
-    def _acquire(self, lock_name: str, wait_s: float, enough: Callable[[], bool]) -> int | None:
+    def _acquire(self, lock_name: str, wait_s: float, stop_waiting: Callable[[], bool]) -> int | None:
         give_up = monotonic() + wait_s
         pause, longest = _POLL_S
         while True:
@@ -130,14 +130,14 @@ class TokenDirectory:
                     lock = _try_lock(folder, lock_name, create=True)
                 except OSError:
                     return None
-            if lock is not None or enough() or monotonic() >= give_up:
+            if lock is not None or stop_waiting() or monotonic() >= give_up:
                 return lock
             sleep(pause)
             pause = min(pause * 1.5, longest)
 
     @contextmanager
     def _opened(self) -> Iterator[int | None]:
-        """The directory's descriptor, made and checked; None where it cannot be used."""
+        """A descriptor of the directory, after creating and checking it; None if it cannot be used."""
         folder = self._open() if self._usable else None
         try:
             yield folder
@@ -156,27 +156,27 @@ class TokenDirectory:
             folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             self._usable = False
-            self._tell("info", f"no access tokens are kept: {self._path}: {error.strerror}")
+            self._notify("info", f"access tokens are not cached: {self._path}: {error.strerror}")
             return None
         found = os.fstat(folder)
         if found.st_uid != os.geteuid():
             os.close(folder)
-            self._refuse(f"belongs to somebody else (user {found.st_uid})")
+            self._refuse(f"belongs to another user (uid {found.st_uid})")
             return None
-        if found.st_mode & 0o077:  # ours, made under another umask or by another program
+        if found.st_mode & 0o077:  # created by this user with another umask or by another program
             with suppress(OSError):
                 os.fchmod(folder, 0o700)
         return folder
 
     def _refuse(self, why: str) -> None:
         self._usable = False
-        self._tell("warning", f"access tokens are neither read nor kept: {self._path} {why}")
+        self._notify("warning", f"the access token cache is not used: {self._path} {why}")
 
-    def _tell(self, level: str, text: str) -> None:
+    def _notify(self, level: str, text: str) -> None:
         self._report(Notice(level, text))
 
-    def _secret(self) -> bytes:
-        """This user's random key, made on first use. b"" where there is no directory."""
+    def _load_key(self) -> bytes:
+        """This user's random key, created on first use. b"" if the directory cannot be used."""
         with self._opened() as folder:
             if folder is None:
                 return b""
@@ -187,19 +187,19 @@ class TokenDirectory:
                 try:
                     _make_key(folder, replace=broken)
                 except OSError as error:
-                    self._tell("info", f"no access tokens are kept: {self._path}: {error.strerror}")
+                    self._notify("info", f"access tokens are not cached: {self._path}: {error.strerror}")
                     break
         self._usable = False
         return b""
 
     def _sweep(self, folder: int, now: float) -> None:
-        """Remove what ended an hour ago; looked for once an hour, remembered as the key's mtime."""
+        """Once an hour, remove files that expired an hour ago. The key file's mtime is the time of the last sweep."""
         if abs(now - os.stat(_KEY, dir_fd=folder).st_mtime) < _SWEEP_S:
             return
         os.utime(_KEY, (now, now), dir_fd=folder)
         for name in os.listdir(folder):
             if not name.startswith((_PREFIX, _TEMPORARY)):
-                continue  # not ours to judge
+                continue  # not a token or temporary file
             with suppress(OSError):
                 if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < now - _SWEEP_S:
                     _remove_old(folder, name)
@@ -222,7 +222,7 @@ def _read(folder: int, name: str) -> bytes | None:
     return data if len(data) <= _LARGEST else None
 
 
-def _place(folder: int, name: str, data: bytes, until: float | None) -> None:
+def _replace(folder: int, name: str, data: bytes, until: float | None) -> None:
     # Not `files.replace_file`: all paths are relative to the checked directory, and failures are ignored.
     _rename(folder, _write_temporary(folder, data, until), name)
 
@@ -252,7 +252,7 @@ def _write_temporary(folder: int, data: bytes, until: float | None) -> str:
 
 
 def _make_key(folder: int, *, replace: bool) -> None:
-    """A key that is complete when it appears, and the same for all who make it at once."""
+    """Create the key atomically; all processes that create it concurrently get the same key."""
     temporary = _write_temporary(folder, os.urandom(_KEY_SIZE), None)
     if not replace:
         try:
@@ -260,7 +260,7 @@ def _make_key(folder: int, *, replace: bool) -> None:
         except FileExistsError:
             pass
         except OSError:
-            replace = True  # a file system without links: of several at once the last one wins
+            replace = True  # a file system without hard links: the last concurrent writer wins
     if replace:
         _rename(folder, temporary, _KEY)
     else:
@@ -268,7 +268,7 @@ def _make_key(folder: int, *, replace: bool) -> None:
 
 
 def _try_lock(folder: int, name: str, *, create: bool) -> int | None:
-    """A descriptor that holds the lock, None while somebody else does. Raises OSError."""
+    """A descriptor that holds the lock, None if another process holds it. Raises OSError."""
     import fcntl
 
     flags = os.O_RDWR | _SAFE | (os.O_CREAT if create else 0)
@@ -287,7 +287,7 @@ def _try_lock(folder: int, name: str, *, create: bool) -> int | None:
             raise
         if current == os.fstat(file).st_ino:
             return file
-        os.close(file)  # a lock that its holder removed on leaving: the next one counts
+        os.close(file)  # the holder removed this lock file on release: try the new one
 
 
 def _remove_old(folder: int, name: str) -> None:
@@ -295,6 +295,6 @@ def _remove_old(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
         return
     lock = _try_lock(folder, name, create=False)
-    if lock is not None:  # nobody holds it: left by a process that was killed
+    if lock is not None:  # not held: left behind by a killed process
         os.unlink(name, dir_fd=folder)
         os.close(lock)

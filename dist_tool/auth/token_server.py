@@ -1,7 +1,7 @@
-"""Talking to a token server: what is asked, and what its answer means.
+"""Token server protocol: building requests and parsing responses.
 
 Specification: distribution's "Token Authentication" (GET) and "OAuth2" (POST) documents.
-Nothing here sends anything.
+The caller sends the requests.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from dist_tool.names.origin import redact
 from dist_tool.stream.retry import PASSING_STATUSES
 
 _CLIENT_ID = "dist"
-_SHORTEST_S = 60.0  # "never below 60": older clients fail with less
+_SHORTEST_S = 60.0  # the specification's minimum: older clients fail with less
 _NO_SUCH_METHOD = frozenset({404, 405})
 
 
 class TokenRequest(NamedTuple):
-    """A request to a token server. It holds secrets: `repr` shows where it goes only."""
+    """A request to a token server. It holds secrets: `repr` shows only method and URL."""
 
     method: str
     url: str
@@ -42,7 +42,7 @@ class TokenRequest(NamedTuple):
 
 
 class TokenResponse(NamedTuple):
-    """A token server's answer. It may hold a token: `repr` shows the status only."""
+    """A token server's response. It may hold a token: `repr` shows only status and size."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,7 +56,7 @@ Exchange = Callable[[TokenRequest], TokenResponse]
 
 
 class TokenParameters(NamedTuple):
-    """What is asked of a token server: for whom, for which scopes, and with what."""
+    """Realm URL, service, scopes and credentials of a token request."""
 
     url: str
     service: str
@@ -65,79 +65,79 @@ class TokenParameters(NamedTuple):
 
     @property
     def host(self) -> str:
-        """The token server, as messages name it."""
+        """The token server's name in messages."""
         return redact(self.url).split("/")[2]
 
 
-def exchange_token(demand: TokenParameters, exchange: Exchange, now: Callable[[], float]) -> tuple[str, float]:
-    """A bearer token and the time at which it ends.
+def exchange_token(parameters: TokenParameters, exchange: Exchange, now: Callable[[], float]) -> tuple[str, float]:
+    """Request a bearer token. Returns it with its expiry time (seconds since the epoch).
 
-    An identity token goes by POST, and by GET where the server knows no POST; anything else
-    goes by GET (behaviours C5-C7, C19). Raises Unauthenticated or PermissionDenied where the
-    server says no, ResourceExhausted or ServerError where it cannot answer now, ProtocolError
-    for what is no answer. No message repeats a secret, even if the server's does.
+    An identity token is sent by POST, then without it by GET if the server does not support POST;
+    other requests use GET (behaviours C5-C7, C19). Raises Unauthenticated or PermissionDenied if
+    the server refuses, ResourceExhausted or ServerError for a temporary failure, ProtocolError for
+    an invalid response. No message contains a secret, even if the server's does.
     """
-    if demand.credentials is not None:
-        demand.credentials.remembered()
+    if parameters.credentials is not None:
+        parameters.credentials.remembered()
     response = TokenResponse(0, {}, b"")
-    for request in _requests(demand):
+    for request in _requests(parameters):
         try:
             response = exchange(request)
         except DistError as error:
-            raise _clean(error, demand.credentials) from error.cause
+            raise _without_secrets(error, parameters.credentials) from error.cause
         if request.method != "POST" or response.status not in _NO_SUCH_METHOD:
             break
     if not 200 <= response.status < 300:
-        raise _failure(demand, response, now())
-    return _token(demand, response, now())
+        raise _failure(parameters, response, now())
+    return _token(parameters, response, now())
 
 
-def _requests(demand: TokenParameters) -> Iterator[TokenRequest]:
-    credentials = demand.credentials or Credentials()
+def _requests(parameters: TokenParameters) -> Iterator[TokenRequest]:
+    credentials = parameters.credentials or Credentials()
     headers = {"Accept": "application/json"}
     if credentials.identity_token:
         form = {
             "grant_type": "refresh_token",
-            "service": demand.service,
+            "service": parameters.service,
             "client_id": _CLIENT_ID,
-            "scope": " ".join(demand.scopes),
+            "scope": " ".join(parameters.scopes),
             "refresh_token": credentials.identity_token,
         }
-        yield TokenRequest("POST", demand.url, headers, {name: value for name, value in form.items() if value})
+        yield TokenRequest("POST", parameters.url, headers, {name: value for name, value in form.items() if value})
     if credentials.basic:
         headers = {**headers, "Authorization": credentials.basic}
-    yield TokenRequest("GET", _query(demand), headers)
+    yield TokenRequest("GET", _query(parameters), headers)
 
 
-def _query(demand: TokenParameters) -> str:
-    """The URL to GET: the realm's own query is kept, each scope is a parameter of its own (C5)."""
-    url, _, query = demand.url.partition("?")
+def _query(parameters: TokenParameters) -> str:
+    """The URL for GET: preserves the realm's own query and adds one parameter per scope (C5)."""
+    url, _, query = parameters.url.partition("?")
     present = parse_qsl(query, keep_blank_values=True)
-    wanted = [("service", demand.service)] if demand.service else []
-    wanted += [("scope", scope) for scope in demand.scopes]
+    wanted = [("service", parameters.service)] if parameters.service else []
+    wanted += [("scope", scope) for scope in parameters.scopes]
     added = urlencode([pair for pair in wanted if pair not in present], safe=":/,*")
     return url + "?" * bool(query or added) + "&".join(part for part in (query, added) if part)
 
 
-def _token(demand: TokenParameters, response: TokenResponse, now: float) -> tuple[str, float]:
+def _token(parameters: TokenParameters, response: TokenResponse, now: float) -> tuple[str, float]:
     answer = _json_object(response.body)
     if answer is None:
         kind = printable(_header(response.headers, "Content-Type") or "no content type", 60)
         raise ProtocolError(
-            f"the token server {demand.host} answered with status {response.status} and no JSON object ({kind})",
-            host=demand.host,
+            f"the token server {parameters.host} returned status {response.status} without a JSON object ({kind})",
+            host=parameters.host,
             status=response.status,
         )
-    # Both names may be there; which then counts is not specified, and peers take this one (C9).
+    # Both may be present; the specification does not say which one counts, and other clients use this one (C9).
     value = answer.get("access_token") or answer.get("token")
     if not is_sendable(value):
-        what = "an unusable token" if value else "no token"
-        raise ProtocolError(f"the token server {demand.host} gave {what}", host=demand.host, status=response.status)
+        message = f"the token server {parameters.host} returned {'an unusable token' if value else 'no token'}"
+        raise ProtocolError(message, host=parameters.host, status=response.status)
     return str(value), _expiry(answer, now)
 
 
 def _expiry(answer: Mapping[str, Any], now: float) -> float:
-    """When the token ends (behaviours C10): re-based on receipt where the clocks disagree."""
+    """The token's expiry time (behaviours C10), counted from receipt if the clocks disagree."""
     lifetime = _lifetime(answer.get("expires_in"))
     issued = _issued_at(answer.get("issued_at"), now)
     expiry = issued + lifetime
@@ -164,35 +164,35 @@ def _issued_at(value: object, now: float) -> float:
         return now
 
 
-def _failure(demand: TokenParameters, response: TokenResponse, now: float) -> DistError:
-    """The error for a status that is no success."""
-    status, host = response.status, demand.host
+def _failure(parameters: TokenParameters, response: TokenResponse, now: float) -> DistError:
+    """The error for a response status outside 2xx."""
+    status, host = response.status, parameters.host
     if status == 429:
         from dist_tool.stream.retry import parse_retry_after
 
-        limited = ResourceExhausted(f"the token server {host} limits the rate of requests", host=host, status=status)
+        limited = ResourceExhausted(f"the token server {host} limits the request rate", host=host, status=status)
         return limited.with_(retry_after=parse_retry_after(_header(response.headers, "Retry-After"), now=now))
-    said = _said(response, demand.credentials)
+    detail = _error_detail(response, parameters.credentials)
     if status in PASSING_STATUSES:
-        return ServerError(f"the token server {host} failed with status {status}{said}", host=host, status=status)
-    # OAuth2 says 400 for a refresh token that has ended.
-    spent = status == 400 and demand.credentials is not None and demand.credentials.identity_token
-    if status not in (401, 403) and not spent:
-        return ProtocolError(f"the token server {host} answered with status {status}{said}", host=host, status=status)
-    if demand.credentials is None:
+        return ServerError(f"the token server {host} failed with status {status}{detail}", host=host, status=status)
+    # OAuth2 uses 400 for an expired refresh token.
+    expired = status == 400 and parameters.credentials is not None and parameters.credentials.identity_token
+    if status not in (401, 403) and not expired:
+        return ProtocolError(f"the token server {host} returned status {status}{detail}", host=host, status=status)
+    if parameters.credentials is None:
         return Unauthenticated(
-            f"does not exist or may require authorization: {host} gives no token without credentials{said}",
+            f"does not exist or may require authorization: {host} issues no token without credentials{detail}",
             host=host,
             status=status,
         )
-    source = demand.credentials.source
+    source = parameters.credentials.source
     if status == 403:
-        return PermissionDenied(f"credentials from {source} give no access{said}", host=host, status=status)
-    return Unauthenticated(f"credentials from {source} were refused by {host}{said}", host=host, status=status)
+        return PermissionDenied(f"credentials from {source} give no access{detail}", host=host, status=status)
+    return Unauthenticated(f"credentials from {source} were refused by {host}{detail}", host=host, status=status)
 
 
-def _said(response: TokenResponse, credentials: Credentials | None) -> str:
-    """What the server's error body says, to be appended; "" where it holds a secret of ours."""
+def _error_detail(response: TokenResponse, credentials: Credentials | None) -> str:
+    """The server's error message, to append to our own; "" if it repeats one of our secrets."""
     answer = _json_object(response.body) or {}
     entries = answer.get("errors")
     if isinstance(entries, list) and entries and isinstance(entries[0], dict):
@@ -207,8 +207,8 @@ def _repeats_secret(text: str, credentials: Credentials | None) -> bool:
     return any(secret in text for secret in (credentials.secrets() if credentials else ()))
 
 
-def _clean(error: DistError, credentials: Credentials | None) -> DistError:
-    """The error without the texts that repeat a secret: a server may echo what it was sent."""
+def _without_secrets(error: DistError, credentials: Credentials | None) -> DistError:
+    """The error without the texts that repeat a secret: a server may echo the request."""
     hidden = f"{error.host or 'the token server'} failed, with a message that repeats credentials"
     echoed = any(_repeats_secret(str(entry), credentials) for entry in error.registry_errors)
     return error.with_(

@@ -264,7 +264,7 @@ class TestRefusals:
         sent = auth.answer([bearer()], PULL, "")
         with pytest.raises(Unauthenticated, match="does not exist or may require authorization") as caught:
             auth.answer([bearer(error="insufficient_scope")], PULL, sent)
-        assert caught.value.hint == "no credentials for docker.io were sent; `dist login` keeps some"
+        assert caught.value.hint == "no credentials for docker.io were sent; log in with `dist login`"
         world.logged_in()
         auth = world.process()
         sent = auth.answer([bearer()], PULL, "")
@@ -373,7 +373,7 @@ class TestTokenServerFailures:
         world.server.script = [401]
         with pytest.raises(Unauthenticated, match=r"config\.json were refused") as caught:
             world.process().answer([bearer()], PULL, "")
-        assert caught.value.hint == "log in again, for instance with `dist login registry.test`"
+        assert caught.value.hint == "log in again, for example with `dist login registry.test`"
 
     def test_source_none_is_named_as_the_reason(self, world: World) -> None:
         world.settings = AuthSettings(source="none")

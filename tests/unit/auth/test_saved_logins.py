@@ -83,7 +83,7 @@ def test_the_place_is_the_first_that_is_named(home: Home) -> None:
     del environ["REGISTRY_AUTH_FILE"]
     assert CredentialLocation.choose(AuthSettings(), environ) == CredentialLocation("/d/config.json")
     assert CredentialLocation.choose(AuthSettings(), home.environ) == CredentialLocation(str(home.file))
-    with pytest.raises(InvalidArgument, match="no place for credentials"):
+    with pytest.raises(InvalidArgument, match="no file to save credentials in"):
         CredentialLocation.choose(AuthSettings(), {})
 
 

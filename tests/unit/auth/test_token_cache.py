@@ -193,7 +193,7 @@ class TestPrivacy:
 
     def test_a_secret_of_the_users_own_stays_in_memory(self, new: Callable[[], TokenCache], directory: Path) -> None:
         cache = new()
-        own = token(expires_at=float("inf"))._replace(keep=False)
+        own = token(expires_at=float("inf"))._replace(storable=False)
         fill(cache, value=own)
         assert cache.load(KEY) == own
         assert files(directory) == []
@@ -240,7 +240,7 @@ class TestDistrust:
         monkeypatch.setattr(token_directory.os, "geteuid", lambda: os.getuid() + 1)
         fill(new())
         assert [notice.level for notice in notices] == ["warning"]
-        assert "somebody else" in notices[0].text
+        assert "another user" in notices[0].text
         assert list(directory.iterdir()) == []
 
     def test_a_place_that_cannot_be_made_is_no_error(self, tmp_path: Path, clock: Clock) -> None:
