@@ -120,8 +120,8 @@ def _query(parameters: TokenParameters) -> str:
 
 
 def _token(parameters: TokenParameters, response: TokenResponse, now: float) -> tuple[str, float]:
-    answer = _json_object(response.body)
-    if answer is None:
+    document = _json_object(response.body)
+    if document is None:
         kind = printable(_header(response.headers, "Content-Type") or "no content type", 60)
         raise ProtocolError(
             f"the token server {parameters.host} returned status {response.status} without a JSON object ({kind})",
@@ -129,17 +129,17 @@ def _token(parameters: TokenParameters, response: TokenResponse, now: float) -> 
             status=response.status,
         )
     # Both may be present; the specification does not say which one counts, and other clients use this one (C9).
-    value = answer.get("access_token") or answer.get("token")
+    value = document.get("access_token") or document.get("token")
     if not is_sendable(value):
         message = f"the token server {parameters.host} returned {'an unusable token' if value else 'no token'}"
         raise ProtocolError(message, host=parameters.host, status=response.status)
-    return str(value), _expiry(answer, now)
+    return str(value), _expiry(document, now)
 
 
-def _expiry(answer: Mapping[str, Any], now: float) -> float:
+def _expiry(document: Mapping[str, Any], now: float) -> float:
     """The token's expiry time (behaviours C10), counted from receipt if the clocks disagree."""
-    lifetime = _lifetime(answer.get("expires_in"))
-    issued = _issued_at(answer.get("issued_at"), now)
+    lifetime = _lifetime(document.get("expires_in"))
+    issued = _issued_at(document.get("issued_at"), now)
     expiry = issued + lifetime
     return now + lifetime if issued > now or expiry - EARLY_S <= now else expiry
 
@@ -193,12 +193,12 @@ def _failure(parameters: TokenParameters, response: TokenResponse, now: float) -
 
 def _error_detail(response: TokenResponse, credentials: Credentials | None) -> str:
     """The server's error message, to append to our own; "" if it repeats one of our secrets."""
-    answer = _json_object(response.body) or {}
-    entries = answer.get("errors")
+    document = _json_object(response.body) or {}
+    entries = document.get("errors")
     if isinstance(entries, list) and entries and isinstance(entries[0], dict):
-        answer = entries[0]
+        document = entries[0]
     fields = ("code", "error", "message", "error_description", "details")
-    texts = [answer[name] for name in fields if isinstance(answer.get(name), str) and answer[name]]
+    texts = [document[name] for name in fields if isinstance(document.get(name), str) and document[name]]
     text = printable(": ".join(texts), 200)
     return f" ({text})" if text and not _repeats_secret(text, credentials) else ""
 

@@ -1,1 +1,1 @@
-"""HTTP: sessions, redirects, credentials, tokens. The only importer of requests and urllib3."""
+"""HTTP client: sessions, redirects, authorization, downloads. The only importer of requests and urllib3."""

@@ -1,7 +1,7 @@
-"""Connecting to one of the addresses of a name, with one time limit for all of them.
+"""TCP connect with one time limit for the name lookup and all addresses.
 
-urllib3 gives each address the whole limit, and looking up the name takes as long as it takes. The
-owner of a name decides how many addresses it has.
+urllib3 allows the full limit for each address, and does not limit the lookup. The owner of the
+name controls how many addresses it has.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from dist_tool.threads import start_thread
 if TYPE_CHECKING:
     from threading import Thread
 
-_LEAST_S = 0.25  # an address that answers at all mostly does within this time
+_LEAST_S = 0.25  # most reachable addresses accept a connection within this time
 
 Option = tuple[int, int, int | bytes]
 
 
 def connect(host: str, port: int, allowed_s: float, options: Sequence[Option] = (), run: Run = NO_RUN) -> socket.socket:
-    """A connection to the first address that takes one, its timeout the time that is left.
+    """Connect to the first address that accepts. The socket's timeout is set to the remaining time.
 
-    Each address gets an equal share of the time that is left, but not less than a quarter of a
-    second. Raises TimeoutError after `allowed_s` seconds, socket.gaierror for a name without
-    addresses, LocationParseError for what is no name, else the last address's OSError;
-    Cancelled and DeadlineExceeded when `run` must not go on.
+    Each address gets an equal share of the remaining time, but at least a quarter of a second.
+    Raises TimeoutError after `allowed_s` seconds, socket.gaierror for a name without addresses,
+    LocationParseError for an invalid name, otherwise the last address's OSError; Cancelled and
+    DeadlineExceeded at the end of the `run`.
     """
     due = time.monotonic() + allowed_s
     addresses = _addresses(host, port, allowed_s, run)
@@ -80,7 +80,7 @@ def _connected(
 
 
 def _wait_until_connected(made: socket.socket, allowed_s: float, run: Run) -> int:
-    """The error number of a connection under way, 0 for success. Raises TimeoutError."""
+    """Wait for a pending connect. Returns its error number, 0 for success. Raises TimeoutError."""
     due = time.monotonic() + allowed_s
     poll = select.poll()
     poll.register(made, select.POLLOUT)
@@ -103,22 +103,22 @@ def _addresses(host: str, port: int, allowed_s: float, run: Run) -> list[Any]:
 
 
 class _Lookup:
-    """Looking up a name in a thread of its own: it has no time limit, and no signal ends it."""
+    """Name lookup in a separate thread: getaddrinfo has no time limit, and a signal does not end it."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._asked = (host, port)
+        self._target = (host, port)
         self._thread: Thread | None = None
         self._found: list[Any] = []
         self._error: BaseException | None = None
 
     def start(self) -> bool:
-        """Begin in a thread; False if there is none to be had."""
+        """Start the lookup in a thread; False if no thread can be started."""
         self._thread = start_thread(self.run, name="dist-lookup")
         return self._thread is not None
 
     def run(self) -> None:
         try:
-            self._found = socket.getaddrinfo(*self._asked, allowed_gai_family(), socket.SOCK_STREAM)
+            self._found = socket.getaddrinfo(*self._target, allowed_gai_family(), socket.SOCK_STREAM)
         except Exception as error:
             self._error = error
 
@@ -128,7 +128,7 @@ class _Lookup:
             while self._thread.is_alive() and (left := due - time.monotonic()) > 0:
                 self._thread.join(run.slice(left))
             if self._thread.is_alive():
-                raise TimeoutError(f"{self._asked[0]}: not found in time")
+                raise TimeoutError(f"{self._target[0]}: name lookup timed out")
         if self._error is not None:
             raise self._error
         return self._found
@@ -137,7 +137,7 @@ class _Lookup:
 class TimedConnection(HTTPConnection):
     """A connection whose `timeout` limits the lookup, all addresses and the TLS handshake together.
 
-    It is not made when `run` must not go on.
+    Connecting ends with the `run`.
     """
 
     run: Run = NO_RUN

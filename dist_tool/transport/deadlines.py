@@ -1,7 +1,8 @@
-"""Connections that keep time: header deadline, silence, minimum rate, overall deadline.
+"""Time limits of connections: header deadline, idle timeout, minimum transfer rate, overall deadline.
 
-The timeouts of requests are a silence limit only: a byte a second, or endless `100 Continue`,
-would never end. The limits are kept where every byte passes, below buffering and TLS records.
+The timeout of requests is only an idle timeout: a server that sends a byte a second, or endless
+`100 Continue` responses, would never exceed it. The limits are enforced on each read from the
+socket, below all buffering.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ else:  # mixed into the classes for http and for https
     _Connection = _ConnectionPool = object
 
 _BUFFER = 64 << 10
-_LONGEST_HEAD = 256 << 10  # bytes of status line and header fields, those of interim answers included
+_LONGEST_HEAD = 256 << 10  # bytes of status line and header fields, including those of interim responses
 _LONGEST_CHUNK_LINE = 4096
-_MOST_TRAILERS = 64 << 10  # bytes of all together
-_MOST_OVERHEAD = 16 << 10  # bytes of chunk lines beyond 16 a chunk and twice its size; Go has the same limit
+_MOST_TRAILERS = 64 << 10  # bytes in total
+_MOST_OVERHEAD = 16 << 10  # bytes of chunk lines beyond 16 per chunk and twice its size; Go has the same limit
 
 
 class TooSlow(TimeoutError):
-    """A limit of ours was passed. `final`: it was the user's own deadline."""
+    """A configured time limit was exceeded. `final`: it was the deadline of the whole operation."""
 
     def __init__(self, what: str, *, final: bool = False) -> None:
         super().__init__(what)
@@ -48,14 +49,14 @@ class TooSlow(TimeoutError):
 
 
 class ConnectionLimits(NamedTuple):
-    """The limits of one adapter, and the operation that ends with its connections."""
+    """The time limits of one adapter's connections, and the operation that uses them."""
 
     timeouts: Timeouts
     run: Run = NO_RUN
 
 
-class _Pace(io.RawIOBase):
-    """A socket's raw reader that gives each read only the time that is left for it."""
+class _TimedReader(io.RawIOBase):
+    """Raw reader of a socket that limits the time of each read."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, limits: ConnectionLimits) -> None:
         self._raw = raw
@@ -67,17 +68,17 @@ class _Pace(io.RawIOBase):
         self._stopped = False
 
     def leftovers(self, reader: io.BufferedReader) -> bool:
-        """True when bytes have arrived beyond what was read through `reader`. Ends all reading."""
+        """True if more bytes have arrived than were read through `reader`. Disables further reads."""
         self._stopped = True
         decrypted = getattr(self._sock, "pending", None)
         return bool(reader.peek(1)) or bool(decrypted and decrypted())
 
-    def discount(self, count: int) -> None:
-        """Take `count` bytes that are no content out of the measured rate."""
+    def exclude(self, count: int) -> None:
+        """Exclude `count` bytes of framing from the measured transfer rate."""
         self._received -= count
 
     def headers_done(self) -> None:
-        """From now on the body's limits hold."""
+        """Switch from the header deadline to the limits for the body."""
         self._headers_due = None
 
     def readable(self) -> bool:
@@ -85,7 +86,7 @@ class _Pace(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
         if self._stopped:
-            return None  # nothing without waiting
+            return None  # as a non-blocking socket without data
         started = time.monotonic()
         allowed, reason = self._allowance(started)
         got = self._receive(buffer, started + allowed, reason)
@@ -93,22 +94,22 @@ class _Pace(io.RawIOBase):
         return got
 
     def _receive(self, buffer: memoryview, due: float, reason: TooSlow) -> int:
-        """Read in short waits. Raises `reason` at `due`, Cancelled when the run is cancelled.
+        """Read, waiting in short intervals. Raises `reason` at `due`, Cancelled if the run is cancelled.
 
-        From the socket itself: `socket.SocketIO` refuses to read after a timeout.
+        Reads from the socket itself, as `socket.SocketIO` cannot be read after a timeout.
         """
         while (left := due - time.monotonic()) > 0:
             self._sock.settimeout(max(self._limits.run.slice(left), 0.001))
             try:
                 return self._sock.recv_into(buffer)
             except TimeoutError as error:
-                if error.errno is not None:  # from the system: the connection is dead, and a read would return 0
+                if error.errno is not None:  # ETIMEDOUT from the system: the connection is dead, a read would return 0
                     raise reason from error
         raise reason
 
     def _allowance(self, now: float) -> tuple[float, TooSlow]:
         limits = self._limits.timeouts
-        choices = [(limits.idle_s, TooSlow(f"nothing came for {limits.idle_s:g} s"))]
+        choices = [(limits.idle_s, TooSlow(f"no data received for {limits.idle_s:g} s"))]
         if self._headers_due is not None:
             choices.append((self._headers_due - now, TooSlow(f"no response within {limits.headers_s:g} s")))
         run = self._limits.run
@@ -123,7 +124,7 @@ class _Pace(io.RawIOBase):
         return allowed, reason
 
     def _account(self, got: int, waited: float) -> None:
-        """Only time spent waiting counts: a slow reader of our output is not the server's fault."""
+        """Check the minimum rate. Only waiting time counts: a slow consumer of the data is not the server's fault."""
         limits = self._limits.timeouts
         self._waited += waited
         self._received += got
@@ -137,8 +138,8 @@ class _Pace(io.RawIOBase):
         super().close()
 
 
-class PacedResponse(http.client.HTTPResponse):
-    """A response whose every read is paced, which is framed strictly, and which can fill a caller's buffer."""
+class TimedResponse(http.client.HTTPResponse):
+    """A response with time limits on each read and strict framing, which can read into a caller's buffer."""
 
     limits = ConnectionLimits(Timeouts())
     fp: io.BufferedReader
@@ -150,11 +151,11 @@ class PacedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: object, **kwargs: object) -> None:
         super().__init__(sock, *args, **kwargs)  # type: ignore[arg-type]
         raw = self.fp.detach()
-        self._pace = _Pace(raw, sock, self.limits)
-        self.fp = io.BufferedReader(self._pace, _BUFFER)
+        self._reader = _TimedReader(raw, sock, self.limits)
+        self.fp = io.BufferedReader(self._reader, _BUFFER)
 
     def begin(self, *_: object, **__: object) -> None:
-        """Read status and headers of the final answer; interim ones are skipped (RFC 9110 15.2)."""
+        """Read status and headers of the final response; interim responses are skipped (RFC 9110 15.2)."""
         if cast(Any, self.headers) is not None:
             return
         self._head_left = _LONGEST_HEAD
@@ -172,10 +173,10 @@ class PacedResponse(http.client.HTTPResponse):
         self.chunked, self.length, persistent = framing
         self.chunk_left = None
         self.will_close = not persistent
-        self._pace.headers_done()
+        self._reader.headers_done()
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Status of a proxy's answer to CONNECT, which http.client reads by this method."""
+        """The status line of a proxy's response to CONNECT, which http.client reads by this method."""
         self._head_left = _LONGEST_HEAD
         status = parse_status_line(self._read_start())
         return f"HTTP/1.{status.version - 10}", status.status, status.reason
@@ -183,8 +184,8 @@ class PacedResponse(http.client.HTTPResponse):
     def _read_start(self) -> bytes:
         start = self.fp.peek(1)[:1]
         if not start:
-            raise RemoteDisconnected("closed the connection without an answer")
-        if start != b"H":  # TLS, or what is left of an earlier answer: it may never have a line end
+            raise RemoteDisconnected("closed the connection without a response")
+        if start != b"H":  # TLS, or the rest of an earlier response: a line end may never follow
             raise BadStatusLine(start.hex())
         return self._read_line()
 
@@ -205,25 +206,28 @@ class PacedResponse(http.client.HTTPResponse):
 
     @property
     def finished(self) -> bool:
-        """True when the declared body has been read to its end."""
+        """True if the body has been read to its declared end."""
         if self.length == 0 and not self.chunked and not self.isclosed():
             self._finish()
         return self._complete
 
     @property
     def reusable(self) -> bool:
-        """True when the connection may carry the next request: nothing is left to read, nothing follows."""
+        """True if the connection may carry another request: the body is complete and no bytes follow it."""
         return self.finished and not self._leftovers and not self.will_close
 
     def _finish(self) -> None:
         self._complete = True
-        self._leftovers = self._leftovers or self._pace.leftovers(self.fp)
+        self._leftovers = self._leftovers or self._reader.leftovers(self.fp)
         self._close_conn()  # type: ignore[attr-defined]
 
     def _get_chunk_left(self) -> int | None:
-        """Bytes left of this chunk, or of the next one; None after the last. Raises what a bad chunk is."""
+        """Remaining bytes of this chunk, or of the next one; None after the last.
+
+        Raises MalformedResponse for a malformed chunk, IncompleteRead for a truncated one.
+        """
         if self.chunk_left == 0 and (end := self.fp.read(2)) != b"\r\n":
-            raise MalformedResponse("no line end after a chunk") if len(end) == 2 else IncompleteRead(b"")
+            raise MalformedResponse("missing line end after a chunk") if len(end) == 2 else IncompleteRead(b"")
         if not self.chunk_left:
             self.chunk_left = self._read_next_chunk_size() or None
             if self.chunk_left is None:
@@ -236,14 +240,17 @@ class PacedResponse(http.client.HTTPResponse):
         if not line.endswith(b"\n") and len(line) <= _LONGEST_CHUNK_LINE:
             raise IncompleteRead(b"")
         size = parse_chunk_line(line)
-        self._pace.discount(len(line) + 2)
+        self._reader.exclude(len(line) + 2)
         self._overhead = max(0, self._overhead + len(line) + 2 - 16 - 2 * size)
         if self._overhead > _MOST_OVERHEAD:
-            raise MalformedResponse("the chunks hold too little content")
+            raise MalformedResponse("too much overhead in chunk lines")
         return size
 
     def _read_and_discard_trailer(self) -> None:
-        """Read past what follows the last chunk. An end without a blank line costs the connection only."""
+        """Skip the trailer section after the last chunk.
+
+        If it ends without a blank line, the body is valid, but the connection is not used again.
+        """
         left = _MOST_TRAILERS
         while (line := self.fp.readline(left + 1)) not in (b"\r\n", b"\n"):
             left -= len(line)
@@ -255,7 +262,7 @@ class PacedResponse(http.client.HTTPResponse):
             parse_fields([line])
 
     def receive(self, view: memoryview) -> int:
-        """Fill a part of `view` with one read; 0 at the end, also at a premature one."""
+        """Read once into a part of `view`. Returns 0 at the end, also at a premature end unless chunked."""
         if self.isclosed():
             return 0
         left = self._get_chunk_left() if self.chunked else self.length
@@ -277,17 +284,17 @@ class PacedResponse(http.client.HTTPResponse):
 
 
 class _CountingConnection(_Connection):
-    """A connection that counts the answers it has given since it was made."""
+    """A connection that counts the responses received since it was established."""
 
-    answers = 0
+    responses = 0
 
     def connect(self) -> None:
-        self.answers = 0
+        self.responses = 0
         super().connect()
 
     def getresponse(self) -> Any:
         response = super().getresponse()
-        self.answers += 1
+        self.responses += 1
         return response
 
 
@@ -296,10 +303,10 @@ class _PlainConnection(_CountingConnection, TimedConnection):
 
 
 class _SecureConnection(_CountingConnection, TimedConnection, HTTPSConnection):
-    """A connection whose TLS context decides about verification, once and without a word.
+    """A connection whose TLS context alone determines certificate verification.
 
-    urllib3 would write a warning to standard error for each request that the user's own
-    `skip_verify` lets through.
+    urllib3 would write a warning to standard error for each request with `skip_verify`, which
+    the user has set.
     """
 
     def connect(self) -> None:
@@ -308,10 +315,10 @@ class _SecureConnection(_CountingConnection, TimedConnection, HTTPSConnection):
 
 
 class _ExactPool(_ConnectionPool):
-    """A pool that sends the request target unchanged, and tries again when a kept connection gives no HTTP.
+    """A pool that sends the request target unchanged, and retries if a reused connection returns invalid HTTP.
 
-    Bytes on a kept connection that are no answer are those of an earlier request, which its
-    server sent too late: one try on a fresh connection is safe and likely to succeed.
+    Such bytes belong to the response to an earlier request, sent too late by the server: one
+    retry on a new connection is safe and likely to succeed.
     """
 
     def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
@@ -320,13 +327,13 @@ class _ExactPool(_ConnectionPool):
 
     def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         target = kwargs.pop("target", url)
-        kept = conn.answers > 0 and not conn.is_closed
+        reused = conn.responses > 0 and not conn.is_closed
         try:
             return super()._make_request(conn, method, target, *args, **kwargs)
         except RemoteDisconnected:
             raise
         except (BadStatusLine, MalformedResponse):
-            if not kept or method not in ("GET", "HEAD"):
+            if not reused or method not in ("GET", "HEAD"):
                 raise
         conn.close()
         if self.proxy is not None and self.scheme == "https":
@@ -340,17 +347,17 @@ class _PlainPool(_ExactPool, HTTPConnectionPool):
 
 class _SecurePool(_ExactPool, HTTPSConnectionPool):
     def _validate_conn(self, conn: Any) -> None:
-        """Connect, and no more: an unverified connection is the user's decision, not a Python warning."""
+        """Only connect: urllib3 would also warn about an unverified connection, which the user has allowed."""
         if conn.is_closed:
             conn.connect()
 
 
 def pool_classes(limits: ConnectionLimits) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3's pool classes for http and https, with paced responses."""
-    response = type("PacedResponse", (PacedResponse,), {"limits": limits})
-    plain = type("PacedConnection", (_PlainConnection,), {"response_class": response, "run": limits.run})
-    secure = type("PacedConnection", (_SecureConnection,), {"response_class": response, "run": limits.run})
+    """urllib3's pool classes for http and https, with time-limited responses."""
+    response = type("TimedResponse", (TimedResponse,), {"limits": limits})
+    plain = type("TimedConnection", (_PlainConnection,), {"response_class": response, "run": limits.run})
+    secure = type("TimedConnection", (_SecureConnection,), {"response_class": response, "run": limits.run})
     return {
-        "http": type("PacedPool", (_PlainPool,), {"ConnectionCls": plain}),
-        "https": type("PacedPool", (_SecurePool,), {"ConnectionCls": secure}),
+        "http": type("TimedPool", (_PlainPool,), {"ConnectionCls": plain}),
+        "https": type("TimedPool", (_SecurePool,), {"ConnectionCls": secure}),
     }

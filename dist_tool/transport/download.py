@@ -1,4 +1,4 @@
-"""Opening an object by HTTP at an offset: ranges, what to do without them, codings (behaviours B24-B33)."""
+"""HTTP download of an object from an offset: ranges, restarts without them, content codings (B24-B33)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from dist_tool.transport.ranges import extent
 from dist_tool.transport.session import Reply
 
 _LEAST_SECRET = 8  # characters
-_STRONG_TAG = re.compile(r'"[!#-~]+"')  # a list of several tags has blanks
+_STRONG_TAG = re.compile(r'"[!#-~]+"')  # excludes blanks, and so a list of several tags
 
 Ask = Callable[[Mapping[str, str], Container[int]], Reply]
 AskFor = Callable[[str, str, Mapping[str, str], Container[int]], Reply]
 
 
 class DownloadRequest(NamedTuple):
-    """What is asked for: `headers` of the request, the digest where one is known.
+    """An object to download: `headers` of the request, and the digest if it is known.
 
-    `size` in bytes bounds what a coded body may unfold to. `validator` is that of an earlier
-    answer for the same name: a range counts only while it holds (B28).
+    `size` in bytes limits the decoded size of an encoded body. `validator` is that of an earlier
+    response for the same name: a range is used only if it still matches (B28).
     """
 
     headers: Mapping[str, str]
@@ -40,9 +40,10 @@ class DownloadRequest(NamedTuple):
 
 
 def head_or_get(ask: AskFor, path: str, headers: Mapping[str, str]) -> Reply:
-    """The head of an object's answer, closed: by HEAD, or by GET where that may work or tells why it does not.
+    """Status and headers of an object, by HEAD, or by GET if HEAD fails and GET may work or explain why.
 
-    `ask` sends a request with the given method, path and headers and accepts the given statuses.
+    Returns a closed response. `ask` sends a request with the given method, path and headers and
+    accepts the given statuses.
     """
     try:
         reply = ask("HEAD", path, headers, (200,))
@@ -54,57 +55,57 @@ def head_or_get(ask: AskFor, path: str, headers: Mapping[str, str]) -> Reply:
     return reply
 
 
-def open_object(ask: Ask, wanted: DownloadRequest, offset: int, context: Context) -> Body:
-    """GET the object from `offset`, or from 0 where no range can be had; what was there is compared then.
+def open_object(ask: Ask, request: DownloadRequest, offset: int, context: Context) -> Body:
+    """GET the object from `offset`, or from 0 if the server provides no usable range.
 
-    `ask` sends the request with the given headers and accepts the given statuses. Raises what
-    it raises.
+    In that case the caller compares the bytes that it already has. `ask` sends the request with
+    the given headers and accepts the given statuses. Raises the errors of `ask`.
     """
     if offset:
-        reply = ask({**wanted.headers, **_range(wanted, offset)}, (200, 206, 416))
-        where = extent(reply.status, reply.headers, offset)
-        usable = reply.status == 200 or ("Content-Encoding" not in reply.headers and _continues(reply, wanted))
-        if where is not None and usable:
-            return _body(reply, HttpBody(reply, where, content_type(reply)), wanted)
-        reply.close()  # an unusable range: read from the beginning, what was there is compared
+        reply = ask({**request.headers, **_range(request, offset)}, (200, 206, 416))
+        span = extent(reply.status, reply.headers, offset)
+        usable = reply.status == 200 or ("Content-Encoding" not in reply.headers and _continues(reply, request))
+        if span is not None and usable:
+            return _body(reply, HttpBody(reply, span, content_type(reply)), request)
+        reply.close()  # an unusable range: read from the beginning
     with Attempts(context.retry, context.run) as attempts:
         while True:
-            reply = ask(wanted.headers, (200,))
-            where = extent(200, reply.headers, 0)
-            assert where is not None
+            reply = ask(request.headers, (200,))
+            span = extent(200, reply.headers, 0)
+            assert span is not None
             try:
-                return _body(reply, HttpBody(reply, where, content_type(reply)), wanted)
-            except DistError as error:  # an encoded body is read whole in here, and may be cut
+                return _body(reply, HttpBody(reply, span, content_type(reply)), request)
+            except DistError as error:  # an encoded body is read completely here, and may be truncated
                 reply.close()
                 attempts.failed(error)
 
 
-def _range(wanted: DownloadRequest, offset: int) -> dict[str, str]:
-    tag = wanted.validator.partition(" ")[2]
+def _range(request: DownloadRequest, offset: int) -> dict[str, str]:
+    tag = request.validator.partition(" ")[2]
     return {"Range": f"bytes={offset}-", **({"If-Range": tag} if tag else {})}
 
 
-def _continues(reply: Reply, wanted: DownloadRequest) -> bool:
-    """Whether a 206 or 416 is about the version that was read before.
+def _continues(reply: Reply, request: DownloadRequest) -> bool:
+    """Whether a 206 or 416 continues the version of the object that was read before.
 
-    A digest decides that at the end. Without one the answer must repeat the strong validator
-    (RFC 9110 15.3.7), since servers have ignored If-Range; and it must declare the total, since
-    an end that nothing declares may be a cut.
+    If the digest is known, it is checked at the end. Otherwise the response must repeat the strong
+    validator (RFC 9110 15.3.7), as some servers ignore If-Range; and it must declare the total
+    size, as an undeclared end may be a truncation.
     """
-    if wanted.digest is not None:
-        return not wanted.validator or validator(reply) in ("", wanted.validator)
+    if request.digest is not None:
+        return not request.validator or validator(reply) in ("", request.validator)
     declared = not reply.headers.get("Content-Range", "").rstrip().endswith("/*")
-    return declared and wanted.validator != "" and validator(reply) == wanted.validator
+    return declared and request.validator != "" and validator(reply) == request.validator
 
 
-def _body(reply: Reply, body: Body, wanted: DownloadRequest) -> Body:
-    body = decoded(reply, body, wanted.digest, wanted.size)
+def _body(reply: Reply, body: Body, request: DownloadRequest) -> Body:
+    body = decoded(reply, body, request.digest, request.size)
     body.validator = validator(reply) if "Content-Encoding" not in reply.headers else ""
     return body
 
 
 def decoded(reply: Reply, body: Body, digest: Digest | None = None, limit: int | None = None) -> Body:
-    """`body`, with a Content-Encoding that nobody asked for resolved (behaviours B32)."""
+    """`body`, decoded if it has a Content-Encoding, which was not requested (behaviours B32)."""
     coding = reply.headers.get("Content-Encoding", "identity").strip().lower()
     if coding in ("identity", ""):
         return body
@@ -112,25 +113,25 @@ def decoded(reply: Reply, body: Body, digest: Digest | None = None, limit: int |
 
 
 def content_type(reply: Reply) -> str:
-    """The media type that the server declares, "" for none; see `without_secrets`."""
+    """The media type that the server declares, redacted, "" for none; see `without_secrets`."""
     return without_secrets(essence(reply.headers.get("Content-Type", "")))
 
 
 def without_secrets(media_type: str) -> str:
-    """A media type from a server, which may reach standard output, without secrets that it repeats.
+    """Redact our secrets from a media type sent by a server, as it may be printed on standard output.
 
-    The types that mean something here stay as they are, and so do short words: "docker" may be
-    somebody's password.
+    Media types that dist uses are left unchanged, and secrets shorter than 8 characters are not
+    redacted: a password may be "docker".
     """
     return media_type if kind(media_type) != "other" else hide(media_type, least=_LEAST_SECRET)
 
 
 def validator(reply: Reply) -> str:
-    """The answer's origin and strong validator, "" where there is none (RFC 9110 13.1.5, 8.8.2.2; B28).
+    """The response's origin and strong validator, "" if it has none (RFC 9110 13.1.5, 8.8.2.2; B28).
 
-    A weak tag is no promise about bytes. A date is one only if the content had stood for a
-    second or more when it was sent. The origin belongs to it: another host may use the same tag
-    for something else (B29).
+    A weak ETag does not guarantee identical bytes. Last-Modified is strong only if it is at least
+    one second before Date. The origin is included, as another host may use the same ETag for other
+    content (B29).
     """
     tag = reply.headers.get("ETag", "").strip()
     if _STRONG_TAG.fullmatch(tag):

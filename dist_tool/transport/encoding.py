@@ -1,7 +1,7 @@
-"""Answers that carry a Content-Encoding although none was accepted (behaviours B32, trap T1).
+"""Decoding of responses with a Content-Encoding that was not requested (behaviours B32, trap T1).
 
-Two things are done by servers: a stored gzip file labelled `gzip` or `x-gzip`, whose raw bytes
-are the object; and a real transfer coding, whose decoded bytes are. The digest tells which.
+Some servers label a stored gzip file as `gzip` or `x-gzip`: the object is the raw body. Others
+compress the response: the object is the decoded body. The digest decides between them.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from dist_tool.stream.retry import received
 from dist_tool.stream.spool import Spool, SpoolReader
 from dist_tool.stream.verify import Verifier
 
-# What a coding may unfold to when no size bounds it: content compresses 100-fold at most, save for long runs
-# of one byte. Below the floor no ratio counts.
+# The largest ratio of decoded to encoded size if the object's size is unknown: real content compresses 100-fold
+# at most, except for long runs of one byte. Bodies that decode to `_RATIO_FLOOR` bytes or less are always allowed.
 _MOST_RATIO = 100
 _RATIO_FLOOR = 16 << 20
-_SLACK = 4096  # bytes, beside an eighth: what a coding may add to content that does not compress
+_SLACK = 4096  # bytes: with an eighth of the size, the most that a coding adds to incompressible content
 
 
 def spooled(body: Body, coding: str, digest: Digest | None, limit: int | None = None) -> Body:
-    """The object behind an encoded body, read whole: it can be neither streamed nor resumed (B33).
+    """The object in an encoded body, read completely: it can be neither streamed nor resumed (B33).
 
-    Without a digest the coding is trusted, as HTTP has it. Without a `limit` in bytes a body may
-    unfold 100-fold. Raises what reading raises, LimitExceeded above either limit, ProtocolError
-    for a body that does not decode, Unsupported for a coding that is not known, LocalFailure where
-    the disk fails.
+    Without a digest the body is decoded, as HTTP specifies. Without a `limit` in bytes, the decoded
+    size may be up to 100 times the encoded size. Raises the errors of reading, LimitExceeded above
+    either limit, ProtocolError if the body cannot be decoded, Unsupported for an unknown coding,
+    LocalFailure if writing the temporary file fails.
     """
     verifier = Verifier(digest)
     raw = _spool(_pieces(body), verifier.update, None if limit is None else limit + limit // 8 + _SLACK)
     if digest is not None and verifier.matches():
-        return _served(raw, body)
+        return _body_of(raw, body)
     try:
-        return _served(_spool(_decoded(raw, coding), lambda _: None, _bound(raw) if limit is None else limit), body)
+        return _body_of(_spool(_decoded(raw, coding), lambda _: None, _bound(raw) if limit is None else limit), body)
     except LimitExceeded as error:
         if limit is not None:
             raise
-        hint = f"it unfolds more than {_MOST_RATIO}-fold; size: or --max-size allows a larger object"
+        hint = f"it decodes to more than {_MOST_RATIO} times its size; size: or --max-size allows a larger object"
         raise error.with_(hint=hint) from error.cause
     except zlib.error as error:
         raise ProtocolError(f"{body.source}: the body is not {coding}, as its Content-Encoding says") from error
@@ -53,7 +53,7 @@ def _bound(raw: Spool) -> int:
     return max(_RATIO_FLOOR, _MOST_RATIO * raw.size)
 
 
-def _served(spool: Spool, body: Body) -> Body:
+def _body_of(spool: Spool, body: Body) -> Body:
     return Body(spool.reader(), total=spool.size, source=body.source, media_type=body.media_type)
 
 
@@ -68,7 +68,7 @@ def _pieces(body: Body) -> Iterator[bytes]:
 
 
 def _spool(pieces: Iterator[bytes], note: Callable[[bytes], None], limit: int | None) -> Spool:
-    """The pieces in a spool, which the returned body closes."""
+    """Write the pieces to a spool, which the body that reads it closes. Raises LimitExceeded."""
     spool = Spool()
     try:
         size = 0
@@ -86,7 +86,7 @@ def _spool(pieces: Iterator[bytes], note: Callable[[bytes], None], limit: int | 
 
 
 def _decoded(raw: Spool, coding: str) -> Iterator[bytes]:
-    """Undo one coding, with bounded memory: a small body may unfold to gigabytes."""
+    """Decode one coding with bounded memory: a small body may decode to gigabytes."""
     name = coding.strip().lower()
     if name in ("gzip", "x-gzip"):
         return _inflate(raw.reader(), zlib.MAX_WBITS | 32)
@@ -96,7 +96,7 @@ def _decoded(raw: Spool, coding: str) -> Iterator[bytes]:
 
 
 def _has_zlib_header(raw: Spool) -> bool:
-    """RFC 9110 means the zlib format by `deflate`; some servers send the bare stream."""
+    """`deflate` is the zlib format (RFC 9110), but some servers send a raw deflate stream."""
     head = raw.reader().read(2)
     return len(head) == 2 and head[0] & 15 == zlib.DEFLATED and int.from_bytes(head) % 31 == 0
 
@@ -108,7 +108,7 @@ def _inflate(file: SpoolReader, wbits: int) -> Iterator[bytes]:
         data = pending or file.read(CHUNK)
         if not data:
             if not engine.eof:
-                raise zlib.error("cut short")
+                raise zlib.error("truncated")
             return
         if engine.eof:
             engine = zlib.decompressobj(wbits)  # another member

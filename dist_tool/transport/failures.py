@@ -1,4 +1,4 @@
-"""Exceptions of the HTTP libraries and statuses of servers, as errors of ours. The only place."""
+"""Mapping of HTTP library exceptions and response statuses to DistError. No other module does this."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from dist_tool.transport.deadlines import TooSlow
 from dist_tool.transport.framing import MalformedResponse
 
 _ERROR_BODY_LIMIT = 64 << 10
-_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # in the words of http.client, which has no others
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # http.client's message; the status is nowhere else
 _BY_STATUS: dict[int, type[DistError]] = {
     401: Unauthenticated,
     403: PermissionDenied,
@@ -49,7 +49,7 @@ _BY_STATUS: dict[int, type[DistError]] = {
     415: Unsupported,
 }
 _HEAD_UNEXPLAINED = frozenset({400, 501})
-# A code says more than its status, except that a 401 stays one (behaviours B35-B37).
+# An error code takes precedence over the status, except over 401 (behaviours B35-B37).
 _BY_CODE: dict[str, type[DistError]] = {
     "BLOB_UNKNOWN": NotFound,
     "MANIFEST_UNKNOWN": NotFound,
@@ -64,7 +64,7 @@ _BY_CODE: dict[str, type[DistError]] = {
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and everything that it wraps, by cause, context, `reason` or argument."""
+    """An exception and all exceptions that it wraps, by cause, context, `reason` or argument."""
     seen: set[int] = set()
     waiting: list[Any] = [error]
     while waiting:
@@ -77,17 +77,16 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def from_exception(error: BaseException, host: str) -> DistError:
-    """The error of ours for whatever requests, urllib3, http.client, ssl or socket raised.
+    """The DistError for an exception of requests, urllib3, http.client, ssl or socket.
 
-    The libraries' own texts are not shown: they hold whole URLs, signatures included
-    (ggcr #1408).
+    The libraries' messages are not shown: they contain complete URLs with signatures (ggcr #1408).
     """
     links = list(chain(error))
     for types, make in _BY_EXCEPTION:
         for link in links:
-            error_of_ours: DistError | None = make(link, host) if isinstance(link, types) else None
-            if error_of_ours is not None:
-                return error_of_ours.with_(host=host)
+            mapped: DistError | None = make(link, host) if isinstance(link, types) else None
+            if mapped is not None:
+                return mapped.with_(host=host)
     return Unavailable(f"{host}: {type(error).__name__}", host=host)
 
 
@@ -98,50 +97,51 @@ def _too_slow(error: Any, host: str) -> DistError:
 def _untrusted(error: Any, host: str) -> DistError:
     return Unreachable(
         f"{host}: the TLS certificate is not trusted: {printable(error.verify_message, 200)}",
-        hint="name its CA with SSL_CERT_FILE or tls.ca in the configuration",
+        hint="set SSL_CERT_FILE or tls.ca in the configuration to the file of its CA",
     )
 
 
 def _tls(error: Any, host: str) -> DistError:
     reason = getattr(error, "reason", None) or "failed"
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-        return NotTls(
-            f"{host} does not speak TLS", hint="if it is meant to be plain http, set plain_http = true for it"
-        )
+        return NotTls(f"{host} does not use TLS", hint="if it is meant to use plain http, set plain_http = true for it")
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return Truncated(f"{host}: the connection was cut")
     return Unreachable(f"{host}: TLS: {printable(reason.replace('_', ' ').lower(), 100)}")
 
 
-def _named(status: int) -> str:
-    """`404 Not Found`."""
+def _with_reason(status: int) -> str:
+    """The status with its standard reason phrase, such as `404 Not Found`."""
     return f"{status} {http.client.responses.get(status, '')}".strip()
 
 
 def _proxy(error: Any, host: str) -> DistError:
-    """A proxy that says no says so again; one that cannot get through, or is not there, may yet."""
+    """The error of a proxy. A refusal is permanent; a gateway error or an unreachable proxy is retried."""
     links = list(chain(error))
     for link in links:
         if refusal := _NO_TUNNEL.match(str(link)):
             status = int(refusal[1])
             make = Unavailable if status in PASSING_STATUSES else Unreachable
-            hint = "user and password go into its URL" if status == 407 else ""
-            return make(f"{host}: the proxy refuses: {_named(status)}", hint=hint)
+            hint = "put user and password into the proxy URL" if status == 407 else ""
+            return make(f"{host}: the proxy refuses: {_with_reason(status)}", hint=hint)
     if any(isinstance(link, socket.gaierror) for link in links):
         return Unreachable(f"{host}: the name of the proxy does not resolve")
-    said = next((link.strerror.lower() for link in links if isinstance(link, OSError) and link.strerror), "")
-    return Unavailable(": ".join(part for part in (host, "the proxy does not answer", said) if part))
+    reason = next((link.strerror.lower() for link in links if isinstance(link, OSError) and link.strerror), "")
+    return Unavailable(": ".join(part for part in (host, "cannot connect to the proxy", reason) if part))
 
 
 def _not_connected(error: Any, host: str) -> DistError | None:
-    """A time-out. urllib3 has any other failure to connect for a kind of it: the system's error is further down."""
-    return None if isinstance(error, u3.NewConnectionError) else Unavailable(f"{host}: no connection in time")
+    """The error for a connect timeout, None for other failures to connect.
+
+    urllib3's class for those is a subclass of its timeout; they are mapped by their OSError instead.
+    """
+    return None if isinstance(error, u3.NewConnectionError) else Unavailable(f"{host}: connection timed out")
 
 
 def _os_error(error: Any, host: str) -> DistError:
     hint = ""
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        hint = "allow more open files (ulimit -n), or do less at once (--jobs)"
+        hint = "allow more open files (ulimit -n), or reduce --jobs"
     return Unavailable(f"{host}: {(error.strerror or type(error).__name__).lower()}", hint=hint)
 
 
@@ -151,29 +151,29 @@ _BY_EXCEPTION: tuple[tuple[Any, Any], ...] = (
     (u3.ProxyError, _proxy),
     (ssl.SSLError, _tls),
     (socket.gaierror, lambda _, host: Unreachable(f"{host}: the name does not resolve")),
-    (http.client.RemoteDisconnected, lambda _, host: Truncated(f"{host}: closed the connection without an answer")),
+    (http.client.RemoteDisconnected, lambda _, host: Truncated(f"{host}: closed the connection without a response")),
     (http.client.IncompleteRead, lambda _, host: Truncated(f"{host}: the connection was cut")),
     (MalformedResponse, lambda e, host: ProtocolError(f"{host}: malformed HTTP response: {printable(str(e), 200)}")),
     (http.client.HTTPException, lambda e, host: NotHttp(f"{host}: not HTTP: {type(e).__name__}")),
     (ConnectionRefusedError, lambda _, host: Unavailable(f"{host}: connection refused")),
     ((ConnectionResetError, BrokenPipeError), lambda _, host: Truncated(f"{host}: the connection was reset")),
-    (TimeoutError, lambda _, host: Unavailable(f"{host}: no connection in time")),
+    (TimeoutError, lambda _, host: Unavailable(f"{host}: connection timed out")),
     (u3.ConnectTimeoutError, _not_connected),
-    (rq.Timeout, lambda _, host: Unavailable(f"{host}: no answer in time")),
-    # requests' own exceptions are OSErrors too, without a number: they come further down.
+    (rq.Timeout, lambda _, host: Unavailable(f"{host}: timed out waiting for a response")),
+    # requests' own exceptions are OSErrors as well, without an errno: they are mapped further down.
     (OSError, lambda e, host: _os_error(e, host) if e.errno else None),
     (
         (rq.InvalidHeader, rq.InvalidURL, rq.InvalidProxyURL),
-        lambda _, host: InvalidArgument(f"{host}: unusable URL or header"),
+        lambda _, host: InvalidArgument(f"{host}: invalid URL or header"),
     ),
-    ((u3.LocationParseError, UnicodeError), lambda _, host: ProtocolError(f"{host}: unusable URL")),
+    ((u3.LocationParseError, UnicodeError), lambda _, host: ProtocolError(f"{host}: invalid URL")),
     ((u3.ProtocolError, rq.ChunkedEncodingError), lambda _, host: Truncated(f"{host}: the connection was cut")),
     (OSError, _os_error),
 )
 
 
 def registry_errors(body: bytes) -> tuple[RegistryError, ...]:
-    """The entries of an error body; () for anything else, such as a page of HTML (B34)."""
+    """The entries of a registry's error body; () for any other body, such as an HTML page (B34)."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -193,14 +193,14 @@ def _entry(entry: Mapping[str, object]) -> RegistryError:
 
 
 def from_status(status: int, headers: Mapping[str, str], body: bytes, *, host: str, request: str) -> DistError:
-    """The error for an answer that is not what was hoped for.
+    """The error for a response with an error status.
 
-    `request` is the method and redacted URL. Unknown codes, empty bodies and HTML are fine.
+    `request` is the method and redacted URL. The body may be empty or HTML, and hold unknown codes.
     """
     entries = registry_errors(body)
     make = _class_of(status, entries)
-    said = "; ".join(str(entry) for entry in entries) or _named(status)
-    error = make(f"{said} ({request})", host=host, status=status, registry_errors=entries)
+    what = "; ".join(str(entry) for entry in entries) or _with_reason(status)
+    error = make(f"{what} ({request})", host=host, status=status, registry_errors=entries)
     if not isinstance(error, RemoteFailed):
         return error
     return error.with_(retry_after=parse_retry_after(headers.get("Retry-After", "")))
@@ -221,8 +221,8 @@ def _class_of(status: int, entries: tuple[RegistryError, ...]) -> type[DistError
 
 
 def should_retry_with_get(error: DistError) -> bool:
-    """Whether a HEAD failed in a way that GET may not, or that only the body of a GET explains (behaviours B13).
+    """Whether to repeat a failed HEAD as GET: it may succeed, or its body may explain the failure (behaviours B13).
 
-    Some servers and signatures allow GET only; S3 says 400 of a token that has expired.
+    Some servers and signed URLs allow only GET; S3 returns 400 for an expired token.
     """
     return isinstance(error, Unsupported | PermissionDenied) or error.status in _HEAD_UNEXPLAINED

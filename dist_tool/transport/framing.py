@@ -1,8 +1,8 @@
 """Strict parsing of HTTP/1 responses: status line, header fields, body length, chunk sizes (RFC 9112).
 
-http.client accepts text that two readers may read differently, such as a length of `+100` or a
-bare CR inside a field. A body whose end is ambiguous is either a cut object or the first bytes
-of the next answer on the connection, so such a response is refused.
+http.client accepts text that two parsers may interpret differently, such as a length of `+100` or a
+bare CR inside a field. If the end of a body is ambiguous, it may be truncated or contain the first
+bytes of the next response on the connection, so such a response is rejected.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\r\n\0]*)\r?\n")
 _CONTINUATION = re.compile(rb"[ \t]([^\r\n\0]*)\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
-_MOST_LINES = 100  # of one header section, as http.client has it
-# After these no body may follow, and some servers send one: the connection is not used again.
+_MOST_LINES = 100  # in one header section, as in http.client
+# These statuses must not have a body, but some servers send one: the connection is not reused.
 _OFTEN_WITH_LEFTOVERS = frozenset({204, 205, 304})
-# Some proxies answer a HEAD that they refuse with a page. A challenge and a missing object are
-# too common to pay for with a connection.
-_REFUSED_HEAD_TO_KEEP = frozenset({401, 404})
+# Some proxies send a body with an error response to HEAD, so its connection is not reused, except
+# after these statuses, which are too common for a new connection each time.
+_REUSED_AFTER_FAILED_HEAD = frozenset({401, 404})
 
 Fields = list[tuple[str, str]]
 
 
 class MalformedResponse(http.client.HTTPException):
-    """A response that cannot be read in one way only."""
+    """A response that is malformed or ambiguous."""
 
 
 class StatusLine(NamedTuple):
-    """`version` is 10 for HTTP/1.0 and 11 for every later HTTP/1."""
+    """A parsed status line. `version` is 10 for HTTP/1.0 and 11 for any later HTTP/1."""
 
     version: int
     status: int
@@ -40,9 +40,9 @@ class StatusLine(NamedTuple):
 
 
 class Framing(NamedTuple):
-    """How a body ends: in chunks, after `length` bytes, or with the connection where that is None.
+    """The framing of a body: chunked, `length` bytes, or until the connection closes if that is None.
 
-    `persistent`: the connection may carry another request after the end of this body.
+    `persistent`: the connection may carry another request after this body.
     """
 
     chunked: bool
@@ -51,7 +51,7 @@ class Framing(NamedTuple):
 
 
 def parse_status_line(line: bytes) -> StatusLine:
-    """The parts of a status line. Raises BadStatusLine, IncompleteRead for a line without an end."""
+    """Parse a status line. Raises BadStatusLine, or IncompleteRead for a line without a line end."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         if line.startswith(b"HTTP/1.") and not line.endswith(b"\n"):
@@ -62,9 +62,9 @@ def parse_status_line(line: bytes) -> StatusLine:
 
 
 def parse_fields(lines: Iterable[bytes]) -> Fields:
-    """Header fields in their order, continuation lines joined by a blank (RFC 9112 5.2).
+    """Parse header fields, in order, with continuation lines joined by a space (RFC 9112 5.2).
 
-    Raises MalformedResponse for a line that is no field: a name with blanks, no colon, a bare CR, a NUL.
+    Raises MalformedResponse for an invalid line: blanks in the name, no colon, a bare CR, a NUL.
     """
     fields: Fields = []
     for number, line in enumerate(lines):
@@ -85,7 +85,7 @@ def _text(value: bytes) -> str:
 
 
 def framing_of(method: str | None, status: StatusLine, fields: Fields) -> Framing:
-    """How the body of a final response is framed (RFC 9112 6.3).
+    """The framing of a final response's body (RFC 9112 6.3).
 
     Raises MalformedResponse for a transfer coding other than `chunked` and for a Content-Length
     that is repeated or not a plain number.
@@ -99,9 +99,9 @@ def framing_of(method: str | None, status: StatusLine, fields: Fields) -> Framin
         raise MalformedResponse(f"invalid Content-Length {lengths[0][:100]!r}")
     persistent = _keeps_alive(status.version, fields) and status.status not in _OFTEN_WITH_LEFTOVERS
     if method == "HEAD" or status.status < 200 or status.status in (204, 304):
-        refused = status.status >= 400 and status.status not in _REFUSED_HEAD_TO_KEEP
-        return Framing(False, 0, persistent and not refused)
-    if codings:  # chunked frames the body (RFC 9112 6.1), but an intermediary may have gone by the length
+        may_have_body = status.status >= 400 and status.status not in _REUSED_AFTER_FAILED_HEAD
+        return Framing(False, 0, persistent and not may_have_body)
+    if codings:  # chunked takes precedence (RFC 9112 6.1), but an intermediary may have used the length
         return Framing(True, None, persistent and not lengths and status.version > 10)
     if lengths:
         return Framing(False, int(lengths[0]), persistent)
@@ -118,7 +118,7 @@ def _keeps_alive(version: int, fields: Fields) -> bool:
 
 
 def parse_chunk_line(line: bytes) -> int:
-    """The size of a chunk, from the line before it. Raises MalformedResponse."""
+    """The size of a chunk from its chunk line. Raises MalformedResponse."""
     match = _CHUNK_LINE.fullmatch(line)
     if match is None:
         raise MalformedResponse("malformed chunk size")

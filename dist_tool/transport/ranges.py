@@ -1,4 +1,4 @@
-"""Range answers: what exactly a server sent of what was asked for (behaviours B25-B27)."""
+"""Responses to range requests: which bytes of the object a body holds (behaviours B25-B27)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,19})-([0-9]{1,19})|\*)/([0-9]{1,
 
 
 class Extent(NamedTuple):
-    """Where in the object a body begins, and the object's size in bytes where that is told."""
+    """The offset of a body in the object, and the object's size in bytes, None if not declared."""
 
     start: int
     total: int | None
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """The declared length of the body, None where there is none or it is not a plain number.
+    """The declared length of the body, None if it is missing or not a plain number.
 
-    "1_0", "+1" and other scripts' digits are numbers to `int` and to nobody else (trap T7).
+    `int` accepts "1_0", "+1" and non-ASCII digits, which HTTP does not (trap T7).
     """
     if "Transfer-Encoding" in headers:
         return None
@@ -27,12 +27,12 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else None
 
 
-def extent(status: int, headers: Mapping[str, str], asked: int) -> Extent | None:
-    """What a 200, 206 or 416 holds, having been asked from byte `asked` on.
+def extent(status: int, headers: Mapping[str, str], start: int) -> Extent | None:
+    """The extent of a 200, 206 or 416 response to a request for the bytes from `start` on.
 
-    None means an answer that cannot be used: then the object is read from its beginning.
-    A 200 ignored the range and begins at 0; a 416 is good news where it says that the object
-    ends at `asked`.
+    None means that the response cannot be used, and the object must be read from its beginning.
+    A 200 ignores the range and begins at 0. A 416 is usable if it declares a total size of `start`
+    bytes: there is nothing left to read.
     """
     if status == 200:
         return Extent(0, content_length(headers))
@@ -42,13 +42,13 @@ def extent(status: int, headers: Mapping[str, str], asked: int) -> Extent | None
     first, last, size = match.groups()
     total = None if size == "*" else int(size)
     if status == 416:
-        return Extent(asked, total) if first is None and total == asked else None
-    if status != 206 or first is None or int(first) != asked or int(last) < asked:
+        return Extent(start, total) if first is None and total == start else None
+    if status != 206 or first is None or int(first) != start or int(last) < start:
         return None
     length = content_length(headers)
-    if length is not None and length != int(last) - asked + 1:
+    if length is not None and length != int(last) - start + 1:
         return None
-    # A server may give less than the rest; without a total the end is then a cut like any other.
+    # A server may send less than the rest of the object; without a total, that is treated as a truncation.
     if total is not None and int(last) + 1 != total:
         return None
-    return Extent(asked, total)
+    return Extent(start, total)

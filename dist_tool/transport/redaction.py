@@ -1,4 +1,4 @@
-"""Which parts of a request are secrets: servers repeat what they were sent."""
+"""Registers the secrets of a request for redaction, as servers may repeat them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from dist_tool.names.origin import may_be_signature
 from dist_tool.redaction import remember
 
-# Headers of a request that hold nothing of anybody's, and what registries' queries ask.
+# Request headers and query parameters of registries that contain no secrets.
 _OPEN = frozenset(
     {
         *("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "if-range", "range"),
@@ -18,18 +18,18 @@ _OPEN = frozenset(
         *("artifacttype", "client_id", "last", "n", "ns", "scope", "service"),
     }
 )
-_SHORTEST = 8  # characters: what is configured and shorter is no secret, and may be a part of any word
+_SHORTEST = 8  # characters: shorter values are not registered, as they may be part of any word
 
 
 def remember_request(headers: Mapping[str, str], own: Mapping[str, str], urls: Iterable[str]) -> None:
-    """Register the secrets of a request: of its `headers`, of `own` (configured) ones, and of URLs.
+    """Register the secrets in a request: in its `headers`, in `own` (configured) headers, and in URLs.
 
-    Of a URL these are its password, and the values of its query and of its path's parameters, which
-    may be signatures. Servers repeat all of them.
+    In a URL these are the password, and the values of query and path parameters, which may be
+    signatures.
     """
     remember(secret for name, value in own.items() for secret in _of_pair(name, value))
     for name, value in headers.items():
-        if name.lower() == "authorization":  # signatures are of one request only
+        if name.lower() == "authorization":  # signatures belong to one request only
             remember(_of_authorization(value), lasting=value.lower().startswith(("basic ", "bearer ")))
         elif name not in own:
             remember(_of_pair(name, value), lasting=False)
@@ -38,7 +38,7 @@ def remember_request(headers: Mapping[str, str], own: Mapping[str, str], urls: I
 
 
 def remember_proxy(url: str) -> None:
-    """Register the login of a proxy. A URL that cannot be parsed is reported when it is used."""
+    """Register the credentials in a proxy URL. A URL that cannot be parsed is reported when it is used."""
     with suppress(ValueError):
         remember(_of_userinfo(urlsplit(url)))
 
@@ -54,12 +54,12 @@ def _of_pair(name: str, value: str) -> Iterator[str]:
 
 
 def _of_authorization(value: str) -> Iterator[str]:
-    """The credentials; of those that have parts, the part that is secret by itself, too."""
+    """The credentials, and the part that is secret by itself: signature or password."""
     scheme, _, credentials = value.partition(" ")
     yield credentials
     yield credentials.partition("Signature=")[2]
     if scheme.lower() == "basic":
-        with suppress(ValueError):  # a header of the configuration may hold anything
+        with suppress(ValueError):  # a configured header may have any value
             yield b64decode(credentials).decode("utf-8", "surrogateescape").partition(":")[2]
 
 

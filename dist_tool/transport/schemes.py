@@ -1,4 +1,4 @@
-"""URL schemes of a host: http, https, or one after the other."""
+"""URL schemes to try for a host: http, https, or both in order."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dist_tool.settings import Endpoint
 
 
 def schemes_for(endpoint: Endpoint, host: str) -> tuple[str, ...]:
-    """The schemes that a host is tried with, in order (behaviours B51, D10).
+    """The schemes to try for a host, in order (behaviours B51, D10).
 
-    Loopback is tried with http first, as every registry client does, unless a certificate authority
+    For loopback http is tried first, as every registry client does, unless a certificate authority
     is configured for it. Other hosts need `plain_http` or `insecure` for http.
     """
     if endpoint.plain_http is not None:

@@ -1,4 +1,4 @@
-"""The HTTP service of one host: which scheme it speaks, and asking it by path."""
+"""HTTP service of one host: detects its URL scheme, and sends requests by path."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _OTHER = {"http": "https", "https": "http"}
 
 
 class HttpService:
-    """A host, asked with `scopes` on tokens. Thread-safe. `account` is the name that its credentials are kept under.
+    """Requests to one host, with tokens for `scopes`. Thread-safe.
 
-    `probe` is where it is asked for a challenge when an answer held none, "" for nowhere.
+    `account` is the name under which its credentials are stored. `probe` is a path to request for
+    a challenge if a 401 has none, "" for no such request.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class HttpService:
         self._insecure = schemes == ("https", "http")
         self._settled = not self._guessed and not self._insecure
         self._switching = Lock()
-        self._left: list[Client] = []  # other threads may be using them still
+        self._replaced: list[Client] = []  # other threads may still be using them
         self._client = self._connect(schemes[0])
 
     def _connect(self, scheme: str) -> Client:
@@ -45,7 +46,7 @@ class HttpService:
 
     @property
     def home(self) -> Origin:
-        """The origin that is asked."""
+        """The origin that requests are sent to."""
         return self._client.home
 
     def url(self, path: str) -> str:
@@ -55,21 +56,21 @@ class HttpService:
     def ask(self, method: str, path: str, headers: Mapping[str, str], ok: Container[int]) -> Reply:
         """Send a request; see `Client.request`.
 
-        On loopback, where http was only a guess, a server that turns out to want TLS gets it: one that
-        answers http by TLS bytes, by an unexplained 400, or by a connection without an answer. One
-        that is `insecure` by registries.conf gets http where it cannot be reached by https. What is
-        answered once is kept, for all threads.
+        On loopback, http is only a guess: https is tried if the server responds with TLS bytes, with
+        a 400 without registry errors, or closes the connection without a response. For a host that
+        registries.conf marks as `insecure`, http is tried if it cannot be reached by https. The
+        scheme that first gets a response is used from then on, by all threads.
         """
         request, client = Request(method, path, headers), self._client
         once = self._insecure and not self._settled
-        probe = _TlsProbe(self._ask_otherwise, client, request, ok, used=not self._guessed or self._settled)
+        probe = _TlsProbe(self._try_other_scheme, client, request, ok, used=not self._guessed or self._settled)
         try:
-            reply = self._send(client, request, ok, once=once, otherwise=probe)
+            reply = self._send(client, request, ok, once=once, fallback=probe)
         except DistError as error:
             settled = self._settled and client is self._client
-            if settled or error is probe.error or not self._may_speak_otherwise(client, error):
+            if settled or error is probe.error or not self._may_use_other_scheme(client, error):
                 raise
-            return self._ask_otherwise(client, request, ok, error)
+            return self._try_other_scheme(client, request, ok, error)
         self._settled = True
         return reply
 
@@ -80,72 +81,73 @@ class HttpService:
         ok: Container[int],
         *,
         once: bool = False,
-        otherwise: Callable[[DistError], Reply | None] = lambda _: None,
+        fallback: Callable[[DistError], Reply | None] = lambda _: None,
     ) -> Reply:
         request = request._replace(url=f"{client.home}{request.url}")
-        return client.request(request, self._scopes, ok, once=once, otherwise=otherwise)
+        return client.request(request, self._scopes, ok, once=once, fallback=fallback)
 
-    def _may_speak_otherwise(self, client: Client, error: DistError) -> bool:
+    def _may_use_other_scheme(self, client: Client, error: DistError) -> bool:
         if client.home.scheme == "https":
             return self._insecure and isinstance(error, Unavailable)
-        # A TLS server says so in bytes of its own, or in a 400 that a registry would explain.
-        said_nothing = isinstance(error, NotHttp) or (error.status == 400 and not error.registry_errors)
-        return self._guessed and said_nothing and error.host == client.home.netloc
+        # A TLS server responds to plain http with TLS bytes, or with a 400 without a registry's error body.
+        expects_tls = isinstance(error, NotHttp) or (error.status == 400 and not error.registry_errors)
+        return self._guessed and expects_tls and error.host == client.home.netloc
 
-    def _ask_otherwise(self, client: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
-        """Ask by the other scheme, unless a thread did so by now. The first error counts where neither is right."""
+    def _try_other_scheme(self, client: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
+        """Send by the other scheme, unless another thread has switched already.
+
+        Raises `first`, the error of the first scheme, if both fail.
+        """
         with self._switching:
             if self._client is client:
-                return self._ask_by(self._connect(_OTHER[client.home.scheme]), request, ok, first)
+                return self._try_client(self._connect(_OTHER[client.home.scheme]), request, ok, first)
         return self._send(self._client, request, ok)
 
-    def _ask_by(self, other: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
+    def _try_client(self, other: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
         try:
             reply = self._send(other, request, ok, once=self._guessed)
         except (Unavailable, NotHttp) as error:
             other.close()
             untrusted = isinstance(error, Unreachable) and not isinstance(error, NotTls)
             raise (error if untrusted else first) from error
-        except DistError:  # an answer all the same
-            self._keep(other)
+        except DistError:  # the server responded, so the scheme is right
+            self._switch_to(other)
             raise
-        self._keep(other)
+        self._switch_to(other)
         return reply
 
-    def _keep(self, client: Client) -> None:
-        self._left.append(self._client)
+    def _switch_to(self, client: Client) -> None:
+        self._replaced.append(self._client)
         self._client = client
         self._settled = True
 
     def foreign(self, url: str) -> Reply:
-        """GET what a descriptor's `urls` names; see `Client.fetch_url`."""
+        """GET one of a descriptor's `urls`; see `Client.fetch_url`."""
         return self._client.fetch_url(url)
 
     def close(self) -> None:
-        """Close every connection that is not shared with others."""
-        if self._context.shared is not None:
-            return
-        for client in (*self._left, self._client):
+        """Close every connection."""
+        for client in (*self._replaced, self._client):
             client.close()
 
 
 class _TlsProbe:
-    """Asks by TLS, once, when the first try by a guessed http ended without an answer.
+    """Sends the request by TLS, once, after a first attempt by http on loopback got no response.
 
-    Such an end is an ordinary cut more often than a server of TLS. When there is no TLS, http is
-    tried again as usual. `error` is that of a server that was reached by TLS.
+    A connection closed without a response is usually an ordinary failure, not a TLS server. If TLS
+    fails as well, http is retried as usual. `error` is the error of a server reached by TLS.
     """
 
     def __init__(
         self,
-        ask: Callable[[Client, Request, Container[int], DistError], Reply],
+        send: Callable[[Client, Request, Container[int], DistError], Reply],
         client: Client,
         request: Request,
         ok: Container[int],
         *,
         used: bool,
     ) -> None:
-        self._ask = ask
+        self._send = send
         self._client = client
         self._request = request
         self._ok = ok
@@ -153,12 +155,12 @@ class _TlsProbe:
         self.error: DistError | None = None
 
     def __call__(self, first: DistError) -> Reply | None:
-        """The answer by TLS, None without one. Raises the error that a server gave by TLS."""
+        """The response by TLS, None if there is none. Raises the error of a server reached by TLS."""
         if self._used or not isinstance(first, Truncated) or first.host != self._client.home.netloc:
             return None
         self._used = True
         try:
-            return self._ask(self._client, self._request, self._ok, first)
+            return self._send(self._client, self._request, self._ok, first)
         except DistError as error:
             if error is first:
                 return None

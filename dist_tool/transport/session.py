@@ -1,6 +1,6 @@
-"""One HTTP exchange at a time: sending, and following redirects by our own rules.
+"""HTTP session: sends requests, and follows redirects by our own rules.
 
-The only place that touches requests' HttpSession. Nothing is retried here, no status is judged.
+The only module that uses requests' Session. It does not retry, and returns responses of any status.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dist_tool.names.origin import Origin, host_class, redact, resolve_location,
 from dist_tool.run import Notice, Run
 from dist_tool.settings import Endpoint, Policy, Tls
 from dist_tool.stream.retry import stall_left
-from dist_tool.transport.deadlines import ConnectionLimits, PacedResponse, pool_classes
+from dist_tool.transport.deadlines import ConnectionLimits, TimedResponse, pool_classes
 from dist_tool.transport.failures import from_exception
 from dist_tool.transport.proxies import proxies_for
 from dist_tool.transport.redaction import remember_path, remember_proxy, remember_request
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from requests.models import PreparedRequest
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_DRAIN_LIMIT = 64 << 10  # a short body is read to keep its connection; a longer one is dropped
+_DRAIN_LIMIT = 64 << 10  # a shorter body is read, so that its connection can be reused
 _RETRY_NEVER = urllib3.Retry(0, read=False)
 _NO_POLICY = Policy()
-# What may follow a redirect to another origin: nothing that identifies or belongs to somebody (B21, T3).
-_TRAVELLING = frozenset({"accept", "accept-encoding", "range", "if-range", "user-agent"})
+# Headers sent after a redirect to another origin: none that identifies the user or holds a secret (B21, T3).
+_CROSS_ORIGIN = frozenset({"accept", "accept-encoding", "range", "if-range", "user-agent"})
 
 
 class Request(NamedTuple):
-    """A request as its caller means it; `headers` go to the first origin only, save the harmless.
+    """An HTTP request. After a redirect to another origin, only harmless `headers` are sent.
 
-    `moved`: a redirect named the URL, which may then hold a signature anywhere.
+    `moved`: the URL is from a redirect, and may contain a signature anywhere.
     """
 
     method: str
@@ -57,7 +57,7 @@ class Request(NamedTuple):
 
 
 class Reply:
-    """Status and headers of an answer whose body has not been read yet."""
+    """A response: status and headers, and a body that has not been read yet."""
 
     def __init__(self, response: requests.Response, origin: Origin, request: Request) -> None:
         self._response = response
@@ -71,9 +71,9 @@ class Reply:
         return str(self.request)
 
     def read(self, limit: int) -> bytes:
-        """The body up to `limit` bytes, and one more where there is more; closes.
+        """The body up to `limit` bytes, plus one byte if it is longer; closes the response.
 
-        Raises Truncated and its kin where it is cut.
+        Raises Truncated and the other errors of `from_exception`.
         """
         data = bytearray(limit + 1)
         view = memoryview(data)
@@ -86,11 +86,11 @@ class Reply:
         return bytes(view[:filled])
 
     def readinto(self, view: memoryview) -> int:
-        """Fill a part of `view` with raw, undecoded bytes; 0 at the end, also a premature one."""
+        """Read raw, undecoded bytes into a part of `view`. Returns 0 at the end, also at a premature one."""
         raw = self._response.raw
         original = getattr(raw, "_original_response", None)
         try:
-            if isinstance(original, PacedResponse):
+            if isinstance(original, TimedResponse):
                 got = original.receive(view)
                 if original.reusable:
                     raw.release_conn()
@@ -104,7 +104,7 @@ class Reply:
         return len(data)
 
     def drain(self) -> None:
-        """Read a short body, so that the connection can be used again; drop a long or broken one."""
+        """Read a short body, so that the connection can be reused. Closes the response."""
         length = self.headers.get("Content-Length", "")
         if self.request.method != "HEAD" and length.isascii() and length.isdigit() and int(length) <= _DRAIN_LIMIT:
             with suppress(DistError):
@@ -112,18 +112,19 @@ class Reply:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection, for the next request if it is fit for one. Idempotent."""
+        """Release the connection, for reuse if it is reusable. Idempotent."""
         raw = self._response.raw
         original = getattr(raw, "_original_response", None)
-        if isinstance(original, PacedResponse) and original.reusable:
+        if isinstance(original, TimedResponse) and original.reusable:
             raw.release_conn()
         self._response.close()
 
 
 class _Session(requests.Session):
-    """A session that never looks at a redirect.
+    """A session that ignores redirects.
 
-    requests reads the whole body of one, decoded, even with stream=True and allow_redirects=False.
+    requests reads and decodes the whole body of a redirect, even with stream=True and
+    allow_redirects=False.
     """
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
@@ -131,9 +132,9 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    """Paced connections with exactly the TLS context that is given, made on first use.
+    """Adapter with time-limited connections and our own TLS context, which is created on first use.
 
-    One context for all threads: connections of another would be pooled apart.
+    All threads share one context: connections of different contexts are pooled separately.
     """
 
     def __init__(self, tls: Tls, environ: Mapping[str, str], limits: ConnectionLimits) -> None:
@@ -157,7 +158,7 @@ class _Adapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self,
         request: PreparedRequest,
-        verify: Any,  # noqa: ARG002  the context decides
+        verify: Any,  # noqa: ARG002  set in the TLS context
         cert: Any = None,  # noqa: ARG002
     ) -> Any:
         host, _ = super().build_connection_pool_key_attributes(request, False)
@@ -172,13 +173,13 @@ class _Adapter(HTTPAdapter):
         return host, pool
 
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        """The target exactly as in the URL, which is whole and safe: see `split_url`."""
-        whole = request.url or ""
-        origin, target = split_url(whole)
+        """The request target exactly as in the URL; see `split_url`, which checks it."""
+        url = request.url or ""
+        origin, target = split_url(url)
         return target if super().request_url(request, proxies).startswith("/") else f"{origin}{target}"
 
     def close(self) -> None:
-        """Close every idle connection now: urllib3 leaves that to the garbage collection of its pools."""
+        """Close all idle connections: urllib3 does so only when its pools are garbage collected."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
             for key in manager.pools.keys():  # noqa: SIM118  it cannot be iterated over
                 if (pool := manager.pools.get(key)) is not None:
@@ -186,13 +187,13 @@ class _Adapter(HTTPAdapter):
         super().close()
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Nothing: the context decides."""
+        """Do nothing: verification is set in the TLS context."""
 
 
-class HttpSession:
-    """Connections for one remote: one set for its own origin, one for everywhere else. Thread-safe.
+class Session:
+    """Connections for one remote: a pool for its own origin and one for all others. Thread-safe.
 
-    `home` is where headers, client certificates and authorisation belong to.
+    `home` is the origin that gets the remote's headers and client certificates.
     """
 
     def __init__(self, home: Origin, context: Context) -> None:
@@ -203,8 +204,8 @@ class HttpSession:
         self._run: Run = context.run
         self._guard = Lock()
         own = context.endpoint.tls
-        self._at_home = self._new(own)
-        self._away: _Session | None = None
+        self._home_session = self._new(own)
+        self._other_session: _Session | None = None
 
     def _new(self, tls: Tls) -> _Session:
         session = _Session()
@@ -216,33 +217,33 @@ class HttpSession:
             session.mount(scheme, adapter)
         return session
 
-    def _session_for(self, at_home: bool) -> _Session:
-        if at_home:
-            return self._at_home
+    def _session_for(self, is_home: bool) -> _Session:
+        if is_home:
+            return self._home_session
         with self._guard:
-            if self._away is None:  # trust in a CA is no secret; certificates and skip_verify stay at home
-                self._away = self._new(Tls(ca=self._endpoint.tls.ca))
-            return self._away
+            if self._other_session is None:  # CAs are not secret; client certificates and skip_verify are for `home`
+                self._other_session = self._new(Tls(ca=self._endpoint.tls.ca))
+            return self._other_session
 
     def _timeout(self) -> tuple[float, float]:
-        """Seconds for connecting and for silence; connecting ends with the time of the whole command or object."""
+        """Connect and idle timeouts in seconds. Connecting also ends with the run's deadline and the stall limit."""
         limits = self._endpoint.timeout
         left = [seconds for seconds in (self._run.remaining(), stall_left()) if seconds is not None]
         return max(min(limits.connect_s, *left), 0.001) if left else limits.connect_s, limits.idle_s
 
     def send(self, request: Request, *, foreign: bool = False) -> Reply:
-        """Send one request and return the answer's head.
+        """Send one request and return the response, its body unread.
 
-        What is `foreign` has nothing of ours, not even where it leads home. Raises as
-        `from_exception` maps, DeadlineExceeded where no time is left.
+        A `foreign` request carries none of the remote's headers and client certificates, even to
+        `home`. Raises the errors of `from_exception`, DeadlineExceeded if no time is left.
         """
         origin, target = split_url(request.url)
-        at_home = origin == self.home and not foreign
-        session = self._session_for(at_home)
+        is_home = origin == self.home and not foreign
+        session = self._session_for(is_home)
         headers = {"User-Agent": f"dist/{__version__}", "Accept-Encoding": "identity", **request.headers}
-        if at_home:
+        if is_home:
             headers |= self._endpoint.header
-        remember_request(headers, self._endpoint.header if at_home else {}, (request.url,))
+        remember_request(headers, self._endpoint.header if is_home else {}, (request.url,))
         if request.moved:
             remember_path(urlsplit(request.url).path)
         self._run.report(Notice("debug", f"> {request}"))
@@ -251,7 +252,7 @@ class HttpSession:
             for proxy in proxies.values():
                 remember_proxy(proxy)
             prepared = requests.Request(request.method, f"{origin}/", headers=headers, data=request.form).prepare()
-            prepared.url = f"{origin}{target}"  # not as requests would rewrite it
+            prepared.url = f"{origin}{target}"  # requests would normalise it
             response = session.send(
                 prepared,
                 stream=True,
@@ -265,17 +266,17 @@ class HttpSession:
         return Reply(response, origin, request)
 
     def follow(self, request: Request, *, foreign: bool = False) -> Reply:
-        """Send, and follow redirects (behaviours B21, B22). GET and HEAD only.
+        """Send a GET or HEAD request and follow redirects (behaviours B21, B22).
 
-        `foreign` holds for every hop; see `send`. Raises as `follow_redirects`.
+        `foreign` applies to each hop; see `send`. Raises the errors of `follow_redirects`.
         """
         return self.follow_redirects(self.send(request, foreign=foreign), request.headers, foreign=foreign)
 
     def follow_redirects(self, reply: Reply, headers: Mapping[str, str], *, foreign: bool = False) -> Reply:
-        """The answer that another one leads to, asked for with `headers`; itself where it is no redirect.
+        """Follow the redirects of a response, sending `headers`. Returns `reply` if it is not a redirect.
 
-        Raises PolicyRefused for a redirect that must not be followed, ProtocolError for one that
-        cannot be, and what `send` raises.
+        Raises PolicyRefused for a redirect that is not allowed, ProtocolError for an invalid one or
+        too many, and the errors of `send`.
         """
         most = self._endpoint.redirect.max_hops
         for left in reversed(range(most + 1)):
@@ -284,7 +285,7 @@ class HttpSession:
             reply.drain() if _is_short(reply) else reply.close()
             url = self._target(reply)
             if Origin.of(url) != reply.origin:
-                headers = {name: value for name, value in headers.items() if name.lower() in _TRAVELLING}
+                headers = {name: value for name, value in headers.items() if name.lower() in _CROSS_ORIGIN}
             if left:
                 reply = self.send(Request(reply.request.method, url, headers, moved=True), foreign=foreign)
         raise ProtocolError(f"{self.home.netloc}: more than {most} redirects")
@@ -296,9 +297,9 @@ class HttpSession:
 
     def close(self) -> None:
         """Close every connection."""
-        self._at_home.close()
-        if self._away is not None:
-            self._away.close()
+        self._home_session.close()
+        if self._other_session is not None:
+            self._other_session.close()
 
 
 def _is_short(reply: Reply) -> bool:
@@ -307,19 +308,19 @@ def _is_short(reply: Reply) -> bool:
 
 
 def check_redirect(source: Origin, target: Origin, endpoint: Endpoint, policy: Policy = _NO_POLICY) -> None:
-    """Raise PolicyRefused where `source` must not send us to `target` (behaviours B22).
+    """Raise PolicyRefused if a redirect from `source` to `target` is not allowed (behaviours B22).
 
-    Never from https to http; never to loopback or link-local from anywhere else, unless
-    `redirect.allow_private`; only to `redirect.allow_hosts` where those are given, and to
-    `policy.redirect_hosts` where those are.
+    Refused are: https to http; loopback, link-local and, unless `redirect.to_private`, private
+    addresses as targets from another class of address, unless `redirect.allow_private`; hosts not
+    in `redirect.allow_hosts` or `policy.redirect_hosts`, for each of these that is set.
     """
     if source.scheme == "https" and target.scheme == "http":
         raise PolicyRefused(f"{source.netloc} redirects from https to http ({target.netloc})")
-    to, here = host_class(target.host), host_class(source.host)
+    target_class, source_class = host_class(target.host), host_class(source.host)
     inner = ("loopback", "link-local") if endpoint.redirect.to_private else ("loopback", "link-local", "private")
-    if to in inner and to != here and not endpoint.redirect.allow_private:
+    if target_class in inner and target_class != source_class and not endpoint.redirect.allow_private:
         raise PolicyRefused(
-            f"{source.netloc} redirects to {target.netloc}, a {to} address",
+            f"{source.netloc} redirects to {target.netloc}, a {target_class} address",
             hint="redirect.allow_private = true allows it for this remote",
         )
     if target.host == source.host:
@@ -328,11 +329,11 @@ def check_redirect(source: Origin, target: Origin, endpoint: Endpoint, policy: P
         ("redirect.allow_hosts", endpoint.redirect.allow_hosts),
         ("policy.redirect_hosts", policy.redirect_hosts),
     ):
-        if allowed and not any(_host_fits(target.host, pattern) for pattern in allowed):
-            raise PolicyRefused(f"{source.netloc} redirects to {target.netloc}, which {name} does not name")
+        if allowed and not any(_host_matches(target.host, pattern) for pattern in allowed):
+            raise PolicyRefused(f"{source.netloc} redirects to {target.netloc}, which {name} does not list")
 
 
-def _host_fits(host: str, pattern: str) -> bool:
+def _host_matches(host: str, pattern: str) -> bool:
     return host.endswith(pattern[1:].lower()) if pattern.startswith("*.") else host == pattern.lower()
 
 

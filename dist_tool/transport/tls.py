@@ -1,4 +1,4 @@
-"""Trust and client certificates, as one `ssl.SSLContext` an endpoint."""
+"""TLS configuration: trusted CAs and client certificates, as one `ssl.SSLContext` per endpoint."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dist_tool.errors import DistError, InvalidArgument
 from dist_tool.run import NO_RUN, Run
 from dist_tool.settings import Tls
 
-# What other tools call the trust store, in order; the first that is set replaces the system's.
+# Trust store variables of other tools, in order; the first that is set replaces the system's store.
 _BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def tls_context(tls: Tls, environ: Mapping[str, str], run: Run = NO_RUN) -> ssl.SSLContext:
-    """The context for an endpoint's own origin.
+    """The TLS context for an endpoint's own origin.
 
-    The trust store is the environment's or the system's, plus `tls.ca`. Nothing of requests'
-    or urllib3's defaults takes part, so that the environment cannot undo a setting (trap T8).
+    The trust store is the environment's or the system's, plus `tls.ca`. The defaults of requests
+    and urllib3 are not used, so that the environment cannot override a setting (trap T8).
     Handshakes end when `run` is cancelled.
     Raises InvalidArgument naming the file that cannot be used.
     """
@@ -35,7 +35,7 @@ def tls_context(tls: Tls, environ: Mapping[str, str], run: Run = NO_RUN) -> ssl.
     for path in tls.ca:
         _load(path, "CA", context.load_verify_locations)
     for certificate, key in tls.client:
-        # An encrypted key must not ask at the terminal, in the middle of a pipe.
+        # With a password given, an encrypted key fails instead of prompting on the terminal.
         load = partial(context.load_cert_chain, keyfile=key, password="")
         what = f"key {key} of client certificate" if key != certificate else "client certificate with its key in"
         _load(certificate, what, load)
@@ -43,12 +43,12 @@ def tls_context(tls: Tls, environ: Mapping[str, str], run: Run = NO_RUN) -> ssl.
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """A TLS socket whose handshake looks for the cancellation of a run while it waits."""
+    """A TLS socket whose handshake checks for cancellation of a run while it waits."""
 
     run: Run = NO_RUN
 
     def do_handshake(self, block: bool = False) -> None:
-        """Raise TimeoutError after the socket's timeout, and as `Run.slice`."""
+        """Perform the handshake. Raises TimeoutError after the socket's timeout, and the errors of `Run.slice`."""
         allowed = self.gettimeout()
         if not allowed:
             super().do_handshake(block)
@@ -60,7 +60,7 @@ class _TlsSocket(ssl.SSLSocket):
                 try:
                     super().do_handshake(block)
                 except TimeoutError as error:
-                    if error.errno is not None:  # from the system: the connection is dead
+                    if error.errno is not None:  # ETIMEDOUT from the system: the connection is dead
                         raise
                     continue
                 self.settimeout(allowed)
@@ -84,7 +84,7 @@ def _load_trust(context: ssl.SSLContext, environ: Mapping[str, str]) -> None:
     paths = ssl.get_default_verify_paths()
     context.set_default_verify_paths()
     if not _usable(paths.cafile) and not _usable(paths.capath):
-        import certifi  # a Python that knows no system store; requests brings this one
+        import certifi  # this Python has no system store; certifi is a dependency of requests
 
         context.load_verify_locations(cafile=certifi.where())
 
@@ -99,7 +99,7 @@ def _load(path: str, what: str, load: Callable[[str], None]) -> None:
     try:
         load(path)
     except OSError as error:
-        if isinstance(error, ssl.SSLError):  # an OSError too, whose text is OpenSSL's own jargon
+        if isinstance(error, ssl.SSLError):  # also an OSError; OpenSSL's message is not readable
             mismatch = error.reason == "KEY_VALUES_MISMATCH"
             reason = "the key belongs to another certificate" if mismatch else "not a usable PEM file"
         else:

@@ -461,7 +461,7 @@ def test_a_warning_is_shown_once_and_escaped(mocked_registry: MockedRegistry) ->
     remote = mocked_registry.remote()
     mocked_registry.fetch("latest", remote=remote)
     mocked_registry.fetch(LAYER.digest, remote=remote)
-    assert mocked_registry.warnings == [f"{HOST} says: gone \\x1b[31msoon", f"{HOST} says: two"]
+    assert mocked_registry.warnings == [f"{HOST} sent a warning: gone \\x1b[31msoon", f"{HOST} sent a warning: two"]
 
 
 def test_a_remote_is_one_repository_of_the_rewritten_name(mocked_registry: MockedRegistry) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from dist_tool.run import Run
 from dist_tool.settings import Timeouts
-from dist_tool.transport.deadlines import ConnectionLimits, TooSlow, _Pace
+from dist_tool.transport.deadlines import ConnectionLimits, TooSlow, _TimedReader
 
 
 class ScriptedSocket:
@@ -32,8 +32,8 @@ class ScriptedSocket:
         return len(outcome)
 
 
-def pace(sock: ScriptedSocket) -> _Pace:
-    return _Pace(io.BytesIO(), sock, ConnectionLimits(Timeouts(), Run()))  # type: ignore[arg-type]
+def pace(sock: ScriptedSocket) -> _TimedReader:
+    return _TimedReader(io.BytesIO(), sock, ConnectionLimits(Timeouts(), Run()))  # type: ignore[arg-type]
 
 
 def test_a_short_wait_without_bytes_is_repeated() -> None:
