@@ -47,7 +47,7 @@ def _parse(text: str) -> Iterable[Challenge]:
     while (at := _after(_GAP, text, at)) < end:
         token = _TOKEN.match(text, at)
         if token is None:
-            at = _skipped(text, at)
+            at = _skip_malformed(text, at)
             continue
         equals = _after(_SPACE, text, token.end())
         if not text.startswith("=", equals):
@@ -65,7 +65,7 @@ def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _skipped(text: str, at: int) -> int:
+def _skip_malformed(text: str, at: int) -> int:
     """The position after a malformed part: after a stray quoted string, or at the next comma."""
     if not text.startswith('"', at):
         return _after(_TO_COMMA, text, at)

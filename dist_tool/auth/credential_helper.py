@@ -52,17 +52,17 @@ class HelperRequest(NamedTuple):
         return f"docker-credential-{self.helper}"
 
 
-class _Answer:
+class _CachedResult:
     """A helper's cached result. A helper runs only once, as it may start an agent or prompt the user."""
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.answered_at: float | None = None  # on time.monotonic
+        self.finished_at: float | None = None  # on time.monotonic
         self.credentials: Credentials | None = None
         self.error: DistError | None = None
 
 
-_answers: dict[tuple[str, ...], _Answer] = {}
+_results: dict[tuple[str, ...], _CachedResult] = {}
 _guard = Lock()
 
 
@@ -74,28 +74,28 @@ def ask(request: HelperRequest, environ: Mapping[str, str], run: Run = NO_RUN) -
     Unauthenticated if it fails, DeadlineExceeded and Cancelled.
     """
     with _guard:
-        answer = _answers.setdefault(_key(request, environ), _Answer())
-    with _locked(answer.lock, run):
-        if answer.answered_at is None:
+        cached = _results.setdefault(_key(request, environ), _CachedResult())
+    with _locked(cached.lock, run):
+        if cached.finished_at is None:
             try:
-                answer.credentials = _run(request, environ, run)
+                cached.credentials = _run(request, environ, run)
             except (DeadlineExceeded, Cancelled):
                 raise
             except DistError as error:
-                answer.error = error
-            answer.answered_at = monotonic()
-    if answer.error is not None:
+                cached.error = error
+            cached.finished_at = monotonic()
+    if cached.error is not None:
         from copy import copy
 
-        raise copy(answer.error)
-    return answer.credentials._replace(source=_source(request)) if answer.credentials else None
+        raise copy(cached.error)
+    return cached.credentials._replace(source=_source(request)) if cached.credentials else None
 
 
 def known(request: HelperRequest, environ: Mapping[str, str]) -> Credentials | None:
     """The credentials that the helper has already returned in this process; does not run it."""
     with _guard:
-        answer = _answers.get(_key(request, environ))
-    return answer.credentials if answer else None
+        cached = _results.get(_key(request, environ))
+    return cached.credentials if cached else None
 
 
 @contextmanager
@@ -116,10 +116,10 @@ def forget(request: HelperRequest, environ: Mapping[str, str]) -> None:
     same again.
     """
     with _guard:
-        answer = _answers.get(_key(request, environ))
-        since = answer.answered_at if answer else None
+        cached = _results.get(_key(request, environ))
+        since = cached.finished_at if cached else None
         if since is not None and monotonic() - since >= _FRESH_S:
-            del _answers[_key(request, environ)]
+            del _results[_key(request, environ)]
 
 
 def store(request: HelperRequest, credentials: Credentials, environ: Mapping[str, str], run: Run = NO_RUN) -> None:
@@ -188,9 +188,9 @@ def _output(request: HelperRequest, environ: Mapping[str, str], action: str, mes
         return helper_process.run(
             [program, action], message, variables, until=until, limit=_OUTPUT_LIMIT, operation=run
         )
-    except helper_process.OutOfTime:
+    except helper_process.HelperTimeout:
         raise Unauthenticated(f"{_source(request)} timed out after {_TIMEOUT_S:g} s") from None
-    except helper_process.TooMuch:
+    except helper_process.OutputTooLarge:
         raise Unauthenticated(f"{_source(request)} returned more than {_OUTPUT_LIMIT} bytes") from None
     except OSError as error:
         raise _unusable(request, (error.strerror or "unknown error").lower()) from None

@@ -28,11 +28,11 @@ class Output(NamedTuple):
     data: bytes
 
 
-class OutOfTime(Exception):
+class HelperTimeout(Exception):
     """The program did not exit in time."""
 
 
-class TooMuch(Exception):
+class OutputTooLarge(Exception):
     """The program wrote more than the limit to its standard output."""
 
 
@@ -43,7 +43,7 @@ def run(
 
     `until` is on `time.monotonic`. The first `limit` bytes of its standard error are copied to this
     process's standard error as they arrive, the rest is dropped. Raises OSError if the program cannot
-    be started, OutOfTime, TooMuch for more than `limit` bytes of output, and the errors of `Run.check`
+    be started, HelperTimeout, OutputTooLarge for more than `limit` bytes of output, and the errors of `Run.check`
     of the `operation`; the whole process group has been killed by then.
     """
     process = subprocess.Popen(
@@ -74,7 +74,7 @@ def _status(process: subprocess.Popen[bytes], until: float, operation: Run) -> i
     while (status := process.poll()) is None:
         left = until - monotonic()
         if left <= 0:
-            raise OutOfTime
+            raise HelperTimeout
         with suppress(subprocess.TimeoutExpired):
             process.wait(operation.slice(left))
     return status
@@ -112,11 +112,11 @@ class _Streams:
             self._poll.register(number, event)
 
     def gather(self, until: float, operation: Run) -> bytes:
-        """The complete standard output. Raises OutOfTime and TooMuch."""
+        """The complete standard output. Raises HelperTimeout and OutputTooLarge."""
         while self._open:
             left = until - monotonic()
             if left <= 0:
-                raise OutOfTime
+                raise HelperTimeout
             self._serve_ready(operation.slice(min(_TICK_S, left)))
             if self._process.poll() is not None:
                 self._finish(min(until, monotonic() + _GRACE_S))
@@ -147,7 +147,7 @@ class _Streams:
             self._data += data
             if len(self._data) > self._limit:
                 _end(self._process.pid)
-                raise TooMuch
+                raise OutputTooLarge
         elif self._shown < self._limit:
             shown = data[: self._limit - self._shown]
             self._shown += len(shown)

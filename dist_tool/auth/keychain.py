@@ -144,7 +144,7 @@ class Keychain:
         return HelperRequest(name, file.helper_key(host), file.name) if file and name else None
 
     def _explained(self, source: _Source, host: str, path: str) -> str:
-        if source.kind != "helper" and not self._is_there(source):
+        if source.kind != "helper" and not self._exists(source):
             return "not set" if source.kind == "variable" else "absent"
         uses = []
         try:
@@ -161,7 +161,7 @@ class Keychain:
             uses.append(f"{found.kind}{user} under {printable(key, 100)!r}")
         return ", then ".join(uses) or f"nothing for {host}"
 
-    def _is_there(self, source: _Source) -> bool:
+    def _exists(self, source: _Source) -> bool:
         return bool(self._environ.get(source.name)) if source.kind == "variable" else os.path.lexists(source.name)
 
     def _file(self, source: _Source) -> CredentialFile | None:

@@ -47,7 +47,7 @@ def check_realm(text: str, registry: Origin, settings: AuthSettings, *, verified
         raise PolicyRefused(
             f"{registry.netloc} names {origin.netloc} as its token server, which auth.realm_hosts does not list"
         )
-    return Realm(url, origin, _may_see_password(registry, origin, trusted=listed, verified=verified))
+    return Realm(url, origin, _may_receive_password(registry, origin, trusted=listed, verified=verified))
 
 
 def _parsed(text: str, registry: Origin) -> tuple[str, Origin]:
@@ -86,7 +86,7 @@ def _refuse_internal(registry: Origin, realm: Origin, *, listed: bool) -> None:
     )
 
 
-def _may_see_password(registry: Origin, realm: Origin, *, trusted: bool, verified: bool) -> bool:
+def _may_receive_password(registry: Origin, realm: Origin, *, trusted: bool, verified: bool) -> bool:
     """True for the registry's own host, and for any https realm named over verified TLS.
 
     Over plain http anyone on the network path could have named the realm, so only the registry's
