@@ -75,8 +75,8 @@ class Client:
         """Send a request, answer challenges and retry failures (only one attempt if `once`).
 
         `scopes` are the token scopes that the request needs. Returns a response whose status is in
-        `ok`, its body unread. For any other status, raises the error described in `failures`. After
-        a failed attempt, `fallback` may return a response obtained in another way, or None.
+        `ok`, its body unread. Raises the error for any other status; see `failures.from_status`.
+        After a failed attempt, `fallback` may return a response obtained in another way, or None.
         """
         retry = replace(self._context.retry, attempts=1) if once else self._context.retry
         with Attempts(retry, self._context.run) as attempts:

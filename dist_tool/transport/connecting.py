@@ -47,12 +47,12 @@ def connect(host: str, port: int, allowed_s: float, options: Sequence[Option] = 
             raise last
         try:
             share = _share(left, len(addresses) - number)
-            made = _connected(family, kind, protocol, address, share, options, run)
+            sock = _connected(family, kind, protocol, address, share, options, run)
         except OSError as error:
             last = error
         else:
-            made.settimeout(max(due - time.monotonic(), 0.001))
-            return made
+            sock.settimeout(max(due - time.monotonic(), 0.001))
+            return sock
     raise last
 
 
@@ -63,30 +63,30 @@ def _share(left: float, waiting: int) -> float:
 def _connected(
     family: int, kind: int, protocol: int, address: Any, allowed_s: float, options: Sequence[Option], run: Run
 ) -> socket.socket:
-    made = socket.socket(family, kind, protocol)
+    sock = socket.socket(family, kind, protocol)
     try:
         for option in options:
-            made.setsockopt(*option)
-        made.setblocking(False)
-        number = made.connect_ex(address)
+            sock.setsockopt(*option)
+        sock.setblocking(False)
+        number = sock.connect_ex(address)
         if number == errno.EINPROGRESS:
-            number = _wait_until_connected(made, allowed_s, run)
+            number = _wait_until_connected(sock, allowed_s, run)
         if number:
             raise OSError(number, os.strerror(number))
     except BaseException:
-        made.close()
+        sock.close()
         raise
-    return made
+    return sock
 
 
-def _wait_until_connected(made: socket.socket, allowed_s: float, run: Run) -> int:
+def _wait_until_connected(sock: socket.socket, allowed_s: float, run: Run) -> int:
     """Wait for a pending connect. Returns its error number, 0 for success. Raises TimeoutError."""
     due = time.monotonic() + allowed_s
     poll = select.poll()
-    poll.register(made, select.POLLOUT)
+    poll.register(sock, select.POLLOUT)
     while (left := due - time.monotonic()) > 0:
         if poll.poll(run.slice(left) * 1000):
-            return made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     raise TimeoutError("timed out")
 
 
@@ -147,7 +147,7 @@ class TimedConnection(HTTPConnection):
         assert isinstance(self.timeout, int | float)
         options = self.socket_options or ()
         try:
-            made = connect(self._dns_host, self.port, self.timeout, options, self.run)
+            sock = connect(self._dns_host, self.port, self.timeout, options, self.run)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -155,4 +155,4 @@ class TimedConnection(HTTPConnection):
         except OSError as error:
             raise NewConnectionError(self, str(error)) from error
         sys.audit("http.client.connect", self, self.host, self.port)
-        return made
+        return sock

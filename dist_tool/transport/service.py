@@ -96,7 +96,8 @@ class HttpService:
     def _try_other_scheme(self, client: Client, request: Request, ok: Container[int], first: DistError) -> Reply:
         """Send by the other scheme, unless another thread has switched already.
 
-        Raises `first`, the error of the first scheme, if both fail.
+        If both fail, raises `first`, the error of the first scheme, unless the other error is a TLS
+        failure such as an untrusted certificate.
         """
         with self._switching:
             if self._client is client:
