@@ -55,9 +55,10 @@ class Client:
         self._context = context
         self._session = HttpSession(home, context)
         self._warned: set[str] = set()
+        auth = context.endpoint.auth
         sources = TokenSources(
-            Keychain(context.endpoint.auth, context.settings.environ, context.run),
-            TokenCache(context.settings.cache_dir, run=context.run),
+            context.once(("keychain", auth), lambda: Keychain(auth, context.settings.environ, context.run)),
+            context.once("token cache", lambda: TokenCache(context.settings.cache_dir, run=context.run)),
             self._exchange,
         )
         verified = not context.endpoint.tls.skip_verify
@@ -181,10 +182,10 @@ class Client:
         home = Origin.of(request.url)
         if home == self.home:
             return self._exchange_by(self._session, request)
-        with closing(Session(home, _for_realm(self._context))) as session:
+        with closing(HttpSession(home, _for_realm(self._context))) as session:
             return self._exchange_by(session, request)
 
-    def _exchange_by(self, session: Session, request: TokenRequest) -> TokenResponse:
+    def _exchange_by(self, session: HttpSession, request: TokenRequest) -> TokenResponse:
         send = session.send if request.method == "POST" else session.follow
         reply = send(Request(request.method, request.url, request.headers, request.form))
         body = reply.read(_SMALL_BODY)

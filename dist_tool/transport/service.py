@@ -127,7 +127,9 @@ class HttpService:
         return self._client.fetch_url(url)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection that is not shared with others."""
+        if self._context.shared is not None:
+            return
         for client in (*self._replaced, self._client):
             client.close()
 

@@ -190,7 +190,7 @@ class _Adapter(HTTPAdapter):
         """Do nothing: verification is set in the TLS context."""
 
 
-class Session:
+class HttpSession:
     """Connections for one remote: a pool for its own origin and one for all others. Thread-safe.
 
     `home` is the origin that gets the remote's headers and client certificates.

@@ -106,7 +106,7 @@ class TestLoginChanges:
         world.process().answer([bearer()], PULL, "")
         program = world.home / "bin/docker-credential-test"
         program.write_text(program.read_text().replace("alice", "bob"))
-        credential_helper._answers.clear()  # as in a new process
+        credential_helper._results.clear()  # as in a new process
         later = world.process()
         push = push_scope("a/b")
         later.answer([bearer(scope=push)], (push,), "")  # so the helper is asked

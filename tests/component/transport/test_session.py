@@ -208,7 +208,7 @@ def test_a_body_is_read_raw_up_to_a_limit_and_one_byte(server: FaultServer, fram
 def test_silence_ends_after_the_time_that_is_set(server: FaultServer) -> None:
     server.script("GET", "/a", faults.silent)
     one = _home(server, timeout=Timeouts(headers_s=0.1, idle_s=0.1))
-    with pytest.raises(Unavailable, match=r"nothing came for 0\.1 s|no response within 0\.1 s"):
+    with pytest.raises(Unavailable, match=r"no data received for 0\.1 s|no response within 0\.1 s"):
         one.send(Request("GET", server.url("/a")))
     one.close()
 
@@ -245,7 +245,7 @@ def test_a_proxy_gets_requests_in_absolute_form_and_the_password_that_is_its_own
 def test_a_proxy_keeps_time_as_well(server: FaultServer) -> None:
     server.script("GET", "http://registry.test/v2/", faults.silent)
     proxied = session("http://registry.test", proxy=server.url(), timeout=Timeouts(headers_s=0.1, idle_s=0.1))
-    with pytest.raises(Unavailable, match=r"no response within|nothing came"):
+    with pytest.raises(Unavailable, match=r"no response within|no data received"):
         proxied.send(Request("GET", "http://registry.test/v2/"))
     proxied.close()
 
@@ -253,7 +253,7 @@ def test_a_proxy_keeps_time_as_well(server: FaultServer) -> None:
 @pytest.mark.parametrize(
     ("status", "again", "said"),
     [
-        (407, False, "the proxy refuses: 407 Proxy Authentication Required: user and password go into its URL"),
+        (407, False, "the proxy refuses: 407 Proxy Authentication Required: put user and password into the proxy URL"),
         (403, False, "the proxy refuses: 403 Forbidden"),
         (503, True, "the proxy refuses: 503 Service Unavailable"),
     ],
@@ -273,7 +273,7 @@ def test_a_proxy_that_refuses_a_tunnel_is_named_as_the_culprit(
 @pytest.mark.parametrize(
     ("host", "again", "said"),
     [
-        ("127.0.0.1", True, "the proxy does not answer: connection refused"),
+        ("127.0.0.1", True, "cannot connect to the proxy: connection refused"),
         ("proxy.invalid", False, "the name of the proxy does not resolve"),
     ],
 )

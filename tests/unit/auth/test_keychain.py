@@ -509,7 +509,7 @@ class TestExplain:
             "DIST_AUTH_CONFIG: not set",
             "DOCKER_AUTH_CONFIG: not set",
             (
-                f"~/.docker/config.json: docker-credential-all is asked for {HUB_KEY}, "
+                f"~/.docker/config.json: runs docker-credential-all for {HUB_KEY}, "
                 f"then user and password (bob) under {HUB_KEY!r}"
             ),
             "~/run/containers/auth.json: nothing for docker.io",
@@ -521,6 +521,6 @@ class TestExplain:
 
     def test_a_helper_of_the_remotes_own_is_explained(self, home: Home) -> None:
         assert home.keychain(helper="ecr-login").explain("a.test", "") == [
-            "auth.helper: docker-credential-ecr-login is asked for a.test"
+            "auth.helper: runs docker-credential-ecr-login for a.test"
         ]
         assert "broken" in home.keychain(helper="a/b").explain("a.test", "")[0]

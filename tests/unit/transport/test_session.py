@@ -228,9 +228,9 @@ REDIRECTS: list[tuple[str, str, Redirects, str]] = [
     ("https://a.test", "https://x.cdn.test", ALLOWED, ""),
     ("https://a.test", "https://exact.test:444", ALLOWED, ""),
     ("https://a.test", "https://a.test:444", ALLOWED, ""),
-    ("https://a.test", "https://cdn.test", ALLOWED, "allow_hosts does not name"),
-    ("https://a.test", "https://evilcdn.test", ALLOWED, "allow_hosts does not name"),
-    ("https://a.test", "https://x.exact.test", ALLOWED, "allow_hosts does not name"),
+    ("https://a.test", "https://cdn.test", ALLOWED, "allow_hosts does not list"),
+    ("https://a.test", "https://evilcdn.test", ALLOWED, "allow_hosts does not list"),
+    ("https://a.test", "https://x.exact.test", ALLOWED, "allow_hosts does not list"),
 ]
 
 
