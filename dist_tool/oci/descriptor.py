@@ -11,20 +11,20 @@ from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCTET_STREAM
 from dist_tool.oci.platform import Platform
 
-# A signed 64-bit size, as every other implementation has it.
+# The largest size: a signed 64-bit integer, as in other implementations.
 _LARGEST = 2**63 - 1
 
 
 def standard_names(*exact: str) -> Mapping[str, str]:
-    """A table for `check_names`: each standard name under its lower case."""
+    """Table for `check_names`: standard names by their lower-case form."""
     return {name.lower(): name for name in exact}
 
 
 def check_names(value: Mapping[str, object], standard: Mapping[str, str]) -> None:
-    """Raise BadManifest where a name differs from a standard one by case only.
+    """Raise BadManifest if a name differs from a standard one by case only.
 
-    Readers that ignore case, as Go's do, would see another document (behaviours E19). Only
-    objects whose names the specification fixes are checked: an annotation may be called "Size".
+    Case-insensitive decoders, such as Go's, would read a different document (behaviours E19). Only
+    objects whose names the specification defines are checked: an annotation may be named "Size".
     """
     for name in value:
         if standard.get(name.lower(), name) != name:
@@ -36,10 +36,10 @@ _NAMES = standard_names("mediaType", "digest", "size", "urls", "annotations", "d
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What an object is: digest, size in bytes (None: not known yet) and media type.
+    """An OCI descriptor: digest, size in bytes (None if not known yet) and media type.
 
-    `data` is the content itself where it came along, never trusted until size and digest
-    were checked (behaviours B19).
+    `data` is embedded content, if any. It is not trusted until its size and digest are
+    verified (behaviours B19).
     """
 
     digest: Digest
@@ -53,10 +53,10 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, value: object) -> Descriptor:
-        """Read a descriptor as found in a manifest or an index.
+        """Read a descriptor from a decoded manifest or index.
 
-        Raises BadManifest where a required property is absent or of the wrong type
-        (a negative size included: umoci 0.5.1, image-spec #1285).
+        Raises BadManifest if a required property is absent or invalid, such as a negative
+        size (umoci 0.5.1, image-spec #1285).
         """
         if not isinstance(value, dict):
             raise BadManifest("a descriptor is not a JSON object")
@@ -79,7 +79,7 @@ class Descriptor:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, properties in the specification's order. The size must be known."""
+        """The JSON form, with properties in the specification's order. Raises ValueError if the size is not known."""
         if self.size is None:
             raise ValueError(f"the size of {self.digest} is not known")
         out: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
@@ -99,7 +99,7 @@ def _digest(value: object) -> Digest:
         raise BadManifest("a descriptor has no digest")
     try:
         return Digest.parse(value)
-    except InvalidArgument as error:  # CVE-2024-3727: before anything uses it
+    except InvalidArgument as error:  # CVE-2024-3727: validated before use
         raise BadManifest(f"a descriptor's digest is not valid: {error.what}") from error
 
 

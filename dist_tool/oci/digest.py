@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 # ASCII classes and fullmatch throughout: `\w` would match "ü" and `$` would accept a final newline.
 _GRAMMAR = re.compile(r"([a-z0-9]+(?:[.+_-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)")
 _HEX = re.compile(r"[a-f0-9]+")
-# Length of the encoded part for each registered algorithm. blake3 is registered, and not in hashlib.
+# Length of the encoded part for each registered algorithm. blake3 is registered, but hashlib does not have it.
 _REGISTERED = {"sha256": 64, "sha384": 96, "sha512": 128, "blake3": 64}
 VERIFIABLE = ("sha256", "sha384", "sha512")
 _LONGEST = 512
-# Names of hash functions, verifiable or not, in the spellings that people and programs use.
+# Names of hash functions, verifiable or not, in common spellings.
 _HASH_NAME = r"(?:sha[-_]?[0-9][a-z0-9+._-]*|sha|md[2-6]|blake[23]?[a-z0-9+._-]*)"
 _IS_HASH_NAME = re.compile(_HASH_NAME)
 _LOOKS_LIKE_DIGEST = re.compile(rf"{_HASH_NAME}[:=].*|[a-f0-9]{{64}}|[a-f0-9]{{96}}|[a-f0-9]{{128}}")
@@ -26,10 +26,10 @@ _BY_LENGTH = {64: "sha256", 96: "sha384", 128: "sha512"}
 
 
 class Digest(NamedTuple):
-    """A content identifier. `str()` is the wire form.
+    """A content digest. `str()` returns the wire form.
 
-    Only this type makes paths and URLs: once parsed, the text holds nothing that could
-    traverse either.
+    Paths and URLs are built from this type only: a parsed digest contains nothing that allows
+    path traversal.
     """
 
     algorithm: str
@@ -37,9 +37,9 @@ class Digest(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read the wire form. Unregistered algorithms parse; hashing them raises `Unsupported`.
+        """Parse the wire form. Unregistered algorithms are accepted; hashing with them raises `Unsupported`.
 
-        Raises InvalidArgument for anything outside the grammar (behaviours A11, A12).
+        Raises InvalidArgument for text outside the grammar (behaviours A11, A12).
         """
         match = _GRAMMAR.fullmatch(text) if len(text) <= _LONGEST else None
         if match is None:
@@ -63,28 +63,28 @@ class Digest(NamedTuple):
         return f"{self.algorithm}:{self.encoded}"
 
     def hasher(self) -> _Hash:
-        """A fresh hash of this digest's algorithm. Raises Unsupported."""
+        """A new hash object for this digest's algorithm. Raises Unsupported."""
         return new_hasher(self.algorithm)
 
 
 def is_hash_name(algorithm: str) -> bool:
-    """True if `algorithm` is the name of a hash function, also of one that cannot be verified."""
+    """True if `algorithm` is the name of a hash function, including those that cannot be verified."""
     return _IS_HASH_NAME.fullmatch(algorithm) is not None
 
 
 def looks_like_digest(text: str) -> bool:
-    """True if `text`, or the part after its last `@`, is meant as a digest, well spelled or not.
+    """True if `text`, or the part after its last `@`, is intended as a digest, valid or misspelled.
 
-    Case, blanks, control characters, `=` or `%3A` for `:` and a missing algorithm make no
-    difference: `SHA256:…`, `md5=…`, 64 hexadecimal digits. `redis:7` is no digest, in spite of its form.
+    Ignores case, whitespace, control characters, `=` or `%3A` for `:`, and a missing algorithm:
+    `SHA256:…`, `md5=…`, 64 hexadecimal digits. `redis:7` has the form of a digest but is not one.
     """
     return _LOOKS_LIKE_DIGEST.fullmatch(_folded(text)) is not None
 
 
 def reject_misspelled_digest(text: str) -> None:
-    """Raise InvalidArgument, with the right spelling, if `text` looks like a digest and is not a valid one.
+    """Raise InvalidArgument, with the correct spelling, if `text` looks like a digest but is not a valid one.
 
-    To be called before an object is taken for a name: the content of a name can be delivered
+    Call this before treating an object as a name: the content of a name can be delivered
     without verification.
     """
     if looks_like_digest(text):
@@ -98,7 +98,7 @@ def _folded(text: str) -> str:
 
 
 def _right_spelling(text: str) -> str:
-    """A hint with the digest that `text` was meant to be, "" if that is not evident."""
+    """A hint with the digest that `text` was probably meant to be, "" if none is evident."""
     found = _HEX_RUN.search(_folded(text))
     if found is None:
         return ""
@@ -114,11 +114,11 @@ def _short(text: str) -> str:
 
 
 def new_hasher(algorithm: str) -> _Hash:
-    """A fresh hash of a registered algorithm. Raises Unsupported for all others."""
+    """A new hash object for a verifiable algorithm. Raises Unsupported for all others."""
     if algorithm not in VERIFIABLE:
         raise Unsupported(
             f"digest algorithm {algorithm!r} cannot be verified here", hint=f"supported: {', '.join(VERIFIABLE)}"
         )
-    import hashlib  # loads OpenSSL: not needed to parse, nor for --help
+    import hashlib  # loads OpenSSL, which parsing and --help do not need
 
     return hashlib.new(algorithm)

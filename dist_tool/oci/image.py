@@ -1,4 +1,4 @@
-"""Image configs (image-spec config.md): what unpacking and running need of them."""
+"""Image configs (image-spec config.md): the properties that unpacking and running need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dist_tool.oci.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """The `config` property: defaults for running the image. Absent properties are empty."""
+    """The `config` property: default parameters for running the image. Absent properties are empty."""
 
     user: str = ""
     env: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """An image's config. `diff_ids` name the uncompressed layers, lowest first."""
+    """An image config. `diff_ids` are the digests of the uncompressed layers, lowest first."""
 
     platform: Platform
     diff_ids: tuple[Digest, ...]
@@ -39,7 +39,7 @@ class ImageConfig:
 
 
 def parse_config(data: bytes) -> ImageConfig:
-    """Read an image config. Raises BadManifest for whatever is not of its type, and as `parse_json`."""
+    """Parse an image config. Raises BadManifest for a property of the wrong type, and the errors of `parse_json`."""
     value = parse_json(data)
     if not isinstance(value, dict):
         raise BadManifest("an image config is not a JSON object")
@@ -56,7 +56,7 @@ def parse_config(data: bytes) -> ImageConfig:
 
 
 def chain_id(diff_ids: Iterable[Digest]) -> Digest | None:
-    """The digest of a stack of layers (image-spec "Layer ChainID"; behaviours E18); None for none."""
+    """The chain ID of a stack of layers (image-spec "Layer ChainID"; behaviours E18); None without layers."""
     chain: Digest | None = None
     for diff_id in diff_ids:
         chain = diff_id if chain is None else Digest.of(f"{chain} {diff_id}".encode())

@@ -1,4 +1,4 @@
-"""OCI image layouts: the version file, the entries of index.json and their names (image-spec image-layout.md)."""
+"""OCI image layouts: version file, entries of index.json and their reference names (image-spec image-layout.md)."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def layout_document() -> dict[str, Any]:
 
 
 def layout_version(document: object) -> str:
-    """The version in the decoded content of `oci-layout`, "" for none."""
+    """The layout version in the decoded content of `oci-layout`, "" if absent."""
     version = document.get(_VERSION) if isinstance(document, dict) else None
     return version if isinstance(version, str) else ""
 
 
 def is_supported(version: str) -> bool:
-    """True for a layout version that can be read: 1.x."""
+    """True for a supported layout version: 1.x."""
     return version.startswith("1.")
 
 
 def index_document(entries: Sequence[Any] = ()) -> dict[str, Any]:
-    """The content of `index.json` with these entries, decoded."""
+    """The decoded content of an `index.json` with these entries."""
     return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(entries)}
 
 
 def raw_entries(document: object, source: str = INDEX_FILE) -> list[Any]:
-    """The entries in the decoded content of `index.json`, as JSON. Raises BadManifest, naming `source`."""
+    """The entries in the decoded content of `index.json`, not parsed yet. Raises BadManifest that names `source`."""
     manifests = document.get("manifests") if isinstance(document, dict) else None
     if manifests is None:
         return []
@@ -50,20 +50,20 @@ def raw_entries(document: object, source: str = INDEX_FILE) -> list[Any]:
 
 
 def name_of(entry: Descriptor) -> str:
-    """The reference name of an entry, "" for none."""
+    """The reference name of an entry, "" if it has none."""
     return entry.annotations.get(REF_NAME, "")
 
 
 def name_of_raw(entry: object) -> object:
-    """The reference name of an entry in JSON; None for none, and for an entry that is not well formed."""
+    """The reference name of an entry in decoded JSON; None if it has none or is malformed."""
     annotations = entry.get("annotations") if isinstance(entry, dict) else None
     return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
 
 
 def for_platform(entries: Sequence[Descriptor], platform: str) -> Descriptor:
-    """The entry for `platform`; of several that do not differ in it the last, as tools append.
+    """The entry for `platform`; the last of several with the same platform, since tools append.
 
-    "" is no choice. Raises InvalidArgument if one is needed, NotFound if no entry fits.
+    With "", raises InvalidArgument if the entries differ in platform. Raises NotFound if no entry matches.
     """
     last_first = entries[::-1]
     if len({entry.digest for entry in entries}) == 1:
@@ -86,7 +86,7 @@ def for_platform(entries: Sequence[Descriptor], platform: str) -> Descriptor:
 
 
 def is_one_image(entries: Sequence[Descriptor]) -> bool:
-    """True for entries that share their name, if any, and differ in their platforms."""
+    """True if all entries have the same name (or none) and each has a different platform."""
     names = {entry.annotations.get(REF_NAME) for entry in entries}
     platforms = _platforms(entries)
     return len(names) == 1 and len(platforms) == len(entries)

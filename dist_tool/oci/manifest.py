@@ -1,6 +1,6 @@
-"""Manifests and indexes: strict reading (image-spec manifest.md, image-index.md).
+"""Strict parsing of manifests and indexes (image-spec manifest.md, image-index.md).
 
-What publishers wrote is read once, here, within limits, before anything acts on it.
+Published documents are parsed once, here, and within limits, before their values are used.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dist_tool.oci.platform import Platform
 MANIFEST_LIMIT = 8 << 20  # bytes; the specification asks for at least 4 MiB
 CHILDREN_LIMIT = 10_000
 DEPTH_LIMIT = 8
-BYTES_PER_VALUE = 40  # at the least, on average over the largest document: bounds what decoded JSON takes in memory
-# Up to the next comma or bracket outside of strings. Possessive: it is matched in one pass.
+BYTES_PER_VALUE = 40  # minimum average over the largest document: bounds the memory that decoded JSON takes
+# Everything up to the next comma or bracket outside strings. Possessive, so that matching takes one pass.
 _TO_NEXT_VALUE = re.compile(rb'[^",\[{]*+(?:"(?:[^"\\]++|\\.)*+"[^",\[{]*+)*+[,\[{]', re.DOTALL)
 _NAMES = standard_names(
     "schemaVersion", "mediaType", "artifactType", "manifests", "config", "layers", "fsLayers", "subject"
@@ -40,19 +40,20 @@ class Manifest:
 
     @property
     def is_index(self) -> bool:
-        """True for an index; its children are manifests."""
+        """True for an index, whose children are manifests."""
         return self.media_type in INDEX_TYPES
 
     def children(self) -> tuple[Descriptor, ...]:
-        """What the document points to, in the document's order; the subject is not a child."""
+        """The descriptors that the document refers to, in its order; the subject is not a child."""
         return self.manifests if self.is_index else ((self.config,) if self.config else ()) + self.layers
 
 
 def parse_json(data: bytes, *, limit: int = MANIFEST_LIMIT) -> Any:
-    """Decode JSON as strictly as I-JSON asks: UTF-8, no duplicate names, no outsize numbers.
+    """Decode JSON as strictly as I-JSON requires: UTF-8, no duplicate names, no NaN, no huge numbers.
 
-    Raises LimitExceeded above `limit` bytes, or one value for every BYTES_PER_VALUE of them (of
-    MANIFEST_LIMIT at the least), and BadManifest for everything else, very deep nesting included.
+    Raises LimitExceeded for more than `limit` bytes, or for more than one value per BYTES_PER_VALUE
+    bytes of `limit` or MANIFEST_LIMIT, whichever is larger. Raises BadManifest for invalid JSON,
+    including JSON nested too deeply.
     """
     if len(data) > limit:
         raise LimitExceeded(f"a document of {len(data)} bytes is over the limit of {limit}")
@@ -65,12 +66,12 @@ def parse_json(data: bytes, *, limit: int = MANIFEST_LIMIT) -> Any:
 
 
 def _check_values(data: bytes, most: int) -> None:
-    """Raise LimitExceeded for more than `most` values: `[],` is three bytes and takes a hundred in memory.
+    """Raise LimitExceeded for more than `most` values: `[],` is three bytes but takes a hundred in memory.
 
-    Every value but the first follows a comma or begins a list or an object.
+    Values are counted by the commas that precede them and the brackets that open lists and objects.
     """
     if data.count(b",") + data.count(b"[") + data.count(b"{") <= most:
-        return  # the usual case, also if all of them were in strings
+        return  # the usual case: an upper bound that includes characters inside strings
     found, end = 0, 0
     while found <= most and (match := _TO_NEXT_VALUE.match(data, end)):
         found, end = found + 1, match.end()
@@ -90,11 +91,12 @@ def _no_constant(text: str) -> Any:
 
 
 def parse_manifest(data: bytes, media_type: str = "", *, limit: int = MANIFEST_LIMIT) -> Manifest:
-    """Read a manifest or an index.
+    """Parse a manifest or an index.
 
-    `media_type` is what it was declared to be ("" where nobody said). Raises BadManifest when
-    the declaration and the body disagree, or the body is both at once (CVE-2021-41190);
-    Unsupported for schema 1 and unknown types; LimitExceeded for too much of anything.
+    `media_type` is the declared media type, "" if there is none. Raises BadManifest if
+    the declaration and the body disagree, or if the body is both a manifest and an index
+    (CVE-2021-41190); Unsupported for schema 1 and unknown types; LimitExceeded for too many
+    bytes, values or children.
     """
     value = parse_json(data, limit=limit)
     if not isinstance(value, dict):
@@ -121,9 +123,9 @@ def parse_manifest(data: bytes, media_type: str = "", *, limit: int = MANIFEST_L
 
 
 def document_type(value: dict[str, Any], declared: str = "") -> str:
-    """The media type of a decoded document, its own word compared with the `declared` one.
+    """The media type of a decoded document, checked against its `mediaType`, its properties and the `declared` type.
 
-    Raises BadManifest where they disagree or the document is two things at once, Unsupported
+    Raises BadManifest if they disagree or the document is both a manifest and an index, Unsupported
     for schema 1 (behaviours B7-B9).
     """
     check_names(value, _NAMES)
@@ -131,15 +133,18 @@ def document_type(value: dict[str, Any], declared: str = "") -> str:
     if not isinstance(inner, str):
         raise BadManifest("mediaType is not a string")
     if "fsLayers" in value or declared in SCHEMA1_TYPES or inner in SCHEMA1_TYPES:
-        raise Unsupported("a schema 1 manifest", hint="its digest does not cover its bytes; ask for a newer format")
+        raise Unsupported(
+            "schema 1 manifests are not supported: their digest does not cover all of their bytes",
+            hint="use an image in a newer format",
+        )
     has_index, has_image = "manifests" in value, "config" in value or "layers" in value
     if has_index and has_image:
-        raise BadManifest("a document that is a manifest and an index at once (CVE-2021-41190)")
+        raise BadManifest("the document is both a manifest and an index (CVE-2021-41190)")
     if inner and declared and inner != declared:
-        raise BadManifest(f"declared as {declared}, and says itself that it is {inner}")
+        raise BadManifest(f"declared as {declared}, but its mediaType is {inner}")
     chosen = inner or declared or (OCI_INDEX if has_index else OCI_MANIFEST if has_image else "")
     if (chosen in INDEX_TYPES and has_image) or (chosen in MANIFEST_TYPES and has_index):
-        raise BadManifest(f"the body is not what its media type {chosen} says")
+        raise BadManifest(f"the body does not match its media type {chosen}")
     return chosen
 
 
@@ -158,7 +163,7 @@ def _optional(value: object) -> Descriptor | None:
 
 
 def is_attestation(desc: Descriptor) -> bool:
-    """True for index entries that are about an image and not one (behaviours E9)."""
+    """True for index entries that are attestations of an image, not images (behaviours E9)."""
     platform = desc.platform
     return desc.annotations.get("vnd.docker.reference.type") == "attestation-manifest" or (
         platform is not None and "unknown" in (platform.os, platform.architecture)
@@ -166,9 +171,9 @@ def is_attestation(desc: Descriptor) -> bool:
 
 
 def select(entries: Sequence[Descriptor], wanted: Platform, *, compatible: bool = False) -> Descriptor:
-    """The entry of an index for `wanted`: the first of the best fit (behaviours E3, E7).
+    """The entry of an index for `wanted`: the first of the best matches (behaviours E3, E7).
 
-    Raises NotFound, listing what there is.
+    Raises NotFound, with the available platforms as its hint.
     """
     usable = [entry for entry in entries if not is_attestation(entry)]
     for candidate in wanted.candidates(compatible=compatible):

@@ -1,4 +1,4 @@
-"""Media types of the OCI and Docker image formats, and what kind of object each names."""
+"""Media types of the OCI and Docker image formats, and the kind of object that each denotes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ OCTET_STREAM = "application/octet-stream"
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
-# Signed manifests of the first schema: their digest covers a part of the body only (behaviours B7).
+# Signed schema 1 manifests: their digest covers only part of the body (behaviours B7).
 SCHEMA1_TYPES = frozenset(
     {
         "application/vnd.docker.distribution.manifest.v1+json",
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
     }
 )
-# What a registry is asked for when nothing better is known, in order of preference (behaviours B5).
+# Default value of Accept for manifest requests, in order of preference (behaviours B5).
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
 
 _RESTRICTED_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
@@ -34,15 +34,15 @@ _MEDIA_TYPE = re.compile(rf"{_RESTRICTED_NAME}/{_RESTRICTED_NAME}")
 
 
 def is_media_type(text: str) -> bool:
-    """True for TYPE/SUBTYPE, both restricted names (RFC 6838 4.2): no blanks, no parameters."""
+    """True for TYPE/SUBTYPE, both restricted names (RFC 6838 4.2): no whitespace, no parameters."""
     return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def essence(content_type: str) -> str:
-    """The media type of a Content-Type value: parameters dropped, lower case; "" for none.
+    """The media type of a Content-Type value, lower case and without parameters; "" for an empty value.
 
-    `application/octet-stream` for text that is no media type (RFC 9110 8.3 allows to guess): blanks
-    in it would move what stands after it in a line.
+    Returns `application/octet-stream` for text that is not a media type (RFC 9110 8.3 allows a guess):
+    whitespace in it would shift the fields that follow it in a line of output.
     """
     name = content_type.partition(";")[0].strip().lower()
     return name if not name or is_media_type(name) else OCTET_STREAM
@@ -57,10 +57,10 @@ def kind(media_type: str) -> str:
 
 
 def is_layer(media_type: str) -> bool:
-    """True for a changeset of any compression, OCI or Docker, distributable or not."""
+    """True for a layer: OCI or Docker, of any compression, distributable or not."""
     return media_type.startswith(("application/vnd.oci.image.layer.", DOCKER_LAYER, DOCKER_FOREIGN_LAYER))
 
 
 def is_manifest_like(media_type: str) -> bool:
-    """True for what a registry serves under `manifests/`: manifests and indexes."""
+    """True for the types that a registry serves under `manifests/`: manifests and indexes, schema 1 included."""
     return media_type in MANIFEST_TYPES or media_type in INDEX_TYPES or media_type in SCHEMA1_TYPES

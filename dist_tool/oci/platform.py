@@ -1,4 +1,4 @@
-"""Platforms: parsing, normal forms and which of several fits (behaviours E1-E9)."""
+"""Platforms: parsing, normalisation and matching (behaviours E1-E9)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _KNOWN_SYSTEMS = frozenset(
         "windows",
     ]
 )
-# From this build on, Windows containers run on any newer host; below it builds must be equal.
+# From this build on, Windows containers run on any newer host; older builds must match exactly.
 _WINDOWS_STABLE_ABI = 20348
 
 
 class Platform(NamedTuple):
-    """What a manifest runs on. Values are as found; compare `normalised()` forms."""
+    """The platform of a manifest. Values are not normalised when read; compare `normalised()` forms."""
 
     os: str
     architecture: str
@@ -55,9 +55,10 @@ class Platform(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read `os`, `arch`, `os/arch` or `os/arch/variant`, with `windows(VERSION+FEATURE)`.
+        """Parse `os`, `arch`, `os/arch` or `os/arch/variant`, also with `windows(VERSION+FEATURE)`.
 
-        What is left out is this machine's. Raises InvalidArgument, for wildcards too.
+        The OS defaults to linux, the architecture to that of this machine. Raises InvalidArgument,
+        for wildcards too.
         """
         match = _SPECIFIER.fullmatch(text)
         if match is None:
@@ -87,7 +88,7 @@ class Platform(NamedTuple):
         return cls(parts[0], parts[1], parts[2], parts[3], tuple(features))
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, empty properties left out."""
+        """The JSON form, without empty properties."""
         out: dict[str, Any] = {"architecture": self.architecture, "os": self.os}
         if self.os_version:
             out["os.version"] = self.os_version
@@ -102,7 +103,7 @@ class Platform(NamedTuple):
         return "/".join(part for part in (self.os + version, self.architecture, self.variant) if part)
 
     def normalised(self) -> Platform:
-        """The canonical spelling (behaviours E1, E2)."""
+        """The canonical form (behaviours E1, E2)."""
         system = self.os.lower()
         architecture, implied = _ARCHITECTURES.get(self.architecture.lower(), (self.architecture.lower(), ""))
         variant = (self.variant or implied).lower()
@@ -113,10 +114,10 @@ class Platform(NamedTuple):
         return Platform(_SYSTEMS.get(system, system), architecture, variant, self.os_version, self.os_features)
 
     def accepts(self, offered: Platform) -> bool:
-        """True where an image for `offered` is what was asked for by this platform.
+        """True if an image for `offered` matches this platform, the requested one.
 
-        Exact after normalising, os.version and os.features as in behaviours E6. Compatible
-        but different variants are `candidates`' business.
+        OS, architecture and variant must be equal after normalisation; os.version and os.features
+        are compared as in behaviours E6. For compatible variants see `candidates`.
         """
         mine, theirs = self.normalised(), offered.normalised()
         return (
@@ -126,9 +127,9 @@ class Platform(NamedTuple):
         )
 
     def candidates(self, *, compatible: bool = False) -> list[Platform]:
-        """Platforms that this one can run, best first (behaviours E3, E4).
+        """Platforms whose images this one can run, best first (behaviours E3, E4).
 
-        Older variants of the same architecture always; another architecture (arm for arm64,
+        Includes older variants of the same architecture; other architectures (arm for arm64,
         386 for amd64) only with `compatible`.
         """
         mine = self.normalised()
@@ -151,7 +152,10 @@ def _vector(architecture: str, variant: str) -> list[tuple[str, str]]:
 
 
 def _arm64_variants(variant: str) -> list[str]:
-    """ARMv9.x implies v8.(x+5), at most v8.9; every minor version implies those below it."""
+    """Variants that a variant of arm64 can run, best first.
+
+    ARMv9.x includes v8.(x+5), at most v8.9; every minor version includes the lower ones.
+    """
     match = re.fullmatch(r"v([89])(?:\.([0-9]{1,2}))?", variant)
     if match is None:
         return [variant] if not variant else [variant, ""]
@@ -176,7 +180,7 @@ def _build(version: str) -> int:
 
 
 def host_architecture() -> str:
-    """This machine's architecture in the image-spec's spelling."""
+    """This machine's architecture, as the image-spec spells it."""
     from os import uname
 
     machine = uname().machine
@@ -186,5 +190,5 @@ def host_architecture() -> str:
 
 
 def default_platform() -> Platform:
-    """Linux on this machine's architecture, whatever runs us (behaviours E8)."""
+    """Linux on this machine's architecture, whatever the operating system (behaviours E8)."""
     return Platform("linux", host_architecture()).normalised()

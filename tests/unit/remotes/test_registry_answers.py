@@ -251,9 +251,9 @@ def test_the_media_type_is_what_header_and_body_agree_on(
 @pytest.mark.parametrize(
     ("content_type", "body", "error", "said"),
     [
-        (OCI_MANIFEST, _document(DOCKER_MANIFEST, **IMAGE_FIELDS), BadManifest, "says itself that it is"),
-        (OCI_MANIFEST, _document(None, **INDEX_FIELDS), BadManifest, "not what its media type"),
-        (OCI_INDEX, _document(None, **IMAGE_FIELDS), BadManifest, "not what its media type"),
+        (OCI_MANIFEST, _document(DOCKER_MANIFEST, **IMAGE_FIELDS), BadManifest, "but its mediaType is"),
+        (OCI_MANIFEST, _document(None, **INDEX_FIELDS), BadManifest, "does not match its media type"),
+        (OCI_INDEX, _document(None, **IMAGE_FIELDS), BadManifest, "does not match its media type"),
         (OCI_INDEX, _document(OCI_INDEX, **INDEX_FIELDS, layers=[]), BadManifest, "CVE-2021-41190"),
         (OCI_MANIFEST, _document(None, **INDEX_FIELDS, **IMAGE_FIELDS), BadManifest, "CVE-2021-41190"),
         (OCI_MANIFEST, _document(None, fsLayers=[]), Unsupported, "schema 1"),
