@@ -1,1 +1,1 @@
-"""The grammar of names: locators, references, hosts, hints. Pure, no input or output."""
+"""The grammar of names: locators, references, hosts and hints. Pure functions, no I/O."""

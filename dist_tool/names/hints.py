@@ -1,4 +1,4 @@
-"""Hints: `TYPE:CONTENT` advice about an object."""
+"""Hints: arguments `TYPE:CONTENT` that describe an object."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIF
 
 
 class Hints(NamedTuple):
-    """Advice about an object, never trusted.
+    """Hints about an object. They are never trusted.
 
-    `size` in bytes; `kind` is the value of `type:`; `other` holds unknown hints for the remote.
-    `content` tells the remote that the caller reads the object next, so that one request can
-    do both.
+    `size` is in bytes; `kind` is the value of `type:`; `other` has unknown hints, for the remote.
+    With `content`, the caller reads the object next, so that the remote can resolve and open it
+    in one request.
     """
 
     media_types: tuple[str, ...] = ()
@@ -26,13 +26,13 @@ class Hints(NamedTuple):
     content: bool = False
 
     def media_type(self) -> str:
-        """The media type that the hints suggest, "" for none: it only steers the request."""
+        """The media type that the hints suggest, "" for none. It only selects the request."""
         return self.media_types[0] if self.media_types else KIND_TYPES.get(self.kind, "")
 
     def stated_type(self) -> str:
         """The media type of a `mediatype:` hint, "" for none.
 
-        For remotes that do not choose an endpoint by type: `type:manifest` also means an index.
+        For remotes that do not select an endpoint by type, since `type:manifest` also means an index.
         """
         return self.media_types[0] if self.media_types else ""
 
@@ -52,11 +52,11 @@ KNOWN_KINDS = tuple(KIND_TYPES)
 
 
 def parse_hints(words: Iterable[str]) -> Hints:
-    """Read `TYPE:CONTENT` hints, split at the first `:`.
+    """Parse `TYPE:CONTENT` hints, split at the first `:`.
 
-    A lone `-` is what `shasum` prints for standard input and is ignored, so that
-    `dist fetch R sha256:$(… | shasum -a256)` works as typed. A further object is no hint, and
-    is not dropped as if it were one. Raises InvalidArgument.
+    A single `-` is ignored: `shasum` prints it for standard input, and
+    `dist fetch R sha256:$(… | shasum -a256)` is to work. Raises InvalidArgument, also for a
+    further object, which must not be ignored as an unknown hint.
     """
     media_types: list[str] = []
     other: list[tuple[str, str]] = []
@@ -81,7 +81,7 @@ def _split_hint(word: str) -> tuple[str, str]:
     if looks_like_digest(word):
         raise InvalidArgument(
             f"{word[:150]!r} is a second object, not a hint",
-            hint="one OBJECT at a time: give several as lines of --stdin, or use xargs -n1",
+            hint="give one OBJECT, or several as lines of --stdin, or use xargs -n1",
         )
     name, separator, content = checked_text(word, "hint").partition(":")
     if not separator or not name or not content:
@@ -93,14 +93,14 @@ def _split_hint(word: str) -> tuple[str, str]:
 
 
 def _media_type(text: str) -> str:
-    """A media type goes into a header as it is: RFC 6838 names, nothing else."""
+    """Validate a media type (RFC 6838 names), since it is copied into a header. Raises InvalidArgument."""
     if not is_media_type(f"{text[:-1]}any" if text.endswith("/*") else text):
         raise InvalidArgument(f"{text!r} is not a media type")
     return text
 
 
 def parse_size(text: str, what: str = "size") -> int:
-    """A whole number of bytes in ASCII digits: `int()` alone would take "1_0" and "٣" (trap T7)."""
+    """Parse a number of bytes in ASCII digits. `int()` alone would accept "1_0" and "٣" (trap T7)."""
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63):
         raise InvalidArgument(f"{what} {text!r} is not a number of bytes")
     return int(text)

@@ -1,4 +1,4 @@
-"""Hosts as they stand in names: a domain, an address, and a port where one is given (behaviours A2)."""
+"""Hosts in names: a domain or an IP address, with an optional port (behaviours A2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DOMAIN = re.compile(
     r"(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*"
     r"|\[[a-fA-F0-9:]+\])(?::(?P<port>[0-9]+))?"
 )
-# What a resolver takes for an IPv4 address: 127.1, 0x7f.1, 2130706433.
+# Texts that a resolver accepts as an IPv4 address: 127.1, 0x7f.1, 2130706433.
 _NUMERIC = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(?:\.(?:0x[0-9a-f]+|[0-9]+)){0,3}")
 _PADDED_PORT = re.compile(r"0+([1-9][0-9]*)")
 _LONGEST_PORT = 5
@@ -18,11 +18,11 @@ _HTTPS = ":443"
 
 
 def check_host(host: str, text: str) -> None:
-    """Raise InvalidArgument, speaking of `text`, unless `host` is a name or address with or without a port."""
+    """Raise InvalidArgument, with `text` in its message, unless `host` is a name or address, with or without a port."""
     match = _DOMAIN.fullmatch(host)
     if match is None:
-        said = f"{text!r}: {host!r} is not a host" if text != host else f"{text!r} is not a host"
-        raise InvalidArgument(said, hint="IPv6 addresses go in brackets" if host.count(":") > 1 else "")
+        what = f"{text!r}: {host!r} is not a host" if text != host else f"{text!r} is not a host"
+        raise InvalidArgument(what, hint="IPv6 addresses go in brackets" if host.count(":") > 1 else "")
     port = match["port"]
     if port is not None and not (len(port) <= _LONGEST_PORT and 1 <= int(port) <= 65535):
         raise InvalidArgument(f"{text!r}: port {port} is not between 1 and 65535")
@@ -31,10 +31,10 @@ def check_host(host: str, text: str) -> None:
 
 
 def normal_host(host: str) -> str:
-    """The one spelling of a host with or without a port: policy, tables and credentials are looked up by it.
+    """The normal form of a host, with or without a port: the key for policy, tables and credentials.
 
     Lower case, a port without leading zeros, the shortest form of an IPv6 address, four decimal
-    numbers for an IPv4 address. A text that is not a host is returned in lower case.
+    numbers for an IPv4 address. Text that is not a host is returned in lower case.
     """
     host = host.lower()
     bracket = host.rfind("]")
@@ -49,9 +49,9 @@ def normal_host(host: str) -> str:
 
 
 def other_spelling(host: str) -> str:
-    """A normal host with the port of https where it has none, or without it; "" for none.
+    """The equivalent of a normal host with the https port added or removed; "" if there is none.
 
-    Both are one server. Loopback has no other spelling: http may be meant there.
+    Both are the same server. Loopback hosts have no equivalent, since their scheme may be http.
     """
     name = host.removesuffix(_HTTPS)
     if name in ("localhost", "[::1]") or name.endswith(".localhost") or name.startswith("127."):

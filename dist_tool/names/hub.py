@@ -14,13 +14,13 @@ _CREDENTIAL_KEY = "https://index.docker.io/v1/"
 
 
 def canonical_host(host: str) -> str:
-    """The one spelling of a host, also of Docker Hub: see `normal_host`."""
+    """The canonical form of a host: `normal_host`, with all hosts of Docker Hub as `docker.io`."""
     host = normal_host(host)
     return HUB if host.removesuffix(":443") in _HOSTS else host
 
 
 def api_host(host: str) -> str:
-    """The host that serves the API of a canonical host: docker.io itself is no registry (behaviours A5)."""
+    """The host that serves the API of a canonical host: docker.io itself is not a registry (behaviours A5)."""
     return _API if host == HUB else host
 
 
@@ -45,7 +45,7 @@ def credential_key(host: str) -> str:
 
 
 def credential_hosts(host: str) -> tuple[str, ...]:
-    """The host names that tools file the credentials of a canonical host under, in the order of lookup."""
+    """The keys that tools use for the credentials of a canonical host, in the order of lookup."""
     return (HUB, _INDEX, _API) if host == HUB else (host,)
 
 

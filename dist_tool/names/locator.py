@@ -13,10 +13,10 @@ _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*")
 KIND = re.compile(r"[a-z][a-z0-9+.-]*")
 _HEX64 = re.compile(r"[a-f0-9]{64}")
-_WITH_DEFAULT = frozenset({"containerd", "store"})  # kinds that have a place of their own
+_WITH_DEFAULT = frozenset({"containerd", "store"})  # kinds with a default location
 _LONGEST_REPOSITORY = 255
 _LONGEST_TEXT = 4096
-# Spellings of other tools, and ours.
+# Schemes that other tools use, and the equivalent in our syntax.
 _FOREIGN = {
     "docker": "",
     "oci": "layout::",
@@ -33,9 +33,9 @@ _FOREIGN = {
 
 
 class Locator(NamedTuple):
-    """Where objects are: a canonical name (`docker.io/library/redis`), a local path, or `KIND::REST`.
+    """The location of objects: a canonical name (`docker.io/library/redis`), a local path, or `KIND::REST`.
 
-    `kind` is "" for a name, which the remotes table looks up, and "path" for a local path.
+    `kind` is "" for a name, which the remotes table resolves, and "path" for a local path.
     """
 
     kind: str
@@ -46,10 +46,10 @@ class Locator(NamedTuple):
 
     @property
     def host(self) -> str:
-        """The registry part of a name, with its port: also the key of credentials.
+        """The registry part of a name, with its port: also the key for credentials.
 
-        What stands before an `@`, as a bucket does, is no part of it, nor is a kind within
-        another one (`layout::http::HOST/PATH`): a host is configured and blocked by its name alone.
+        It does not include text before an `@`, such as a bucket, or a nested kind
+        (`layout::http::HOST/PATH`): hosts are configured and blocked by name alone.
         """
         head = self.rest.partition("/")[0]
         while self.kind and (inner := KIND.match(head)) and head.startswith("::", inner.end()):
@@ -63,27 +63,28 @@ class Locator(NamedTuple):
 
 
 def checked_text(text: str, what: str) -> str:
-    """`text`, if it is printable and not too long. Raises InvalidArgument naming it as `what`."""
+    """Return `text` if it is not empty, printable and not too long; else raise InvalidArgument about the `what`."""
     if not text:
         raise InvalidArgument(f"the {what} is empty")
     if len(text) > _LONGEST_TEXT:
-        raise InvalidArgument(f"the {what} {text[:80]!r}… has {len(text)} characters, {_LONGEST_TEXT} is the most")
+        raise InvalidArgument(f"the {what} {text[:80]!r}… has {len(text)} characters, the limit is {_LONGEST_TEXT}")
     if not text.isprintable():
-        is_utf8 = not any("\ud800" <= character <= "\udfff" for character in text)  # so Python has what is none
+        # Python decodes bytes of arguments that are not UTF-8 to surrogates.
+        is_utf8 = not any("\ud800" <= character <= "\udfff" for character in text)
         raise InvalidArgument(f"the {what} {text[:80]!r} {'has control characters' if is_utf8 else 'is not UTF-8'}")
     return text
 
 
 def is_path(text: str) -> bool:
-    """True where a locator's first component marks a local path: absolute, `.`, `..` or `~`."""
+    """True if a locator is a local path: absolute, or with the first component `.`, `..` or `~`."""
     return text.startswith("/") or text.partition("/")[0] in (".", "..", "~")
 
 
 def parse_locator(text: str) -> Locator:
-    """Read a locator: `HOST[:PORT]/PATH`, a local path or `KIND::REST`.
+    """Parse a locator: `HOST[:PORT]/PATH`, a local path or `KIND::REST`.
 
-    Names come out canonical (docker.io rules: behaviours A2-A5). Raises InvalidArgument,
-    saying what to write instead where that can be known.
+    Names are returned in canonical form (docker.io rules: behaviours A2-A5). Raises InvalidArgument,
+    with the correct spelling as its hint if it can be derived.
     """
     checked_text(text, "locator")
     scheme, separator, rest = text.partition("://")
@@ -103,7 +104,7 @@ def parse_locator(text: str) -> Locator:
 
 
 def parse_host(text: str) -> str:
-    """A registry's host as credentials are kept under it. Raises InvalidArgument."""
+    """Parse a registry host; returns the key of its credentials. Raises InvalidArgument."""
     if "/" in text:
         raise InvalidArgument(f"{text!r} is not a host", hint="expected HOST[:PORT], without scheme or path")
     check_host(text, text)
@@ -126,7 +127,7 @@ def _parse_name(text: str) -> str:
     host, path = _split_host(text)
     if ":" in path or "@" in path:
         raise InvalidArgument(
-            f"{text!r}: a locator holds no tag or digest", hint="give the object as the next argument"
+            f"{text!r}: a locator must not have a tag or digest", hint="give the object as the next argument"
         )
     if not path or path.endswith("/") or path.startswith("/") or "//" in path:
         raise InvalidArgument(f"{text!r}: a component of the path is empty", hint="expected HOST[:PORT]/PATH")
@@ -139,14 +140,14 @@ def _parse_name(text: str) -> str:
 def _split_host(text: str) -> tuple[str, str]:
     host, separator, path = text.partition("/")
     if not separator and ":" in host and not host.startswith("["):
-        raise InvalidArgument(f"{text!r}: a locator holds no tag", hint="give the object as the next argument")
+        raise InvalidArgument(f"{text!r}: a locator must not have a tag", hint="give the object as the next argument")
     if not host:
         raise InvalidArgument(f"{text!r}: the host is empty")
     if not separator:
         return HUB, text
     lowered = host.lower()
     if lowered == "localhost" or "." in host or ":" in host:
-        # One name for one host: credentials, mirrors and policy are looked up by it.
+        # Canonical, since it is the key for credentials, mirrors and policy.
         host = canonical_host(host)
     elif host == lowered:
         return HUB, text
@@ -155,7 +156,7 @@ def _split_host(text: str) -> tuple[str, str]:
 
 def _check_repository(path: str, text: str) -> None:
     if len(path) > _LONGEST_REPOSITORY:
-        raise InvalidArgument(f"{text[:80]!r}…: a repository of {len(path)} characters, 255 is the most")
+        raise InvalidArgument(f"{text[:80]!r}…: the repository has {len(path)} characters, the limit is 255")
     if _HEX64.fullmatch(short_repository(path)):
         raise InvalidArgument(f"{text!r}: 64 hexadecimal digits cannot be a repository")
     if _REPOSITORY.fullmatch(path):

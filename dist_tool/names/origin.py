@@ -1,4 +1,4 @@
-"""Origins, exact URLs, and classes of hosts: the basis of decisions on credentials and redirects."""
+"""Origins, URL parsing and host classes: the basis of decisions on credentials and redirects."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 _LONG_SEGMENT = 20  # characters
 _HEX = re.compile(r"(?:sha[0-9]+[:-])?[0-9a-f]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# A name in ASCII or an address, visible ASCII after it: nothing that two parsers could read differently.
+# An ASCII name or an address, then visible ASCII: no URL that two parsers could interpret differently.
 _URL = re.compile(
     r"(https?)://(?:\[([0-9a-f:.]+)\]|([a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?))(?::([0-9]{0,5}))?"
     r"((?:[/?][!-\"$-~]*)?)(?:#[!-~]*)?",
     re.ASCII | re.IGNORECASE,
 )
-_UNSENT = re.compile(r"[^\0-\x1f!-\x7f]+")  # blanks and everything outside ASCII
+_UNSENT = re.compile(r"[^\0-\x1f!-\x7f]+")  # spaces and everything outside ASCII
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _USERINFO = re.compile(r"(?<=//)[^/?#\\]*@")
-# Metadata services of clouds outside of 169.254.0.0/16 and fe80::/10: Alibaba, Azure, Amazon, Google, Oracle.
+# Cloud metadata services outside 169.254.0.0/16 and fe80::/10: Alibaba, Azure, Amazon, Google, Oracle.
 _METADATA = frozenset({"100.100.100.200", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe"})
 _NAT64 = 0x64_FF9B << 96 >> 32  # 64:ff9b::/96
-# What inet_aton reads as an address and a reader may not: 127.1, 0x7f.1, 2130706433.
+# Texts that inet_aton accepts as an IPv4 address although they do not look like one: 127.1, 0x7f.1, 2130706433.
 _NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]+|[0-9]+)(?:\.(?:0[xX][0-9a-fA-F]+|[0-9]+)){0,3}\.?")
 
 
 class Origin(NamedTuple):
-    """Scheme, host and port. Credentials, headers, cookies and certificates belong to one."""
+    """Scheme, host and port: the scope of credentials, headers, cookies and certificates."""
 
     scheme: str
     host: str
@@ -48,16 +48,17 @@ class Origin(NamedTuple):
 
     @property
     def netloc(self) -> str:
-        """Host and, where it is not the scheme's own, port."""
+        """Host, and port if it is not the default port of the scheme."""
         return str(self).partition("://")[2]
 
 
 def split_url(url: str) -> tuple[Origin, str]:
     """Origin and request target of an absolute http(s) URL.
 
-    Joined, they are the URL to send: the host that was checked is the host that is asked. The
-    target is the URL's own text; blanks and text outside ASCII are percent-encoded. Raises
-    ProtocolError for anything else, such as userinfo, control characters or a backslash in the host.
+    Requests are sent to the two joined, so that the host that was checked is the host that is
+    contacted. The target is the text of the URL, with spaces and text outside ASCII percent-encoded.
+    Raises ProtocolError for anything else, such as userinfo, control characters or a backslash in
+    the host.
     """
     match = _URL.fullmatch(_encoded(url, "utf-8"))
     if match is None:
@@ -71,11 +72,11 @@ def split_url(url: str) -> tuple[Origin, str]:
 
 
 def resolve_location(base: str, location: str) -> str:
-    """The URL that a Location or Link of the answer to `base` names, without its fragment.
+    """The absolute URL for a Location or Link header in the response to `base`, without its fragment.
 
-    It is sent as it came: what a server has signed must not be rewritten. Only what cannot be
-    sent is percent-encoded, byte by byte. Userinfo is dropped, dot segments of a relative
-    reference are resolved. Raises ProtocolError where the two cannot be joined.
+    The URL is not rewritten, since it may be signed: only bytes that cannot be sent are
+    percent-encoded. Userinfo is removed; dot segments of a relative reference are resolved.
+    Raises ProtocolError if the two cannot be joined.
     """
     text = _encoded(location.strip(), "latin-1").partition("#")[0]
     if text.startswith("//"):
@@ -87,7 +88,7 @@ def resolve_location(base: str, location: str) -> str:
     try:
         return urljoin(base, text)
     except ValueError as error:
-        raise ProtocolError(f"{redact(base)}: an unusable redirect") from error
+        raise ProtocolError(f"{redact(base)}: the redirect target is not a valid URL") from error
 
 
 def _encoded(text: str, charset: str) -> str:
@@ -95,9 +96,9 @@ def _encoded(text: str, charset: str) -> str:
 
 
 def redact(url: str, *, moved: bool = False) -> str:
-    """A URL that may be shown: no userinfo, and values of its query and path parameters hidden.
+    """A URL for display: without userinfo, and with the values of query and path parameters hidden.
 
-    In one that a redirect named (`moved`), parts of the path that may be signatures are hidden, too.
+    For the target of a redirect (`moved`), path segments that may be signatures are hidden, too.
     """
     try:
         parts = urlsplit(url)
@@ -112,7 +113,7 @@ def redact(url: str, *, moved: bool = False) -> str:
 
 
 def may_be_signature(part: str) -> bool:
-    """Whether a part of the path of a redirect's target may be a secret: long, and no digest."""
+    """True if a path segment of a redirect target may be a secret: long, and not a digest."""
     return len(part) >= _LONG_SEGMENT and not _HEX.fullmatch(part)
 
 
@@ -126,12 +127,12 @@ def _without_parameters(segment: str) -> str:
 
 
 def host_class(host: str) -> str:
-    """`loopback`, `link-local`, `private` or `public`, by the host's text alone.
+    """The class of a host by its text: `loopback`, `link-local`, `private` or `public`.
 
-    Metadata services of clouds count as link-local, carrier-grade NAT (100.64.0.0/10) as private.
+    Cloud metadata services are link-local, carrier-grade NAT (100.64.0.0/10) is private.
 
-    Names other than localhost count as public: nothing is looked up, and a name that resolves
-    to loopback is not found out (docs/security.md, "Not promised").
+    Names other than localhost are public: they are not resolved, so a name that resolves
+    to loopback is not detected (docs/security.md, "Not promised").
     """
     name = host.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
@@ -152,7 +153,7 @@ def host_class(host: str) -> str:
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that is reached through an IPv6 one: mapped, 6to4 or NAT64."""
+    """The IPv4 address that an IPv6 address embeds: mapped, 6to4 or NAT64. None if it embeds none."""
     from ipaddress import IPv4Address
 
     if int(address) >> 32 == _NAT64:

@@ -1,4 +1,4 @@
-"""Prefixes of names: which locators a table or a rule is about (behaviours D9)."""
+"""Name prefixes: matching locators against tables and rules (behaviours D9)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dist_tool.names.locator import Locator
 
 
 def is_below(locator: Locator, prefix: str) -> bool:
-    """True when a locator's name begins with a canonical prefix.
+    """True if a locator's name begins with a canonical prefix.
 
-    Whole components count: `docker.io/lib` is not the beginning of `docker.io/library`, and a
-    port belongs to its host. `*.example.com` is any host below example.com, `*` any name at all.
+    Prefixes match whole components: `docker.io/lib` does not match `docker.io/library`. A port is
+    part of its host. `*.example.com` matches any host below example.com, `*` any name.
     """
     return prefix == "*" or _fits(canonical_host(locator.host), locator.path, prefix)
 
 
 def is_same_server_below(locator: Locator, prefix: str) -> bool:
-    """`is_below`, also when one of the two names the https port and the other leaves it out."""
+    """`is_below`, also if only one of the two has the https port."""
     if is_below(locator, prefix):
         return True
     other = other_spelling(canonical_host(locator.host))
@@ -25,7 +25,7 @@ def is_same_server_below(locator: Locator, prefix: str) -> bool:
 
 
 def with_other_port(locator: Locator) -> Locator | None:
-    """A registry's name with the https port added or left out: the same server. None for no such name."""
+    """The locator with the https port added or removed: the same server. None if there is no such name."""
     other = other_spelling(locator.host)
     return locator._replace(rest=f"{other}/{locator.path}") if other else None
 

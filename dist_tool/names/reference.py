@@ -1,7 +1,4 @@
-"""Locators, objects, references and hints: the words of the command line, parsed once.
-
-Everything here is grammar: no look-up, no file is touched (behaviours group A).
-"""
+"""Objects and references: parsing command-line arguments (behaviours group A). No lookups, no I/O."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from dist_tool.errors import InvalidArgument
 from dist_tool.names.locator import KIND, Locator, checked_text, is_path, parse_locator
 from dist_tool.oci.digest import Digest, is_hash_name, looks_like_digest, reject_misspelled_digest
 
-POSITION = re.compile(r"@([0-9]{1,5})")  # of an entry in a layout's index.json, from 0
+POSITION = re.compile(r"@([0-9]{1,5})")  # the position of an entry in a layout's index.json, from 0
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_COLON_ENDS_PLACE = frozenset({"", "layout", "archive", "store"})
+_COLON_ENDS_LOCATION = frozenset({"", "layout", "archive", "store"})
 
 
 class ObjectName(NamedTuple):
-    """A tag, a digest, or both: then the digest decides (behaviours A13, A14)."""
+    """A tag, a digest, or both, in which case the digest determines the object (behaviours A13, A14)."""
 
     tag: str = ""
     digest: Digest | None = None
@@ -28,7 +25,7 @@ class ObjectName(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A locator and an object in one word. `object_id` "" means the only image there is."""
+    """A locator and an object as one argument. `object_id` "" means the only image of the location."""
 
     locator: Locator
     object_id: str
@@ -47,9 +44,9 @@ def _is_digest(text: str) -> bool:
 
 
 def parse_object(text: str) -> ObjectName:
-    """Read `TAG`, `DIGEST`, `TAG@DIGEST` or `@DIGEST` (behaviours A10-A15).
+    """Parse `TAG`, `DIGEST`, `TAG@DIGEST` or `@DIGEST` (behaviours A10-A15).
 
-    A tag holds no `:`, so whatever has one is a digest or an error. Raises InvalidArgument.
+    Tags do not contain `:`, so text with one is a digest or an error. Raises InvalidArgument.
     """
     reject_misspelled_digest(text)
     checked_text(text, "object")
@@ -62,11 +59,11 @@ def parse_object(text: str) -> ObjectName:
 
 
 def as_object(text: str) -> ObjectName:
-    """Read an object of a remote whose names have a grammar of their own: a digest, or any other text as a name.
+    """Parse an object of a remote with its own grammar of names: a digest, or any other text as a name.
 
-    Only hash functions make a digest: `redis:7` has the form of one and is a name, and so is `@N`,
-    the position of an entry in a layout. Raises InvalidArgument for a misspelled digest: the
-    content of a name can be delivered without verification.
+    A digest begins with the name of a hash function: `redis:7` has the form of a digest, but is a
+    name. `@N`, the position of an entry in a layout, is also a name. Raises InvalidArgument for a
+    misspelled digest, since the content of a name can be delivered without verification.
     """
     if not text or POSITION.fullmatch(text):
         return ObjectName(text)
@@ -80,27 +77,27 @@ def as_object(text: str) -> ObjectName:
 
 
 def as_digest(text: str) -> Digest | None:
-    """The digest in an object, None for a name. Raises InvalidArgument as `as_object`."""
+    """The digest in an object, None for a name. Raises InvalidArgument like `as_object`."""
     return as_object(text).digest
 
 
 def _parse_tag(text: str) -> str:
     if not _TAG.fullmatch(text):
         raise InvalidArgument(
-            f"{text[:150]!r} is not a tag", hint="1 to 128 of A-Z a-z 0-9 _ . - , not beginning with . or -"
+            f"{text[:150]!r} is not a tag", hint="use 1 to 128 of A-Z a-z 0-9 _ . - , not beginning with . or -"
         )
     return text
 
 
 def parse_reference(text: str) -> Reference:
-    """Read `LOCATOR[:TAG][@DIGEST]`; a name without either means the tag `latest` (behaviours A16).
+    """Parse `LOCATOR[:TAG][@DIGEST]`; the tag of a name without either is `latest` (behaviours A16).
 
-    In paths and layouts the reference name begins at the first `:` (it may hold more) and may
-    be absent. Raises InvalidArgument.
+    In paths and layouts, the reference name follows the first `:`. It may contain more of them,
+    and may be absent. Raises InvalidArgument.
     """
     checked_text(text, "reference")
     if "://" in text:
-        parse_locator(text)  # raises with the right spelling
+        parse_locator(text)  # raises InvalidArgument with the correct spelling
     kind, separator, _ = text.partition("::")
     explicit = kind if separator and KIND.fullmatch(kind) and not is_path(text) else ""
     if is_path(text) or explicit not in ("", "registry"):
@@ -117,7 +114,11 @@ def parse_reference(text: str) -> Reference:
 
 
 def _split_local(text: str, start: int) -> Reference:
-    """A layout's reference name follows the first `:`; other places keep theirs for a port."""
+    """Parse a reference with a path or a kind; `start` is the index after `KIND::`.
+
+    The reference name of a layout follows the first `:`. In other kinds it follows the first `:` of the
+    last component, since the host may have a port.
+    """
     kind = text[: max(start - 2, 0)]
     while (nested := KIND.match(text, start)) and text.startswith("::", nested.end()):
         kind, start = nested[0], nested.end() + 2  # layout::http::HOST:PORT/PATH:NAME
@@ -125,12 +126,12 @@ def _split_local(text: str, start: int) -> Reference:
     head, at, last = rest.rpartition("@")
     if at and ":" in last and "/" not in last:
         rest, digest = head, str(Digest.parse(last))
-    if kind in _COLON_ENDS_PLACE:
-        place, separator, name = rest.partition(":")
+    if kind in _COLON_ENDS_LOCATION:
+        location, separator, name = rest.partition(":")
     else:
         directory, slash, last = rest.rpartition("/")
-        place, separator, name = last.partition(":")
-        place = directory + slash + place
+        location, separator, name = last.partition(":")
+        location = directory + slash + location
     if separator and not name:
         raise InvalidArgument(f"{text!r}: nothing follows the ':'")
-    return Reference(parse_locator(text[:start] + place), "@".join(part for part in (name, digest) if part))
+    return Reference(parse_locator(text[:start] + location), "@".join(part for part in (name, digest) if part))

@@ -1,7 +1,7 @@
-"""Where places without an index of their own keep things: paths of names, a template for digests.
+"""Path templates for remotes without an index: paths of names and of digests.
 
-A location such as `files.example/blobs/{algorithm}/{encoded}` says both. What precedes the first
-component with a placeholder is where names are; a location without any has its digests at
+A location such as `files.example/blobs/{algorithm}/{encoded}` defines both. Names are below the
+components that precede the first placeholder. In a location without placeholders, digests are at
 `{algorithm}/{encoded}` below it (docs/remotes.md).
 """
 
@@ -19,17 +19,17 @@ _NAMES = ("algorithm", "digest", "encoded", "prefix")
 
 
 class Template(NamedTuple):
-    """`base` is where names are, `blob` where digests are; both without a slash at either end."""
+    """Path templates: `base` is the directory of names, `blob` the template for digests, without outer slashes."""
 
     base: str
     blob: str
 
     def path(self, name: str) -> str:
-        """The path of a name. Raises InvalidArgument for one that could lead anywhere else."""
+        """The path of a name. Raises InvalidArgument for a name that could lead out of `base`."""
         return f"{self.base}/{checked_path(name)}" if self.base else checked_path(name)
 
     def blob_path(self, digest: Digest) -> str:
-        """The path of a digest: nothing in it can traverse (behaviours A11)."""
+        """The path of a digest. It contains nothing that allows path traversal (behaviours A11)."""
         values = {
             "algorithm": digest.algorithm,
             "digest": str(digest),
@@ -40,7 +40,7 @@ class Template(NamedTuple):
 
 
 def parse_template(location: str) -> Template:
-    """Read a location's path. Raises InvalidArgument for a placeholder that does not exist, and for `..`."""
+    """Parse the path of a location. Raises InvalidArgument for an unknown placeholder, and for `..`."""
     text = location.strip("/")
     for part in text.split("/") if text else ():
         if part in (".", "..", ""):
@@ -48,19 +48,21 @@ def parse_template(location: str) -> Template:
     found = _PLACEHOLDER.findall(text)
     unknown = next((name for name in found if name not in _NAMES), None)
     if unknown is not None or "{" in _PLACEHOLDER.sub("", text) or "}" in _PLACEHOLDER.sub("", text):
-        what = f"there is no placeholder {{{unknown}}}" if unknown is not None else "a brace without its other"
+        what = f"unknown placeholder {{{unknown}}}" if unknown is not None else "unmatched brace"
         raise InvalidArgument(
-            f"{printable(location, 200)!r}: {what}", hint=f"there are {', '.join(f'{{{name}}}' for name in _NAMES)}"
+            f"{printable(location, 200)!r}: {what}", hint=f"use {', '.join(f'{{{name}}}' for name in _NAMES)}"
         )
     if not found:
         return Template(text, f"{text}/{_DEFAULT}" if text else _DEFAULT)
     if "encoded" not in found and "digest" not in found:
-        raise InvalidArgument(f"{printable(location, 200)!r}: without {{encoded}} all digests would be one file")
+        raise InvalidArgument(
+            f"{printable(location, 200)!r}: without {{encoded}}, all digests would have the same path"
+        )
     return Template(text[: text.index("{")].rpartition("/")[0], text)
 
 
 def checked_path(name: str) -> str:
-    """A name that is a path below something. Raises InvalidArgument for anything else."""
+    """Return `name` if it is a relative path without `.` and `..`. Raises InvalidArgument."""
     if not name or len(name) > 1024 or not name.isprintable():
         raise InvalidArgument(f"{printable(name, 80)!r} cannot be the path of an object")
     if any(part in ("", ".", "..") for part in name.split("/")):

@@ -78,7 +78,6 @@ BUDGETS: dict[str, dict[str, int]] = {
     "files": {"where": 3},
     "images": {"where": 7, "clause as a title": 1, "place": 4},
     "layers": {"where": 6, "persons": 6, "speech": 6, "clause as a title": 7},
-    "names": {"where": 7, "speech": 2, "clause as a title": 2, "place": 3},
     "programs": {"where": 1},
     "redaction": {"clause as a title": 1},
     "remotes": {

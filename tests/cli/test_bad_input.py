@@ -53,9 +53,11 @@ LOCATORS = [
     _locator("with https", "https://files.example/x", "no scheme: write http::files.example/x"),
     _locator("with an unknown scheme", "ftp://files.example/x", "write KIND::files.example/x, or the name without"),
     _locator("in skopeo's spelling", "oci:./img", "write layout::./img"),
-    _locator("with a tag", "docker.io/library/redis:7", "a locator holds no tag or digest: give the object as the"),
-    _locator("with a short tag", "redis:7", "a locator holds no tag: give the object as the next argument"),
-    _locator("with a digest", f"redis/x@{SHA256}", "a locator holds no tag or digest"),
+    _locator(
+        "with a tag", "docker.io/library/redis:7", "a locator must not have a tag or digest: give the object as the"
+    ),
+    _locator("with a short tag", "redis:7", "a locator must not have a tag: give the object as the next argument"),
+    _locator("with a digest", f"redis/x@{SHA256}", "a locator must not have a tag or digest"),
     _locator("in upper case", "docker.io/Library/redis", "must be lower case: did you mean 'library/redis'?"),
     _locator("with a double slash", "registry.invalid//x", "a component of the path is empty"),
     _locator("with a slash at the end", "registry.invalid/x/", "a component of the path is empty"),
@@ -72,8 +74,8 @@ LOCATORS = [
     _locator("with a newline", "registry.invalid/x\n", r"'registry.invalid/x\n' has control characters"),
     _locator("with an escape sequence", "registry.invalid/\x1b[31m", r"\x1b[31m' has control characters"),
     _locator("that is no text", "./caf\udce9", r"the locator './caf\udce9' is not UTF-8"),
-    _locator("of 256 characters", f"registry.invalid/{'x' * 256}", "256 characters, 255 is the most"),
-    _locator("of 5000 characters", f"registry.invalid/{'x' * 5000}", "has 5017 characters, 4096 is the most"),
+    _locator("of 256 characters", f"registry.invalid/{'x' * 256}", "256 characters, the limit is 255"),
+    _locator("of 5000 characters", f"registry.invalid/{'x' * 5000}", "has 5017 characters, the limit is 4096"),
     _locator("of 64 hexadecimal digits", f"registry.invalid/{HEX}", "64 hexadecimal digits cannot be a repository"),
     _locator("without a host", "/team/app", "dist: /team/app: no such file or directory", 3),
     _locator("of a kind and nothing", "layout::", "nothing follows layout::"),
@@ -88,7 +90,7 @@ LOCATORS = [
 OBJECTS = [
     Bad("object missing", ("fetch", NAME), 2, "an OBJECT is missing: a tag or a digest"),
     _object("empty", "", "the object is empty"),
-    _object("with a space", "a b", "'a b' is not a tag: 1 to 128 of A-Z a-z 0-9 _ . -"),
+    _object("with a space", "a b", "'a b' is not a tag: use 1 to 128 of A-Z a-z 0-9 _ . -"),
     _object("with a newline", "latest\n", r"'latest\n' has control characters"),
     _object("with an umlaut", "ü", "'ü' is not a tag"),
     _object("that begins with a dot", ".hidden", "'.hidden' is not a tag"),
@@ -112,7 +114,7 @@ OBJECTS = [
 HINTS = [
     _hint("without a colon", "latest", said="'latest' is not a hint: expected TYPE:CONTENT, as in size:1234"),
     _hint("that is a second tag", "latest", said="further objects as lines of --stdin, or use xargs -n1"),
-    _hint("that is a second digest", SHA256, said=f"'{SHA256}' is a second object, not a hint: one OBJECT at a time"),
+    _hint("that is a second digest", SHA256, said=f"'{SHA256}' is a second object, not a hint: give one OBJECT"),
     _hint("that is a digest in upper case", SHA256.upper(), said="is a second object, not a hint"),
     _hint("without a type", ":x", said="':x' is not a hint"),
     _hint("without content", "size:", said="'size:' is not a hint"),

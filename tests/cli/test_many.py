@@ -61,8 +61,8 @@ def test_lines_may_end_with_nul_and_the_last_need_not_end(locator: str) -> None:
 @pytest.mark.parametrize(
     ("args", "separator", "said"),
     [
-        ([], " ", "is a second object, not a hint: one OBJECT at a time"),
-        (["-0"], " ", "is a second object, not a hint: one OBJECT at a time"),
+        ([], " ", "is a second object, not a hint: give one OBJECT"),
+        (["-0"], " ", "is a second object, not a hint: give one OBJECT"),
         (["-0"], "\n", "the NUL-terminated record holds several lines: leave out -0 to read lines"),
         (["-0"], "\nsize:", "the NUL-terminated record holds several lines"),
     ],

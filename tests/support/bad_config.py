@@ -87,7 +87,9 @@ PREFIXES = [
     BadConfig(
         "prefix-without-a-host", '[[remote]]\nprefix = "library/redis"\n', "did you mean 'docker.io/library/redis'?", 2
     ),
-    BadConfig("prefix-with-a-tag", '[[remote]]\nprefix = "a.example/b:1"\n', "a locator holds no tag or digest", 2),
+    BadConfig(
+        "prefix-with-a-tag", '[[remote]]\nprefix = "a.example/b:1"\n', "a locator must not have a tag or digest", 2
+    ),
     BadConfig("prefix-with-upper-case", '[[remote]]\nprefix = "a.example/B"\n', "a repository must be lower case", 2),
     BadConfig(
         "prefix-that-ends-with-a-slash", '[[remote]]\nprefix = "a.example/"\n', "component of the path is empty", 2

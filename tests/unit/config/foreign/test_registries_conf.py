@@ -383,7 +383,7 @@ def test_an_alias_is_a_locator_too(etc: Path) -> None:
         ('[aliases]\n"a.example/x" = "b.example/x"\n', 2, "is not a short name"),
         ('[aliases]\n"x:1" = "b.example/x"\n', 2, "is not a short name"),
         ('[aliases]\nx = "y/z"\n', 2, "does not begin with a host"),
-        ('[aliases]\nx = "b.example/x:1"\n', 2, "a locator holds no tag"),
+        ('[aliases]\nx = "b.example/x:1"\n', 2, "a locator must not have a tag"),
         ("[aliases]\nx = 1\n", 2, "expected a string"),
         ("[registries]\nblock = 1\n", 2, "expected a table with a list"),
     ],
