@@ -1,7 +1,7 @@
-"""Every failure that a user can meet, classified by what the user can do about it.
+"""Error classes, one for each remedy that the user has.
 
-The class decides the exit code and the gRPC code; nobody matches messages. A bug is not a
-`DistError`. docs/exit-codes.md is this module in prose.
+The class determines the exit code and the gRPC code; code never matches messages. Bugs are not
+`DistError`s. docs/exit-codes.md documents this module.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dist_tool.redaction import hide
 
 
 def printable(text: str, limit: int = 1000) -> str:
-    """`text` as one line that is safe to show: secrets hidden, control characters escaped, length bounded.
+    """`text` as one line for display: secrets redacted, control characters escaped, length limited.
 
     Names, messages and annotations come from publishers and servers; a raw escape sequence in
-    one of them could rewrite what the user believes to have read. Secrets go first: the half of
-    one that a limit leaves would not be found any more.
+    one of them could overwrite text on the user's terminal. Secrets are redacted before the text is
+    shortened, since a truncated secret would no longer be recognised.
     """
     return one_line(hide(text), limit)
 
 
 def one_line(text: str, limit: int = 1000) -> str:
-    """`printable` for a text that is shown by way of it again: secrets are left."""
+    """`printable` without redaction, for text that is passed to `printable` later."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
@@ -53,23 +53,23 @@ class Facts(TypedDict, total=False):
     retryable: bool
 
 
-# What is set once, when an error is constructed; `args` holds `what`.
+# Attributes that are set only at construction; `args` holds `what`.
 _FIXED = Facts.__optional_keys__ | {"args", "exit_code", "grpc_code", "elsewhere"}
 
 
 class DistError(Exception):
-    """Base of all expected failures. Immutable: `with_` and `with_facts` return copies.
+    """Base class of all expected failures. Immutable: `with_` and `with_facts` return copies.
 
-    `what` is what failed and `hint` what the user can do. `retryable`: the same operation may succeed
-    later; `elsewhere`: it may succeed at another mirror, if there is one.
+    `what` describes the failure, `hint` the remedy. `retryable`: the same operation may succeed
+    later; `elsewhere`: it may succeed with another mirror, if there is one.
 
-    To add facts to an error on its way up, raise the copy in place of the error:
+    To add facts to an error as it propagates, raise the copy instead:
 
         except DistError as error:
             raise error.with_facts(object_id=name) from error.cause
 
-    `from error.cause` gives the copy the cause of the original. The original itself must not become
-    the cause: `--debug` would print the same failure twice.
+    `from error.cause` sets the cause of the copy to that of the original. The original itself must not
+    be the cause: `--debug` would print the same failure twice.
     """
 
     exit_code = 1
@@ -110,7 +110,7 @@ class DistError(Exception):
         super().__delattr__(name)
 
     def __setstate__(self, state: Mapping[str, Any] | None) -> None:
-        """Restore the attributes of a copied or unpickled error: `BaseException` would assign each of them."""
+        """Restore the attributes of a copied or unpickled error; `BaseException` would assign each of them."""
         self._set(state or {})
 
     def _set(self, facts: Mapping[str, Any]) -> None:
@@ -119,11 +119,14 @@ class DistError(Exception):
 
     @property
     def cause(self) -> BaseException | None:
-        """The error that led to this one, as a traceback shows it: the explicit cause, else the context."""
+        """The error that caused this one, as in a traceback: the explicit cause, else the context."""
         return self.__cause__ or (None if self.__suppress_context__ else self.__context__)
 
     def with_(self, **facts: Unpack[Facts]) -> Self:
-        """A copy with these facts: the same class, traceback, cause and context. See the class for how to raise it."""
+        """A copy with these facts and the same class, traceback, cause and context. See the class for how to raise it.
+
+        Raises TypeError for an unknown fact.
+        """
         unknown = facts.keys() - Facts.__optional_keys__
         if unknown:
             raise TypeError(f"not a fact of an error: {', '.join(sorted(unknown))}")
@@ -136,14 +139,14 @@ class DistError(Exception):
         return changed
 
     def with_facts(self, *, locator: str = "", object_id: str = "") -> Self:
-        """A copy that names the locator and the object that failed; a name that is set already stays."""
+        """A copy with the locator and the object that failed; values that are already set are not replaced."""
         return self.with_(locator=self.locator or locator, object_id=self.object_id or object_id)
 
     def __str__(self) -> str:
         return printable(": ".join(part for part in (self._subject(), self.what, self.hint) if part))
 
     def _subject(self) -> str:
-        """The place and the object, less what the message begins with: it is said once."""
+        """The locator and the object, without those that `what` begins with, to avoid repetition."""
         if _begins(self.what, self.locator):
             return ""
         return " ".join(part for part in (self.locator, self.object_id) if part and not _begins(self.what, part))
@@ -154,74 +157,74 @@ def _begins(text: str, name: str) -> bool:
 
 
 class InvalidArgument(DistError):
-    """A locator, object, hint, option or configuration that cannot be used as given."""
+    """An invalid locator, object, hint, option or configuration."""
 
     exit_code = 2
     grpc_code = "INVALID_ARGUMENT"
 
 
 class NotFound(DistError):
-    """The object, tag or platform is not there."""
+    """The object, tag or platform does not exist."""
 
     exit_code = 3
     grpc_code = "NOT_FOUND"
 
 
 class Unauthenticated(DistError):
-    """The other side wants credentials, or refused those it was given."""
+    """The server requires credentials, or rejected those that were sent."""
 
     exit_code = 4
     grpc_code = "UNAUTHENTICATED"
 
 
 class PermissionDenied(DistError):
-    """The other side knows who asks and says no."""
+    """The server authenticated the user and denied access."""
 
     exit_code = 4
     grpc_code = "PERMISSION_DENIED"
 
 
 class DataLoss(DistError):
-    """What arrived is not what was asked for. Never retried."""
+    """The content that arrived is not the requested content. Never retried."""
 
     exit_code = 5
     grpc_code = "DATA_LOSS"
 
 
 class DigestMismatch(DataLoss):
-    """The bytes do not have the digest that names them."""
+    """The content does not match the expected digest."""
 
 
 class SizeMismatch(DataLoss):
-    """The bytes are more or fewer than was declared."""
+    """The content is larger or smaller than declared."""
 
 
 class UnexpectedSize(SizeMismatch):
-    """The bytes have the right digest: it is the size that was expected that is wrong."""
+    """The content matches its digest, but not the expected size, so the expectation is wrong."""
 
     elsewhere = False
 
 
 class LimitExceeded(DataLoss):
-    """Content larger, deeper or more numerous than the limit in force."""
+    """Content exceeds a limit on size, nesting or number."""
 
     elsewhere = False
 
 
 class InvalidContent(DataLoss):
-    """Intact bytes that must not be used: not what the type says, or unsafe."""
+    """Intact content that must not be used: it does not match its type, or is unsafe."""
 
 
 class BadManifest(InvalidContent):
-    """A manifest or index that breaks the image-spec in a way that matters."""
+    """A manifest, index or config that violates the image-spec in a way that matters."""
 
 
 class UnsafePath(InvalidContent):
-    """A name in a layer or archive that must not reach the file system."""
+    """A name in a layer or archive that must not be used as a path in the file system."""
 
 
 class Unavailable(DistError):
-    """No answer that can be used: refused, unreachable, timed out, cut."""
+    """No usable response: connection refused, unreachable, timed out or interrupted."""
 
     exit_code = 6
     grpc_code = "UNAVAILABLE"
@@ -229,25 +232,25 @@ class Unavailable(DistError):
 
 
 class Truncated(Unavailable):
-    """The connection ended before the object did."""
+    """The connection ended before the end of the object."""
 
 
 class Unreachable(Unavailable):
-    """TLS verification failed or the name does not resolve: the same again next time."""
+    """TLS verification failed or the name does not resolve: a retry would fail the same way."""
 
     retryable = False
 
 
 class NotTls(Unreachable):
-    """TLS was tried, and the other side speaks something else."""
+    """The server did not answer a TLS handshake with TLS."""
 
 
-# Nobody who finds it over knows which of them gave it.
-TIME_IS_OVER = "the time given by --timeout, DIST_TIMEOUT or the configuration is over"
+# The code that checks the deadline does not know which of the three set it.
+TIME_IS_OVER = "the time limit set by --timeout, DIST_TIMEOUT or the configuration was reached"
 
 
 class DeadlineExceeded(Unavailable):
-    """The time that the user gave (`--timeout`, DIST_TIMEOUT, `[fetch] timeout`) is over."""
+    """The user's time limit (`--timeout`, DIST_TIMEOUT, `[fetch] timeout`) was reached."""
 
     grpc_code = "DEADLINE_EXCEEDED"
     retryable = False
@@ -255,7 +258,7 @@ class DeadlineExceeded(Unavailable):
 
 
 class Cancelled(DistError):
-    """The operation was cancelled by the program that runs it. What was written so far can be resumed."""
+    """The calling program cancelled the operation. An ingest that it began can be resumed."""
 
     exit_code = 130
     grpc_code = "CANCELLED"
@@ -263,9 +266,9 @@ class Cancelled(DistError):
 
 
 class RemoteFailed(DistError):
-    """The other side answered, and the answer is a failure of its own.
+    """The remote responded with a failure of its own.
 
-    `retry_after` is the wait in seconds that the server asked for, None if it did not.
+    `retry_after` is the delay in seconds that the server requested, None if it did not.
     """
 
     exit_code = 7
@@ -274,7 +277,7 @@ class RemoteFailed(DistError):
 
 
 class ServerError(RemoteFailed):
-    """A status that asks for another try: 408, 5xx and their kin."""
+    """A status that permits a retry: 408, 5xx and similar ones."""
 
     retryable = True
 
@@ -287,24 +290,24 @@ class ResourceExhausted(RemoteFailed):
 
 
 class ProtocolError(RemoteFailed):
-    """An answer that the protocol does not allow."""
+    """A response that violates the protocol."""
 
     grpc_code = "INTERNAL"
 
 
 class NotHttp(ProtocolError):
-    """HTTP was tried, and the other side speaks something else: TLS, perhaps."""
+    """The server did not answer an HTTP request with HTTP; it may require TLS."""
 
 
 class Unsupported(DistError):
-    """A thing that exists and that we, or the remote, cannot do."""
+    """A feature that dist or the remote does not support."""
 
     exit_code = 8
     grpc_code = "UNIMPLEMENTED"
 
 
 class NoDigest(Unsupported):
-    """A remote that cannot say what the digest of a name is before it is read."""
+    """The remote cannot resolve a name to a digest without reading the content."""
 
     grpc_code = "FAILED_PRECONDITION"
 
@@ -318,19 +321,19 @@ class LocalFailure(DistError):
 
 
 class Locked(LocalFailure):
-    """Somebody else is writing the same thing."""
+    """Another writer holds the lock on the same ingest or file."""
 
     grpc_code = "UNAVAILABLE"
 
 
 class AlreadyExists(LocalFailure):
-    """The content is there already. Success for whoever wanted it to be there."""
+    """The content already exists. Callers that only need it to exist treat this as success."""
 
     grpc_code = "ALREADY_EXISTS"
 
 
 class PolicyRefused(DistError):
-    """Refused by a rule of the user's or by a safety rule: blocked, redirect, plain http."""
+    """Refused by the user's policy or by a safety rule: blocked name, redirect, plain http."""
 
     exit_code = 10
     grpc_code = "FAILED_PRECONDITION"

@@ -20,7 +20,7 @@ class NotRegularFile(OSError):
 
 @contextmanager
 def os_errors(what: str, hints: Mapping[int, str] = _NO_HINTS) -> Iterator[None]:
-    """Convert an OSError inside to `LocalFailure("WHAT: REASON")`; `hints` are by errno."""
+    """Convert an OSError in the block to `LocalFailure("WHAT: REASON")`; `hints` maps errno to the hint."""
     try:
         yield
     except OSError as error:
@@ -29,10 +29,10 @@ def os_errors(what: str, hints: Mapping[int, str] = _NO_HINTS) -> Iterator[None]
 
 
 def open_regular(path: str | bytes, *, follow_links: bool = False, dir_fd: int | None = None) -> int:
-    """A descriptor of a regular file, for reading. Never blocks on a FIFO.
+    """Open a regular file for reading and return its descriptor. Never blocks on a FIFO.
 
-    A symbolic link as the last component is refused (ELOOP), unless `follow_links`; links above it
-    are followed. Raises NotRegularFile and other OSError.
+    A symbolic link as the last component is refused (ELOOP), unless `follow_links`; links in parent
+    directories are followed. Raises NotRegularFile and other OSErrors.
     """
     descriptor = os.open(path, _READ if follow_links else _READ | os.O_NOFOLLOW, dir_fd=dir_fd)
     try:
@@ -45,7 +45,7 @@ def open_regular(path: str | bytes, *, follow_links: bool = False, dir_fd: int |
 
 
 def read_at_most(descriptor: int, limit: int) -> bytes:
-    """The next `limit` bytes of a file, fewer only at its end. Raises OSError."""
+    """Read the next `limit` bytes of a file, fewer only at its end. Raises OSError."""
     parts = []
     left = limit
     while left and (part := os.read(descriptor, left)):
@@ -55,7 +55,7 @@ def read_at_most(descriptor: int, limit: int) -> bytes:
 
 
 def write_all(descriptor: int, data: memoryview) -> None:
-    """Write all bytes: one write may be partial (full disk, 2 GiB and more). Raises OSError."""
+    """Write all bytes; a single write may be partial (full disk, 2 GiB and more). Raises OSError."""
     while data:
         try:
             data = data[os.write(descriptor, data) :]
@@ -66,16 +66,17 @@ def write_all(descriptor: int, data: memoryview) -> None:
 
 
 def replace_file(file: str, change: Callable[[bytes], bytes], *, private: bool = False) -> None:
-    """Replace `file` by what `change` makes of its content, b"" where there is none yet.
+    """Atomically replace the content of `file` by `change(content)`; the content of a missing file is b"".
 
-    Changes of other processes that do the same are not lost: they wait. A symbolic link stays,
-    and leads to the new content; the mode stays too, less what others may do where `private`.
-    What `change` raises leaves the file alone. Raises LocalFailure where it cannot be written.
+    Concurrent calls on the same directory wait for each other, so that no change is lost. A symbolic
+    link is kept, and its target replaced. The mode is kept, with `private` without access for group
+    and others. Exceptions of `change` propagate, and the file is not changed. Raises LocalFailure if
+    the file cannot be written.
     """
     import fcntl
 
-    place = os.path.realpath(file)
-    directory = os.path.dirname(place)
+    path = os.path.realpath(file)
+    directory = os.path.dirname(path)
     try:
         os.makedirs(directory, mode=0o700 if private else 0o777, exist_ok=True)
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -83,26 +84,26 @@ def replace_file(file: str, change: Callable[[bytes], bytes], *, private: bool =
         raise _failure(directory, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        before, mode = _read(place)
+        before, mode = _read(path)
         after = change(before)
         if after != before or mode is None:
-            _write(place, after, mode, private=private)
+            _write(path, after, mode, private=private)
     finally:
         os.close(lock)
 
 
-def _read(place: str) -> tuple[bytes, int | None]:
-    """Content and mode; None for the mode of a file that is not there."""
+def _read(path: str) -> tuple[bytes, int | None]:
+    """Content and mode; b"" and None if the file does not exist."""
     try:
-        with open(place, "rb") as stream:
+        with open(path, "rb") as stream:
             return stream.read(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
     except FileNotFoundError:
         return b"", None
     except OSError as error:
-        raise _failure(place, error) from error
+        raise _failure(path, error) from error
 
 
-def _write(place: str, data: bytes, mode: int | None, *, private: bool) -> None:
+def _write(path: str, data: bytes, mode: int | None, *, private: bool) -> None:
     if mode is None:
         mode = 0o600 if private else 0o644
     elif private:
@@ -111,20 +112,20 @@ def _write(place: str, data: bytes, mode: int | None, *, private: bool) -> None:
 
     temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(place)}.", dir=os.path.dirname(place))
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
         with open(descriptor, "wb") as stream:
             stream.write(data)
             os.fchmod(stream.fileno(), mode)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, place)
+        os.replace(temporary, path)
         temporary = ""
     except OSError as error:
-        raise _failure(place, error) from error
+        raise _failure(path, error) from error
     finally:
         if temporary:
             os.unlink(temporary)
 
 
-def _failure(place: str, error: OSError) -> LocalFailure:
-    return LocalFailure(f"{place}: cannot be written: {(error.strerror or 'unknown error').lower()}")
+def _failure(path: str, error: OSError) -> LocalFailure:
+    return LocalFailure(f"{path}: cannot be written: {(error.strerror or 'unknown error').lower()}")

@@ -1,8 +1,8 @@
-"""Secrets that this process has used, and texts without them.
+"""Redaction of secrets in displayed text.
 
-Servers repeat what they were sent: in error bodies, headers, addresses, names. Everything that
-is shown goes through `hide`, by way of `errors.printable`, after it was decoded and before it is
-shortened. Secrets are registered when they are read or sent.
+Servers repeat data from requests in error bodies, headers, URLs and names. All displayed text
+passes through `hide`, called by `errors.printable`, after decoding and before shortening.
+Secrets are registered when they are read or sent.
 """
 
 from __future__ import annotations
@@ -12,67 +12,67 @@ from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 
 HIDDEN = "***"
-_SHORTEST = 4  # characters: what is shorter is a part of too many words
-_MOST = 1024  # of each sort; the oldest go first
-_ROUNDS = 3  # of decoding: a server may escape what was escaped already
+_MIN_LENGTH = 4  # characters: shorter secrets would match in too many ordinary words
+_MAX_ENTRIES = 1024  # entries of each registry; the oldest are removed first
+_ROUNDS = 3  # of decoding: servers may escape text that is already escaped
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([^\sA-Za-z0-9]))")
 _WORD = re.compile(r"\S+")
-_ENCODED = frozenset("\\%&+")
+_ESCAPE_SIGNS = frozenset("\\%&+")
 
 _guard = Lock()
 _indexed: set[str] = set()
 _by_prefix: dict[str, list[str]] = {}
 _lasting: dict[str, None] = {}
-_passing: dict[str, None] = {}
-_asked: dict[str, None] = {}
+_transient: dict[str, None] = {}
+_requested: dict[str, None] = {}
 
 
 def remember(secrets: Iterable[str], *, lasting: bool = True) -> None:
-    """Register secrets. Those of one request, such as the signature in its URL, are not `lasting`.
+    """Register secrets. Secrets of one request, such as the signature in its URL, are not `lasting`.
 
-    A value of a URL that is a part of what the user asked for is no secret.
+    A value that is not `lasting` and is part of a requested name (see `allow`) is not registered.
     """
     for secret in secrets:
-        if len(secret) >= _SHORTEST and (lasting or not any(secret in text for text in tuple(_asked))):
-            _add(_lasting if lasting else _passing, secret)
+        if len(secret) >= _MIN_LENGTH and (lasting or not any(secret in text for text in tuple(_requested))):
+            _add(_lasting if lasting else _transient, secret)
 
 
 def allow(text: str) -> None:
-    """Register a name that the user asked for: messages repeat it."""
-    _add(_asked, text)
+    """Register a name that the user requested, which messages must show."""
+    _add(_requested, text)
 
 
 def _add(known: dict[str, None], text: str) -> None:
     with _guard:
         known.pop(text, None)
         known[text] = None
-        while len(known) > _MOST:
+        while len(known) > _MAX_ENTRIES:
             del known[next(iter(known))]
 
 
 def forget_all() -> None:
-    """Forget everything: between the tests of one process."""
+    """Clear all registered secrets and names. For tests."""
     with _guard:
-        for known in (_lasting, _passing, _asked, _indexed, _by_prefix):
+        for known in (_lasting, _transient, _requested, _indexed, _by_prefix):
             known.clear()
 
 
-def hide(text: str, *, least: int = _SHORTEST) -> str:
-    """`text` without the secrets that are registered, in whatever letter case and common escaping.
+def hide(text: str, *, least: int = _MIN_LENGTH) -> str:
+    """Replace registered secrets in `text` by `***`, in any letter case and common escaping.
 
-    `least` is the number of characters from which a secret counts.
+    `least` is the minimum length of a secret, in characters.
     """
-    if not text or not (_lasting or _passing):
+    if not text or not (_lasting or _transient):
         return text
     index = _index()
     found = _found(_fold(text), index, least)
-    for form in sorted(found, key=len, reverse=True):  # one may be a part of another
+    for form in sorted(found, key=len, reverse=True):  # longest first: one may contain another
         folded = _fold(text)
         while (at := folded.find(form)) >= 0:
             text = f"{text[:at]}{HIDDEN}{text[at + len(form) :]}"
             folded = f"{folded[:at]}{HIDDEN}{folded[at + len(form) :]}"
-    if text.isascii() and not _ENCODED.intersection(text) and "\0" not in text:
+    if text.isascii() and not _ESCAPE_SIGNS.intersection(text) and "\0" not in text:
         return text
 
     def repeats(part: str) -> bool:
@@ -81,24 +81,24 @@ def hide(text: str, *, least: int = _SHORTEST) -> str:
     if not repeats(text):
         return text
     shown = _WORD.sub(lambda word: HIDDEN if repeats(word[0]) else word[0], text)
-    return HIDDEN if repeats(shown) else shown  # all of it if a secret spans words
+    return HIDDEN if repeats(shown) else shown  # hide all if a secret spans several words
 
 
 def _index() -> Mapping[str, list[str]]:
-    """Every form of every secret by its first characters, so that a search takes one pass over a text.
+    """Index of all spellings of all secrets by their first characters, for a search in one pass over a text.
 
-    Secrets that went stay in it for a while: to hide one of them does no harm.
+    Secrets that were removed remain in the index for a while, which is harmless.
     """
     with _guard:
-        new = [secret for known in (_lasting, _passing) for secret in known if secret not in _indexed]
-        if len(_indexed) + len(new) > 3 * _MOST:
+        new = [secret for known in (_lasting, _transient) for secret in known if secret not in _indexed]
+        if len(_indexed) + len(new) > 3 * _MAX_ENTRIES:
             _indexed.clear()
             _by_prefix.clear()
-            new = [*_lasting, *_passing]
+            new = [*_lasting, *_transient]
         for secret in new:
             _indexed.add(secret)
             for form in _forms(secret):
-                forms = _by_prefix.setdefault(form[:_SHORTEST], [])
+                forms = _by_prefix.setdefault(form[:_MIN_LENGTH], [])
                 if form not in forms:
                     forms.append(form)
         return _by_prefix
@@ -107,21 +107,21 @@ def _index() -> Mapping[str, list[str]]:
 def _found(folded: str, index: Mapping[str, list[str]], least: int) -> set[str]:
     return {
         form
-        for at in range(len(folded) - _SHORTEST + 1)
-        for form in index.get(folded[at : at + _SHORTEST], ())
+        for at in range(len(folded) - _MIN_LENGTH + 1)
+        for form in index.get(folded[at : at + _MIN_LENGTH], ())
         if len(form) >= least and folded.startswith(form, at)
     }
 
 
 def _decodings(text: str) -> Iterator[str]:
-    """The text after each round of decoding: of URLs, HTML, JSON, and UTF-8 or UTF-16 read as Latin-1."""
+    """`text` after each round of decoding of URL, HTML and JSON escapes, and of UTF-8 or UTF-16 read as Latin-1."""
     from html import unescape
     from urllib.parse import unquote_plus
 
     text = text.replace("\0", "")
     for _ in range(_ROUNDS):
         plain = _ESCAPE.sub(_unescaped, text)
-        latin = unquote_plus(plain, "latin-1")  # as servers write headers
+        latin = unquote_plus(plain, "latin-1")  # the encoding of headers
         for decoded in (text, plain, unescape(plain), unquote_plus(plain), latin, unquote_plus(unescape(plain))):
             yield decoded
             yield _as_utf8(decoded)
@@ -148,7 +148,7 @@ def _fold(text: str) -> str:
 
 
 def _forms(secret: str) -> frozenset[str]:
-    """How a secret may be spelled within a text, in lower case."""
+    """Spellings of a secret in texts: plain, and in JSON, Python and URL escapes; in lower case."""
     from json import dumps
     from urllib.parse import quote, quote_plus
 

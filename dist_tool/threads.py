@@ -1,4 +1,4 @@
-"""Threads that speed things up and that everything works without."""
+"""Optional threads: they improve performance, and nothing depends on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from threading import Thread
 
 
 def start_thread(target: Callable[..., object], *args: object, name: str) -> Thread | None:
-    """Start a daemon thread; None if the system has none to give (limits of processes or of memory)."""
+    """Start a daemon thread. Returns None if the system cannot create one (process or memory limits)."""
     thread = Thread(target=target, args=args, name=name, daemon=True)
     try:
         thread.start()

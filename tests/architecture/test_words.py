@@ -74,12 +74,8 @@ BUDGETS: dict[str, dict[str, int]] = {
     },
     "cli": {"where": 20, "persons": 14, "speech": 4, "come to": 4, "of ours": 3, "clause as a title": 14, "place": 8},
     "config": {"where": 27, "persons": 2, "speech": 15, "come to": 1, "clause as a title": 15, "place": 3},
-    "errors": {"persons": 4, "speech": 3, "clause as a title": 1, "place": 1},
-    "files": {"where": 3},
     "images": {"where": 7, "clause as a title": 1, "place": 4},
     "layers": {"where": 6, "persons": 6, "speech": 6, "clause as a title": 7},
-    "programs": {"where": 1},
-    "redaction": {"clause as a title": 1},
     "remotes": {
         "where": 26,
         "persons": 9,

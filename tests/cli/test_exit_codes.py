@@ -118,7 +118,7 @@ def test_6_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_6_the_time_is_over(server: FaultServer) -> None:
     server.script("GET", "/v2/a/b/manifests/v1", faults.silent)
     result = run_dist(["fetch", f"{server.host}/a/b", "v1", "--timeout", "3s"])
-    fails(result, 6, "the time given by --timeout, DIST_TIMEOUT or the configuration is over")
+    fails(result, 6, "the time limit set by --timeout, DIST_TIMEOUT or the configuration was reached")
 
 
 def test_7_the_remote_failed(server: FaultServer) -> None:

@@ -358,7 +358,7 @@ def test_the_time_that_the_user_gives_is_the_limit_of_everything(
         monkeypatch.setenv(variable, "300ms")
     result = invoke(*words)
     assert (result.code, result.stdout) == (6, b"")
-    assert "the time given by --timeout, DIST_TIMEOUT or the configuration is over" in result.stderr
+    assert "the time limit set by --timeout, DIST_TIMEOUT or the configuration was reached" in result.stderr
 
 
 def test_the_option_beats_the_variable(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

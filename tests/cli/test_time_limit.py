@@ -15,7 +15,7 @@ from support.processes import dist_command, dist_environment, run_dist
 
 IMAGE = image("time limit")
 LARGE = blob("time limit large", 6 << 20)
-OVER = "the time given by --timeout, DIST_TIMEOUT or the configuration is over"
+OVER = "the time limit set by --timeout, DIST_TIMEOUT or the configuration was reached"
 
 
 class Blocked(NamedTuple):
