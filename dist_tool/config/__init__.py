@@ -1,7 +1,8 @@
-"""Settings from flags, the environment and files, in this order of weight (behaviours D15).
+"""Configuration: flags, environment variables and files, in this order of precedence (behaviours D15).
 
-Read once, at the edge. Broken configuration is an error that names file and line, never a
-silent default (D7). What is imported at the top here is all that a run without a file needs.
+Read once, when a command starts. Invalid configuration is an error with file and line, never
+ignored in favour of a default (D7). The imports at the top are those of a run without a
+configuration file.
 """
 
 from __future__ import annotations
@@ -35,22 +36,22 @@ def load(
     lenient: bool | None = None,
     store: bool | None = None,
 ) -> Settings:
-    """Everything that was configured, checked.
+    """Load and validate the configuration.
 
-    `file` is `--config`: it stands in for the user's own files, and "" for all files; None
-    leaves that to DIST_CONFIG. The others are flags, None where not given; a timeout (seconds)
-    or size (bytes) of 0 means no limit. Raises InvalidArgument, its message beginning with
+    `file` is `--config`: it replaces the user's own files; with "", no file is read; with None,
+    DIST_CONFIG applies. The other parameters are flags, None if not given; a timeout (seconds)
+    or size (bytes) of 0 means no limit. Raises InvalidArgument; its message begins with
     FILE:LINE or with the name of the variable.
     """
     contents = [_contents(name, data, environ) for name, data in _files(environ, file)]
     fetch = FetchDefaults(timeout_s, max_size, lenient, store=store).over(from_environ(environ))
     routes: dict[str, Route] = {}
     pins: dict[str, Pin] = {}
-    for weightier in contents:
-        routes |= {route.prefix: route for route in weightier.routes}
-        pins |= weightier.pins
-    for lesser in reversed(contents):
-        fetch = fetch.over(lesser.fetch)
+    for found in contents:
+        routes |= {route.prefix: route for route in found.routes}
+        pins |= found.pins
+    for found in reversed(contents):
+        fetch = fetch.over(found.fetch)
     policy = _policy(contents)
     limits = [limit for limit in (fetch.max_size, policy.max_size) if limit]
     token_dir = _directory(environ, "XDG_CACHE_HOME", ".cache")
@@ -66,7 +67,7 @@ def load(
         store_path="" if environ.get("DIST_STORE") else _last(contents, "store_path") or "",
         policy=policy,
         pins=pins,
-        others=_others(contents, environ),
+        others=_foreign_files(contents, environ),
     )
 
 
@@ -76,17 +77,17 @@ def load_environment(*, file: str | None = None, timeout_s: float | None = None,
 
 
 def _policy(contents: Sequence[Contents]) -> Policy:
-    """The policies of all files: what they refuse adds up, of the rest the weightiest counts."""
+    """The merged policies of all files: refusals accumulate; other values are those of highest precedence."""
     total = Policy()
     for policy in (found.policy for found in contents if found.policy.where):
-        said: dict[str, Any] = {name: getattr(policy, name) for name in policy.where}
+        values: dict[str, Any] = {name: getattr(policy, name) for name in policy.where}
         for name in ("require_digest", "blocked"):
-            said[name] = tuple(dict.fromkeys((*getattr(total, name), *getattr(policy, name))))
-        total = replace(total, **said, where={**total.where, **policy.where})
+            values[name] = tuple(dict.fromkeys((*getattr(total, name), *getattr(policy, name))))
+        total = replace(total, **values, where={**total.where, **policy.where})
     return total
 
 
-def _others(contents: Sequence[Contents], environ: Mapping[str, str]) -> ForeignFiles:
+def _foreign_files(contents: Sequence[Contents], environ: Mapping[str, str]) -> ForeignFiles:
     imports = imports_from_environ(environ)
     if imports is None:
         imports = _last(contents, "imports")
@@ -94,20 +95,20 @@ def _others(contents: Sequence[Contents], environ: Mapping[str, str]) -> Foreign
 
 
 def _last(contents: Sequence[Contents], name: str) -> Any:
-    """What the weightiest file says that says anything."""
-    said = (getattr(found, name) for found in reversed(contents))
-    return next((value for value in said if value not in (None, "")), None)
+    """The value of an option in the file of highest precedence that sets it, else None."""
+    values = (getattr(found, name) for found in reversed(contents))
+    return next((value for value in values if value not in (None, "")), None)
 
 
 def candidates(environ: Mapping[str, str], file: str | None = None) -> list[str]:
-    """The names of the files that `load` reads where they are there, the weightiest last."""
+    """The names of the files that `load` reads if they exist, in ascending order of precedence."""
     return [candidate.name for candidate in _candidates(environ, file)]
 
 
 def user_file(environ: Mapping[str, str], file: str | None = None) -> str:
-    """The file that a user writes to: the one named, else the user's own; it may not be there yet.
+    """The file that commands write to: `file`, else DIST_CONFIG, else the user's own. It may not exist yet.
 
-    Raises InvalidArgument where there is no place for one.
+    Raises InvalidArgument if there is none.
     """
     chosen = file if file is not None else environ.get("DIST_CONFIG")
     if chosen is None:
@@ -119,7 +120,7 @@ def user_file(environ: Mapping[str, str], file: str | None = None) -> str:
 
 
 def _contents(name: str, data: bytes, environ: Mapping[str, str]) -> Contents:
-    from dist_tool.config.document import parse_document  # brings tomllib: only where a file exists
+    from dist_tool.config.document import parse_document  # imports tomllib: only needed if a file exists
     from dist_tool.config.tables import DOCUMENT
 
     contents: Contents = DOCUMENT(parse_document(name, data, environ))
@@ -127,7 +128,7 @@ def _contents(name: str, data: bytes, environ: Mapping[str, str]) -> Contents:
 
 
 class _Candidate(NamedTuple):
-    """A file to read. `optional` ones may be absent; `named_by` is the option or variable that names it."""
+    """A file to read. If `optional`, it may be absent; `named_by` is the option or variable that names it."""
 
     name: str
     optional: bool = False
@@ -135,7 +136,7 @@ class _Candidate(NamedTuple):
 
 
 def _files(environ: Mapping[str, str], file: str | None) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file that there is, in ascending order of weight."""
+    """Name and content of each file that exists, in ascending order of precedence."""
     for candidate in _candidates(environ, file):
         data = _read(candidate)
         if data is not None:
@@ -173,7 +174,7 @@ def _read(candidate: _Candidate) -> bytes | None:
 
 
 def _directory(environ: Mapping[str, str], variable: str, default: str) -> str:
-    """Our directory of one kind; "" where there is none. A relative path is as good as none (XDG)."""
+    """The `dist` directory below an XDG base directory, "" if there is none. Relative paths are ignored (XDG)."""
     base = environ.get(variable, "")
     if not base.startswith("/"):
         home = environ.get("HOME", "")

@@ -1,4 +1,4 @@
-"""Checking every file that configures anything, for all that is wrong with it."""
+"""Validation of all configuration files, with every error in each."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from dist_tool.settings import Settings
 
 
 class Checked(NamedTuple):
-    """One file, or the environment, and everything that is wrong with it."""
+    """A file, or the environment, and all errors in it."""
 
     name: str
     errors: tuple[InvalidArgument, ...]
 
 
 def check(environ: Mapping[str, str], file: str | None = None) -> Iterator[Checked]:
-    """Our own files in ascending order of weight, the environment, and others' files (D7).
+    """Check our own files in ascending order of precedence, the environment, and files of other programs (D7).
 
-    `file` is as in `config.load`. Others' files can only be found where ours are in order.
+    `file` is as in `config.load`. Files of other programs are checked only if our own
+    configuration is valid, since it determines which are read.
     """
     broken = False
     for name in config.candidates(environ, file):
@@ -35,14 +36,14 @@ def check(environ: Mapping[str, str], file: str | None = None) -> Iterator[Check
         checked = Checked(name, _errors(name, environ, DOCUMENT))
         broken = broken or bool(checked.errors)
         yield checked
-    wrong = _faults(from_environ, environ) + _faults(imports_from_environ, environ)
-    if wrong:
-        yield Checked("the environment", wrong)
-    if not broken and not wrong:
-        yield from _others(config.load(environ, file=file), environ)
+    errors = _environ_errors(from_environ, environ) + _environ_errors(imports_from_environ, environ)
+    if errors:
+        yield Checked("the environment", errors)
+    if not broken and not errors:
+        yield from _foreign(config.load(environ, file=file), environ)
 
 
-def _others(settings: Settings, environ: Mapping[str, str]) -> Iterator[Checked]:
+def _foreign(settings: Settings, environ: Mapping[str, str]) -> Iterator[Checked]:
     from dist_tool.config.foreign.hosts_toml import read_hosts
     from dist_tool.config.foreign.registries_conf import read_document
 
@@ -63,11 +64,13 @@ def _errors(name: str, environ: Mapping[str, str], read: Callable[[Value], objec
     try:
         read(document)
     except InvalidArgument as error:
-        return tuple(document.source.faults) or (error,)
+        return tuple(document.source.errors) or (error,)
     return ()
 
 
-def _faults(read: Callable[[Mapping[str, str]], object], environ: Mapping[str, str]) -> tuple[InvalidArgument, ...]:
+def _environ_errors(
+    read: Callable[[Mapping[str, str]], object], environ: Mapping[str, str]
+) -> tuple[InvalidArgument, ...]:
     try:
         read(environ)
     except InvalidArgument as error:

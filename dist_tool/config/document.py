@@ -1,4 +1,4 @@
-"""One parsed TOML document, in which every value knows its file, line and name."""
+"""Parsed TOML documents: values with their file, line and key."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _TYPES = {str: "a string", bool: "a boolean", int: "an integer", float: "a numbe
 
 @dataclass(frozen=True, slots=True)
 class DocumentSource:
-    """Where a document came from, and the environment that its `${NAME}` refer to.
+    """The origin of a document: file, lines by path, and the environment for its `${NAME}`.
 
-    `faults` gathers everything that was found wrong; the first of them is raised.
+    `errors` collects all errors found; the first is raised.
     """
 
     file: str
     lines: Mapping[Path, int]
     environ: Mapping[str, str]
-    faults: list[InvalidArgument] = field(default_factory=list, compare=False)
+    errors: list[InvalidArgument] = field(default_factory=list, compare=False)
 
     def where(self, path: Path) -> str:
-        """`FILE:LINE` of what stands at `path`, or of the nearest table around it."""
+        """`FILE:LINE` of the value at `path`, or of the nearest enclosing table."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
                 return f"{self.file}:{self.lines[path[:length]]}"
@@ -40,7 +40,7 @@ class DocumentSource:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """Something in a document: the whole, a table, a list or a scalar. `raw` is as tomllib gave it."""
+    """A value in a document: the whole document, a table, a list or a scalar. `raw` is the result of tomllib."""
 
     source: DocumentSource
     path: Path
@@ -53,20 +53,20 @@ class Value:
 
     @property
     def name(self) -> str:
-        """The key as the user would write it within its `[[remote]]`, or from the top."""
+        """The dotted key, relative to its `[[remote]]` or to the document."""
         within = self.path[2:] if self.path[0] == "remote" else self.path
-        return "".join(map(_word, within)).removeprefix(".") or str(self.path[0])
+        return "".join(map(_key_part, within)).removeprefix(".") or str(self.path[0])
 
     def child(self, key: str | int) -> Value:
         """The value under a key of a table, or at an index of a list."""
         return Value(self.source, (*self.path, key), self.raw[key])
 
     def children(self) -> Iterator[Value]:
-        """Everything directly in a table or a list, in the file's order."""
+        """The values directly in a table or a list, in the file's order."""
         return (self.child(key) for key in (self.raw if isinstance(self.raw, dict) else range(len(self.raw))))
 
     def each(self, read: Callable[[Value], T]) -> list[T]:
-        """What `read` makes of each child. All are read, then the first error is raised."""
+        """The results of `read` for each child. All are read, then the first error is raised."""
         first: InvalidArgument | None = None
         found = []
         for child in self.children():
@@ -74,47 +74,47 @@ class Value:
                 found.append(read(child))
             except InvalidArgument as error:
                 first = first or error
-                if error not in self.source.faults:
-                    self.source.faults.append(error)
+                if error not in self.source.errors:
+                    self.source.errors.append(error)
         if first is not None:
             raise first
         return found
 
     def error(self, what: str, hint: str = "") -> InvalidArgument:
-        """What is wrong here, as the error to raise. `what` shows no secret."""
+        """An InvalidArgument with `FILE:LINE`, for the caller to raise. `what` must not contain secrets."""
         return InvalidArgument(f"{self.where}: {what}", hint=hint)
 
     def expected(self, what: str, example: str = "") -> InvalidArgument:
-        """The error of a value of the wrong type."""
+        """The error for a value of the wrong type."""
         got = _TYPES.get(type(self.raw), "a date or time")
         return self.error(f"{self.name}: expected {what}, got {got}", f"as in {example}" if example else "")
 
     def parsed(self, parse: Callable[[Any], T]) -> T:
-        """What `parse` makes of the value; its InvalidArgument gains file, line and name."""
+        """The result of `parse` for the raw value; file, line and key are added to its InvalidArgument."""
         try:
             return parse(self.raw)
         except InvalidArgument as error:
             raise self.error(f"{self.name}: {error.what}", error.hint) from error
 
 
-def _word(part: str | int) -> str:
+def _key_part(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"
     return f".{part}" if _BARE.fullmatch(part) else f".{part!r}"
 
 
 def parse_document(file: str, data: bytes, environ: Mapping[str, str]) -> Value:
-    """Read TOML. Raises InvalidArgument with file and, where it is known, line."""
+    """Parse TOML. Raises InvalidArgument with the file and, if known, the line."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidArgument(f"{file}:{line}: not UTF-8, as TOML must be") from error
+        raise InvalidArgument(f"{file}:{line}: not UTF-8, which TOML requires") from error
     try:
         raw, lines = tomllib.loads(text), locate(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(file, text, str(error)) from error
-    except ValueError as error:  # of int(), which tomllib lets through
+    except ValueError as error:  # from int(), which tomllib does not catch
         raise InvalidArgument(f"{file}: not valid TOML: a number has too many digits") from error
     except RecursionError as error:
         raise InvalidArgument(f"{file}: nested too deeply") from error

@@ -1,4 +1,4 @@
-"""What all files, the environment and flags come to, in the form of a configuration file."""
+"""The effective configuration of all files, the environment and flags, in the form of a configuration file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HIDDEN = "…"
 
 
 def effective(settings: Settings) -> dict[str, Any]:
-    """Everything that differs from the default, keyed as in a file; what may be secret is `…`."""
+    """All values that differ from the default, keyed as in a file; values that may be secret are `…`."""
     fetch = {
         "timeout": settings.timeout_s and _plain("timeout", settings.timeout_s),
         "max_size": settings.max_size,
@@ -49,9 +49,9 @@ def _table(table: Table, value: object, default: object) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, key in table.keys.items():
         parameter = key.parameter or name
-        mine, usual = getattr(value, parameter), getattr(default, parameter)
-        if mine != usual:
-            found[name] = _table(key.read, mine, usual) if isinstance(key.read, Table) else _plain(name, mine)
+        mine, standard = getattr(value, parameter), getattr(default, parameter)
+        if mine != standard:
+            found[name] = _table(key.read, mine, standard) if isinstance(key.read, Table) else _plain(name, mine)
     return found
 
 
@@ -70,7 +70,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def as_toml(settings: Settings) -> Iterator[str]:
-    """The lines of `effective`, with the FILE:LINE of each table and pin in comments."""
+    """The lines of `effective` as TOML, with the FILE:LINE of each table and pin in comments."""
     between: list[str] = []
     for block in _blocks(settings):
         yield from between

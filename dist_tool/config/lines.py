@@ -1,4 +1,4 @@
-"""On which line each key of a TOML text stands: what `tomllib` knows and does not tell."""
+"""Line numbers of the keys of a TOML text, which `tomllib` does not return."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import suppress
 
 Path = tuple[str | int, ...]
 
-# No possessive quantifiers: Python up to 3.11.4 mis-matches them around alternatives. Each pattern has one way
-# to match a text, so there is nothing to gain from them.
+# No possessive quantifiers: Python up to 3.11.4 mis-matches them around alternatives. Each pattern has only one
+# way to match a text, so they would not help.
 _BLANK = re.compile(r"[ \t\r\n]*(?:#[^\n]*[ \t\r\n]*)*")
 _BASIC = r'''"[^"\\]*(?:\\.[^"\\]*)*"'''
 _LITERAL = r"""'[^']*'"""
 _KEY = re.compile(rf"[ \t]*({_BASIC}|{_LITERAL}|[A-Za-z0-9_-]+)[ \t]*")
 _STRING = re.compile(
-    r'''"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""(?:"{0,2})'''  # up to two more quotes belong to the text
+    r'''"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""(?:"{0,2})'''  # up to two more quotes are part of the string
     r"""|'''[^']*(?:'(?!'')[^']*)*'''(?:'{0,2})"""
     rf"|{_BASIC}|{_LITERAL}",
     re.DOTALL,
@@ -26,26 +26,26 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")
 def locate(text: str) -> dict[Path, int]:
     """The line, from 1, of every table, key and list element of `text`.
 
-    A path is that of the parsed document: `("remote", 0, "tls", "ca")`. A table that is made
-    implicitly has the line that makes it. `text` is TOML that tomllib has accepted, so this
-    reads structure and checks nothing; where it does not understand, it stops, and what comes
-    after has no line.
+    Paths are those of the parsed document: `("remote", 0, "tls", "ca")`. A table that is created
+    implicitly has the line that creates it. `text` must be TOML that tomllib has accepted: this
+    reads its structure and validates nothing. It stops at text that it cannot read, and the keys
+    after it have no line.
     """
     scanner = _Scanner(text)
-    with suppress(ValueError):  # a line number less in a message is no reason to refuse the file
+    with suppress(ValueError):  # missing line numbers are not a reason to reject the file
         scanner.document()
     return scanner.lines
 
 
 class _Scanner:
-    """A reader of TOML structure at a position."""
+    """Scanner of TOML structure."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Path, int] = {}
         self._text = text
         self._at = 0
         self._line = 1
-        self._lengths: dict[Path, int] = {}  # of arrays of tables, so far
+        self._lengths: dict[Path, int] = {}  # of arrays of tables, up to the current position
 
     def document(self) -> None:
         table: Path = ()
@@ -119,7 +119,7 @@ class _Scanner:
         return (*array, index)
 
     def _resolved(self, keys: tuple[str, ...]) -> Path:
-        """The path of a header: the name of an array of tables means its last element."""
+        """The path of a header; the name of an array of tables refers to its last element."""
         path: Path = ()
         for key in keys:
             path = (*path, key)

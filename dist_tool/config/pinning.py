@@ -1,4 +1,4 @@
-"""Writing a pin into a configuration file, and leaving every other byte of it as it is."""
+"""Pins: adding or changing one in a configuration file, with every other byte unchanged."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dist_tool.oci.digest import Digest
 
 
 def write_pin(file: str, name: str, digest: Digest, environ: Mapping[str, str]) -> None:
-    """Pin a canonical `NAME:TAG` in a file, which is made where it is not there.
+    """Pin a canonical `NAME:TAG` in a file, which is created if it does not exist.
 
-    Raises InvalidArgument where the file is broken or the entry can only be written by hand,
-    LocalFailure where it cannot be written; the file is untouched then.
+    Raises InvalidArgument if the file is invalid or has a form that cannot be edited,
+    LocalFailure if it cannot be written; the file is not changed then.
     """
     replace_file(file, partial(_with_pin, file, name, digest, environ))
 
 
 def _with_pin(file: str, name: str, digest: Digest, environ: Mapping[str, str], data: bytes) -> bytes:
     document = parse_document(file, data, environ)
-    DOCUMENT(document)  # what is broken is not written to
+    DOCUMENT(document)  # raises InvalidArgument: invalid files are not edited
     lines = data.decode().split("\n")
     end = "\r" if lines[0].endswith("\r") else ""
     key = _key_of(document, name)
@@ -39,7 +39,7 @@ def _with_pin(file: str, name: str, digest: Digest, environ: Mapping[str, str], 
 
 
 def _key_of(document: Value, name: str) -> str | None:
-    """How the file spells the name, None where it does not pin it."""
+    """The key of the name in the file, in the file's spelling; None if the file does not pin it."""
     if "pin" not in document.raw:
         return None
     return next((str(pin.path[-1]) for pin in document.child("pin").children() if pinned_name(pin) == name), None)
@@ -56,10 +56,10 @@ def _replace(document: Value, lines: list[str], key: str, digest: str) -> None:
 
 
 def _insert(document: Value, lines: list[str], entry: str, end: str) -> None:
-    """After the last pin, else after the table's header, else at the end of the file."""
+    """Insert an entry after the last pin, else after the table's header, else at the end of the file."""
     at = [line for path, line in document.source.lines.items() if path[0] == "pin"]
     if at:
-        if max(at) == len(lines):  # the last line has no end
+        if max(at) == len(lines):  # the last line has no line end
             lines[-1] += end
             lines.append(entry)
         else:
@@ -77,13 +77,16 @@ def _expected(raw: Mapping[str, Any], key: str, digest: str) -> dict[str, Any]:
 
 
 def _check(file: str, data: bytes, environ: Mapping[str, str], expected: Mapping[str, Any]) -> None:
-    """The proof that nothing else has changed: TOML can be written in more ways than are known here."""
+    """Check that only the pin has changed, since TOML has more forms than this module can edit.
+
+    Raises InvalidArgument.
+    """
     try:
         changed = parse_document(file, data, environ).raw
     except InvalidArgument:
         changed = None
     if changed != expected:
         raise InvalidArgument(
-            f"{file}: the pins are written in a way that cannot be changed here",
+            f"{file}: the pins have a form that dist cannot edit",
             hint="write them as a table, [pin], one on a line",
         )

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `1m30s`, `8MiB`."""
+"""Parsing of durations and sizes: `1m30s`, `8MiB`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from dist_tool.errors import InvalidArgument, printable
 
-# What a socket can still count in milliseconds is 24 days; nobody means more than this.
+# Below the limit of socket timeouts, 24 days (31 bits of milliseconds). Longer values are likely mistakes.
 LONGEST_S = 7 * 86_400.0
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,9})?)"
 _SECONDS = re.compile(_NUMBER)
@@ -17,7 +17,7 @@ _POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def parse_duration(text: str) -> float:
-    """A time to wait: `10s`, `1m30s`, `500ms`, `1.5h` or a plain number, which is seconds. The result is in seconds.
+    """Parse a duration: `10s`, `1m30s`, `500ms`, `1.5h` or a number of seconds. Returns seconds.
 
     Raises InvalidArgument for anything else, and for more than a week.
     """
@@ -25,9 +25,9 @@ def parse_duration(text: str) -> float:
 
 
 def parse_age(text: str) -> float:
-    """A time that is over, written as a duration; the result is in seconds. Nobody waits for it: it may be long.
+    """Parse an age, in the form of a duration. Returns seconds; without the limit of a week.
 
-    Raises InvalidArgument for what is no duration.
+    Raises InvalidArgument for anything else.
     """
     return _parse_seconds(text)
 
@@ -44,16 +44,16 @@ def _parse_seconds(text: str) -> float:
 
 
 def checked_seconds(seconds: float) -> float:
-    """`seconds` within the limits of a time to wait. Raises InvalidArgument, for `nan` too."""
+    """Return `seconds` if it is within the limits of a duration. Raises InvalidArgument, for `nan` too."""
     if not 0 <= seconds <= LONGEST_S:
-        raise InvalidArgument("a duration is between 0 and a week")
+        raise InvalidArgument("a duration must be between 0 and 7 days")
     return float(seconds)
 
 
 def parse_bytes(text: str) -> int:
-    """Read `8MiB` (powers of 1024), `4MB` (powers of 1000) or a plain number of bytes.
+    """Parse `8MiB` (powers of 1024), `4MB` (powers of 1000) or a number of bytes. Returns bytes.
 
-    Raises InvalidArgument for anything else, and from 2**63 on.
+    Raises InvalidArgument for anything else, and for 2**63 and above.
     """
     match = _BYTES.fullmatch(text)
     if match is None:
@@ -66,7 +66,7 @@ def parse_bytes(text: str) -> int:
 
 
 def checked_bytes(number: int) -> int:
-    """`number` within the limits of a size. Raises InvalidArgument."""
+    """Return `number` if it is within the limits of a size. Raises InvalidArgument."""
     if not 0 <= number < 2**63:
-        raise InvalidArgument("a size is between 0 and 2**63 - 1 bytes")
+        raise InvalidArgument("a size must be between 0 and 2**63 - 1 bytes")
     return number

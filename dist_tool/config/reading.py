@@ -1,4 +1,4 @@
-"""Reading a configuration file: whole, bounded, and with an error that names it."""
+"""Reading of configuration files, with a size limit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ LARGEST_FILE = 1 << 20  # bytes
 
 
 def read_file(name: str, *, optional: bool = False, hint: str = "") -> bytes | None:
-    """The content of a file; None where there is none and it is `optional`.
+    """The content of a file; None if it is `optional` and does not exist.
 
-    Raises InvalidArgument for a file that cannot be read, or is larger than LARGEST_FILE.
+    Raises InvalidArgument for a file that cannot be read or is larger than LARGEST_FILE.
     """
     try:
-        # Not `open_regular`: --config also takes pipes, as from a process substitution.
+        # Not `open_regular`: --config also accepts pipes, such as process substitutions.
         with open(name, "rb") as stream:
             data = stream.read(LARGEST_FILE + 1)
     except OSError as error:
@@ -21,5 +21,5 @@ def read_file(name: str, *, optional: bool = False, hint: str = "") -> bytes | N
             return None
         raise InvalidArgument(f"{name}: {error.strerror}", hint=hint) from error
     if len(data) > LARGEST_FILE:
-        raise InvalidArgument(f"{name}: a configuration file of more than {LARGEST_FILE >> 20} MiB")
+        raise InvalidArgument(f"{name}: the configuration file is larger than {LARGEST_FILE >> 20} MiB")
     return data

@@ -1,4 +1,4 @@
-"""The tables of a configuration file: which keys each has, how one is read, what it becomes."""
+"""Schema of configuration files: the tables, their keys, the readers of values, and the resulting types."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from dist_tool.settings import CAPABILITIES, AuthSettings, Endpoint, Pin, Policy
 from dist_tool.stream.retry import Retry
 
 _PATH_KINDS = frozenset({"archive", "layout", "store"})
-# These have a place of their own where none is given.
-_PLACED_KINDS = frozenset({"containerd", "store"})
+_KINDS_WITH_DEFAULT = frozenset({"containerd", "store"})  # kinds with a default location
 _HOSTS_EXAMPLE = '["*.example.com"]'
 
 
 class Key(NamedTuple):
-    """How a key is read, and the parameter that takes it where that has another name."""
+    """The reader of a key, and the parameter of `build` for it if its name differs."""
 
     read: Reader
     parameter: str = ""
@@ -31,9 +30,9 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A reader of tables: every key is known, or the file is refused.
+    """A reader of tables. Unknown keys are errors.
 
-    A `lenient` one leaves out what it does not know, as the programs do whose format it is.
+    If `lenient`, unknown keys are ignored, as by the programs that own the format.
     """
 
     build: Callable[..., Any]
@@ -41,11 +40,11 @@ class Table:
     lenient: bool = False
 
     def __call__(self, value: Value) -> Any:
-        """What `build` makes of the table."""
+        """The result of `build` for the table."""
         return self.build(**self.parameters(value))
 
     def parameters(self, value: Value) -> dict[str, Any]:
-        """The table as parameters of `build`. Raises InvalidArgument at the first thing that is wrong."""
+        """The table as parameters of `build`. Raises the first InvalidArgument."""
         if not isinstance(value.raw, dict):
             raise value.expected("a table")
         return dict(pair for pair in value.each(self._parameter) if pair[0])
@@ -65,11 +64,11 @@ class Table:
         close = get_close_matches(name, self.keys, 1)
         return child.error(
             f"unknown key {child.name}",
-            f"did you mean {close[0]}?" if close else f"known here: {', '.join(self.keys)}",
+            f"did you mean {close[0]}?" if close else f"known keys: {', '.join(self.keys)}",
         )
 
     def names(self) -> Iterator[str]:
-        """Every key, those of inner tables as `tls.ca`."""
+        """All keys; those of nested tables as `tls.ca`."""
         for name, key in self.keys.items():
             if isinstance(key.read, Table):
                 yield from (f"{name}.{inner}" for inner in key.read.names())
@@ -149,7 +148,7 @@ def _mirrors(value: Value) -> tuple[Endpoint, ...]:
 
 def _mirror(value: Value) -> Endpoint:
     parameters = MIRROR.parameters(value)
-    if "location" not in parameters and parameters.get("kind") not in _PLACED_KINDS:
+    if "location" not in parameters and parameters.get("kind") not in _KINDS_WITH_DEFAULT:
         raise value.error("a [[remote.mirror]] has no location", 'as in location = "mirror.example/hub"')
     return _endpoint(value, parameters, "[[remote.mirror]]")
 
@@ -185,7 +184,7 @@ POLICY = Table(
 
 
 class Contents(NamedTuple):
-    """What one file says; None and "" where it says nothing. Of its routes no two have the same prefix."""
+    """The content of one file; None and "" for values that it does not set. Prefixes of routes are unique."""
 
     routes: tuple[Route, ...] = ()
     fetch: FetchDefaults = FetchDefaults()
@@ -224,26 +223,26 @@ def _route(value: Value) -> Route:
 
 
 def _endpoint(value: Value, parameters: dict[str, Any], table: str, *, blocked: bool = False) -> Endpoint:
-    """The keys that a remote and a mirror have in common."""
+    """The endpoint, from the keys that remotes and mirrors have in common."""
     auth = parameters.get("auth", AuthSettings())
     if auth.source != "auto" and (auth.helper or auth.file):
-        raise value.child("auth").error("auth.source is meaningless beside auth.helper or auth.file")
+        raise value.child("auth").error("auth.source cannot be combined with auth.helper or auth.file")
     kind = parameters.get("kind", "")
     if "location" in parameters:
         parameters["location"] = _location(value.child("location"), kind)
-    elif kind in _PATH_KINDS - _PLACED_KINDS and not blocked:
+    elif kind in _PATH_KINDS - _KINDS_WITH_DEFAULT and not blocked:
         raise value.error(f"a {table} of kind {kind} has no location", 'as in location = "/srv/images"')
     return Endpoint(**parameters, where=value.where)
 
 
 def _location(value: Value, kind: str) -> str:
-    """Where a remote really is; what that means is its kind's affair, save that it has no scheme."""
+    """The location of an endpoint. Its grammar depends on the kind; a scheme is never allowed."""
     if kind in ("", "registry"):
-        return values.place(value)
+        return values.registry_location(value)
     if kind in _PATH_KINDS:
         return values.path(value)
     if "://" in value.raw:
-        raise value.error(f"{value.name}: {value.raw!r}: a location has no scheme", "leave out what is before ://")
+        raise value.error(f"{value.name}: {value.raw!r}: a location has no scheme", "remove the part before ://")
     return values.text(value)
 
 

@@ -1,4 +1,4 @@
-"""Readers: each makes a checked Python value of a `Value`, or raises its error."""
+"""Readers: convert a `Value` to a validated Python value, or raise InvalidArgument with its file and line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FIELD_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _USERINFO = re.compile(r"([A-Za-z]+://)([^@]*)@(.*)", re.DOTALL)
-# Header fields that this program sets itself, or that would change what an answer means.
+# Header fields that the transport sets, or that would change the meaning of a response.
 _OURS = re.compile(
     "accept|accept-encoding|connection|content-.*|cookie|expect|host|if-.*|keep-alive|proxy-connection|range"
     "|te|trailer|transfer-encoding|upgrade"
@@ -39,7 +39,7 @@ _CREDENTIALS = {
 
 
 def text(value: Value) -> str:
-    """A string that is not empty and holds no control characters."""
+    """A string that is not empty and has no control characters."""
     if not isinstance(value.raw, str):
         raise value.expected("a string")
     if not value.raw:
@@ -57,7 +57,7 @@ def flag(value: Value) -> bool:
 
 
 def integer(low: int, high: int) -> Reader:
-    """A reader of whole numbers from `low` to `high`."""
+    """A reader of integers from `low` to `high`."""
 
     def read(value: Value) -> int:
         if type(value.raw) is not int:
@@ -70,7 +70,7 @@ def integer(low: int, high: int) -> Reader:
 
 
 def duration(value: Value) -> float:
-    """Seconds, of a number or a string like `1m30s`."""
+    """Seconds, from a number or a string like `1m30s`."""
     if isinstance(value.raw, str):
         return value.parsed(parse_duration)
     if type(value.raw) not in (int, float):
@@ -79,7 +79,7 @@ def duration(value: Value) -> float:
 
 
 def positive_duration(value: Value) -> float:
-    """A duration of more than nothing: a limit that cannot be lifted."""
+    """A duration of more than 0: a limit that cannot be disabled."""
     seconds = duration(value)
     if not seconds:
         raise value.error(f"{value.name} must be more than 0")
@@ -87,7 +87,7 @@ def positive_duration(value: Value) -> float:
 
 
 def size(value: Value) -> int:
-    """Bytes, of an integer or a string like `8MiB`."""
+    """Bytes, from an integer or a string like `8MiB`."""
     if isinstance(value.raw, str):
         return value.parsed(parse_bytes)
     if type(value.raw) is not int:
@@ -96,7 +96,7 @@ def size(value: Value) -> int:
 
 
 def choice(*names: str) -> Reader:
-    """A reader of one of several words."""
+    """A reader of one of several strings."""
 
     def read(value: Value) -> str:
         word = text(value)
@@ -108,7 +108,7 @@ def choice(*names: str) -> Reader:
 
 
 def words(known: tuple[str, ...]) -> Reader:
-    """A reader of lists of one or more of several words, as a set."""
+    """A reader of lists of one or more of several strings. Returns a set."""
     read_each = each(choice(*known), "words", f'["{known[0]}"]')
 
     def read(value: Value) -> frozenset[str]:
@@ -121,7 +121,7 @@ def words(known: tuple[str, ...]) -> Reader:
 
 
 def each(read: Reader, what: str, example: str) -> Reader:
-    """A reader of lists, as tuples. `what` is what the list is of."""
+    """A reader of lists. Returns tuples. `what` describes the elements, for messages."""
 
     def read_list(value: Value) -> tuple[Any, ...]:
         if not isinstance(value.raw, list):
@@ -132,7 +132,7 @@ def each(read: Reader, what: str, example: str) -> Reader:
 
 
 def pair_of_files(value: Value) -> tuple[str, str]:
-    """A list of a certificate and its key."""
+    """A list of two files: a certificate and its key."""
     if not isinstance(value.raw, list) or len(value.raw) != 2:
         raise value.error(f"{value.name}: expected a certificate and its key", 'as in client = [["c.pem", "c.key"]]')
     certificate, key = value.children()
@@ -140,22 +140,22 @@ def pair_of_files(value: Value) -> tuple[str, str]:
 
 
 def path(value: Value) -> str:
-    """An absolute path; a relative one starts at the directory of the configuration file."""
+    """An absolute path; relative paths are resolved against the directory of the configuration file."""
     return absolute(value, text(value))
 
 
 def absolute(value: Value, name: str) -> str:
-    """`name` with `~` expanded, made absolute from the directory of the file that `value` is in."""
+    """`name` with `~` expanded, resolved against the directory of the file of `value`."""
     if name == "~" or name.startswith("~/"):
         home = value.source.environ.get("HOME", "")
         if not home:
-            raise value.error(f"{value.name}: ~ means nothing where HOME is not set")
+            raise value.error(f"{value.name}: cannot expand ~: HOME is not set")
         name = home + name[1:]
     return os.path.abspath(os.path.join(os.path.dirname(value.source.file), name))
 
 
 def existing_file(value: Value) -> str:
-    """A path to a file that is there."""
+    """The path of an existing file."""
     name = path(value)
     if not os.path.exists(name):
         raise value.error(f"{value.name}: {name} does not exist")
@@ -165,7 +165,7 @@ def existing_file(value: Value) -> str:
 
 
 def api_path(value: Value) -> str:
-    """The path of a registry's API, as in /v2, without a slash at the end."""
+    """The path of a registry's API, such as /v2, without a trailing slash."""
     word = text(value)
     if not _API_PATH.fullmatch(word) or "." in (parts := word.split("/")) or ".." in parts:
         raise value.error(f"{value.name}: {word!r} is not a path", "as in /v2 or /artifactory/hub/v2")
@@ -173,7 +173,7 @@ def api_path(value: Value) -> str:
 
 
 def digest(value: Value) -> Digest:
-    """A digest that can be verified."""
+    """A digest of an algorithm that can be verified."""
     text(value)
     found = value.parsed(Digest.parse)
     if found.algorithm not in VERIFIABLE:
@@ -182,7 +182,7 @@ def digest(value: Value) -> Digest:
 
 
 def pinned_name(value: Value) -> str:
-    """The key of a pin, `NAME:TAG`, canonical."""
+    """The key of a pin, `NAME:TAG`, in canonical form."""
     key = str(value.path[-1])
     try:
         found = parse_reference(key)
@@ -195,18 +195,18 @@ def pinned_name(value: Value) -> str:
 
 
 def name_pattern(value: Value) -> str:
-    """What a policy is about: a prefix, with or without `/*` at its end, or `*` for every name."""
+    """A name pattern of a policy: a prefix, with or without a trailing `/*`, or `*` for all names."""
     word = text(value)
     if word == "*":
         return word
     bare = word.removesuffix("/*")
     if bare.startswith("*."):
-        return "*." + _checked_place(value, word, bare[2:])
-    return _checked_place(value, word, bare)
+        return "*." + _checked_location(value, word, bare[2:])
+    return _checked_location(value, word, bare)
 
 
 def kind(value: Value) -> str:
-    """The kind of a remote, as before the `::` of a locator. Which kinds there are is not known here."""
+    """The kind of a remote, as before the `::` of a locator. Only the syntax is checked."""
     word = text(value)
     if not _KIND.fullmatch(word):
         raise value.error(f"{value.name}: {word!r} is not a kind", "expected a word like registry, http or layout")
@@ -222,31 +222,33 @@ def helper(value: Value) -> str:
 
 
 def prefix(value: Value) -> str:
-    """`HOST[:PORT][/PATH]` or `*.HOST[:PORT]` in canonical form, the host in lower case.
+    """`HOST[:PORT][/PATH]` or `*.HOST[:PORT]` in canonical form, with the host in lower case.
 
-    The rules are those of locators (behaviours A2-A9), save that on docker.io one component
-    is a name space, and does not become `library/...` (D9).
+    The rules are those of locators (behaviours A2-A9), except that a single component on docker.io
+    is a namespace and does not become `library/...` (D9).
     """
     word = text(value)
     if not word.startswith("*."):
-        return place(value)
+        return registry_location(value)
     if "/" in word:
-        raise value.error(f"{value.name}: {word!r}: a wildcard stands for hosts, and takes no path")
-    return "*." + _checked_place(value, word, word[2:])
+        raise value.error(f"{value.name}: {word!r}: a wildcard prefix cannot have a path")
+    return "*." + _checked_location(value, word, word[2:])
 
 
-def place(value: Value) -> str:
-    """`HOST[:PORT][/PATH]` of a registry, canonical."""
+def registry_location(value: Value) -> str:
+    """`HOST[:PORT][/PATH]` of a registry, in canonical form."""
     word = text(value)
-    return _checked_place(value, word, word)
+    return _checked_location(value, word, word)
 
 
-def _checked_place(value: Value, shown: str, word: str) -> str:
-    """Read `word` by its being the beginning of a locator."""
+def _checked_location(value: Value, shown: str, word: str) -> str:
+    """Parse `word` as the beginning of a locator. Messages contain `shown`, the text as the user wrote it."""
     if "://" in word:
-        raise value.error(f"{value.name}: {shown!r}: a name has no scheme", "plain_http = true is what http:// means")
+        raise value.error(f"{value.name}: {shown!r}: a name has no scheme", "for http://, set plain_http = true")
     if "*" in word:
-        raise value.error(f"{value.name}: {shown!r}: a wildcard can only be the whole beginning", "as in *.example.com")
+        raise value.error(
+            f"{value.name}: {shown!r}: a wildcard must be the first label of a host", "as in *.example.com"
+        )
     probe = f"{word}/x"
     try:
         locator = parse_locator(probe)
@@ -261,7 +263,7 @@ def _checked_place(value: Value, shown: str, word: str) -> str:
 
 
 def host_pattern(value: Value) -> str:
-    """A host or `*.HOST`, without a port: where a redirect may lead. IPv6 addresses lose their brackets."""
+    """A host or `*.HOST`, without a port: an allowed redirect target. IPv6 addresses are returned without brackets."""
     word = text(value).lower()
     if not _HOST.fullmatch(word) and not _is_ipv6(word):
         raise value.error(f"{value.name}: {word!r} is not a host", "expected HOST or *.HOST, without port or path")
@@ -269,7 +271,7 @@ def host_pattern(value: Value) -> str:
 
 
 def host_and_port_pattern(value: Value) -> str:
-    """A host, with its port or without, or `*.HOST`: who may be a token server."""
+    """A host, with or without a port, or `*.HOST`: an allowed token server."""
     word = text(value).lower()
     host, _, port = word.rpartition(":")
     if _HOST.fullmatch(word) or _is_ipv6(word):
@@ -293,9 +295,9 @@ def _is_ipv6(word: str) -> bool:
 
 
 def secret(value: Value) -> str:
-    """A string in which `${NAME}` stands for a variable of the environment; `$${` is a plain `${`.
+    """A string with environment variables as `${NAME}`; `$${` is a literal `${`.
 
-    Errors never show what a variable holds.
+    Errors never contain the value of a variable.
     """
     if not isinstance(value.raw, str):
         raise value.expected("a string")
@@ -303,14 +305,14 @@ def secret(value: Value) -> str:
 
 
 def expanded(value: Value, template: str, transform: Callable[[str], str] = str) -> str:
-    """`template` with its `${NAME}` replaced, what each holds passed through `transform`."""
+    """`template` with its `${NAME}` replaced by the values of the variables, passed through `transform`."""
 
     def replacement(match: re.Match[str]) -> str:
         name = match[1]
         if name is None:
             if match[0] == "$${":
                 return "${"
-            raise value.error(f"{value.name}: '${{' begins no ${{NAME}}", "write $${ for a plain ${")
+            raise value.error(f"{value.name}: '${{' does not begin a ${{NAME}}", "write $${ for a literal ${")
         if name not in value.source.environ:
             raise value.error(f"{value.name}: the environment variable {name} is not set")
         return transform(value.source.environ[name])
@@ -326,7 +328,7 @@ def proxy(value: Value) -> str:
     if match is None:
         url = expanded(value, value.raw)
     else:
-        account = expanded(value, match[2], lambda held: quote(held, safe=""))
+        account = expanded(value, match[2], lambda variable: quote(variable, safe=""))
         url = f"{match[1]}{account}@{expanded(value, match[3])}"
     if url and not _is_proxy(url):
         raise value.error(f"{value.name} is not the URL of a proxy", 'as in proxy = "http://proxy.example:3128"')
@@ -345,7 +347,7 @@ def _is_proxy(url: str) -> bool:
 
 
 def header(value: Value) -> dict[str, str]:
-    """Header fields that can be sent as they are, and do not get in the way of our own."""
+    """Additional header fields: valid, and not among those that dist sets itself."""
     if not isinstance(value.raw, dict):
         raise value.expected("a table", 'header = { x-tenant = "blue" }')
     fields: dict[str, str] = {}
@@ -353,17 +355,18 @@ def header(value: Value) -> dict[str, str]:
         name = str(child.path[-1])
         _check_field_name(child, name)
         if name.lower() in map(str.lower, fields):
-            raise child.error(f"{child.name} is given twice; case makes no difference")
+            raise child.error(f"{child.name} is given twice (case is ignored)")
         fields[name] = secret(child)
         if not _FIELD_VALUE.fullmatch(fields[name]):
             raise child.error(
-                f"{child.name} is not a header value", "printable ASCII only, and no space or line end around it"
+                f"{child.name} is not a header value",
+                "use printable ASCII only, without leading or trailing spaces or line ends",
             )
     return fields
 
 
 def plain_header(value: Value) -> str:
-    """The value of one header field, or several joined; `${NAME}` is no variable here."""
+    """The value of a header field, or several values joined; `${NAME}` is not expanded."""
     name = str(value.path[-1])
     _check_field_name(value, name)
     parts = value.children() if isinstance(value.raw, list) else [value]
@@ -379,4 +382,4 @@ def _check_field_name(value: Value, name: str) -> None:
     if name.lower() in _CREDENTIALS:
         raise value.error(f"{value.name} cannot be set here", _CREDENTIALS[name.lower()])
     if _OURS.fullmatch(name.lower()):
-        raise value.error(f"{value.name} cannot be set: it decides how content is asked for")
+        raise value.error(f"{value.name} cannot be set: it controls how content is requested")

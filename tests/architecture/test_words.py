@@ -73,7 +73,6 @@ BUDGETS: dict[str, dict[str, int]] = {
         "place": 3,
     },
     "cli": {"where": 20, "persons": 14, "speech": 4, "come to": 4, "of ours": 3, "clause as a title": 14, "place": 8},
-    "config": {"where": 27, "persons": 2, "speech": 15, "come to": 1, "clause as a title": 15, "place": 3},
     "images": {"where": 7, "clause as a title": 1, "place": 4},
     "layers": {"where": 6, "persons": 6, "speech": 6, "clause as a title": 7},
     "remotes": {

@@ -37,7 +37,7 @@ SYNTAX = [
 ]
 KEYS = [
     BadConfig("unknown-table", "# top\n[fetsh]\nlenient = true\n", "unknown key fetsh: did you mean fetch?", 2),
-    BadConfig("unknown-key-without-likeness", "zzz = 1\n", "unknown key zzz: known here: remote, fetch", 1),
+    BadConfig("unknown-key-without-likeness", "zzz = 1\n", "unknown key zzz: known keys: remote, fetch", 1),
     BadConfig("unknown-fetch-key", "[fetch]\n# a comment\nretries = 3\n", "unknown key fetch.retries", 3),
     _remote("unknown-remote-key", 'headers = { x = "y" }', "unknown key headers: did you mean header?"),
     _remote(
@@ -83,7 +83,9 @@ TYPES = [
 PREFIXES = [
     BadConfig("no-prefix", '\n[[remote]]\nkind = "registry"\n', "a [[remote]] has no prefix", 2),
     BadConfig("empty-prefix", '[[remote]]\nprefix = ""\n', "prefix is empty", 2),
-    BadConfig("prefix-with-a-scheme", '[[remote]]\nprefix = "http://lan.example"\n', "plain_http = true is what", 2),
+    BadConfig(
+        "prefix-with-a-scheme", '[[remote]]\nprefix = "http://lan.example"\n', "for http://, set plain_http = true", 2
+    ),
     BadConfig(
         "prefix-without-a-host", '[[remote]]\nprefix = "library/redis"\n', "did you mean 'docker.io/library/redis'?", 2
     ),
@@ -97,15 +99,17 @@ PREFIXES = [
     BadConfig("prefix-with-a-bad-port", '[[remote]]\nprefix = "a.example:70000"\n', "port 70000 is not between", 2),
     BadConfig("prefix-that-is-a-path", '[[remote]]\nprefix = "/srv"\n', "'/srv' does not begin with a host", 2),
     BadConfig("prefix-with-a-kind", '[[remote]]\nprefix = "s3::a.example"\n', "does not begin with a host", 2),
-    BadConfig("wildcard-with-a-path", '[[remote]]\nprefix = "*.a.example/b"\n', "a wildcard stands for hosts", 2),
+    BadConfig(
+        "wildcard-with-a-path", '[[remote]]\nprefix = "*.a.example/b"\n', "a wildcard prefix cannot have a path", 2
+    ),
     BadConfig(
         "wildcard-within",
         '[[remote]]\nprefix = "a.*.example"\n',
-        "a wildcard can only be the whole beginning: as in *.example.com",
+        "a wildcard must be the first label of a host: as in *.example.com",
         2,
     ),
     BadConfig(
-        "bare-wildcard", '[[remote]]\nprefix = "*"\n', "prefix: '*': a wildcard can only be the whole beginning", 2
+        "bare-wildcard", '[[remote]]\nprefix = "*"\n', "prefix: '*': a wildcard must be the first label of a host", 2
     ),
     BadConfig("control-character", '[[remote]]\nprefix = "a.example\\n"\n', "prefix has control characters", 2),
     BadConfig(
@@ -143,10 +147,14 @@ AMOUNTS = [
     BadConfig("duration-without-a-number", '[fetch]\ntimeout = "s"\n', "fetch.timeout: 's' is not a duration", 2),
     BadConfig("duration-in-days", '[fetch]\ntimeout = "1d"\n', "fetch.timeout: '1d' is not a duration", 2),
     BadConfig("duration-out-of-order", '[fetch]\ntimeout = "10s1m"\n', "expected seconds, or a form like 10s", 2),
-    BadConfig("negative-duration", "[fetch]\ntimeout = -1\n", "fetch.timeout: a duration is between 0 and a week", 2),
-    BadConfig("infinite-duration", "[fetch]\ntimeout = inf\n", "fetch.timeout: a duration is between 0 and a week", 2),
-    BadConfig("duration-that-is-no-number", "[fetch]\ntimeout = nan\n", "a duration is between 0 and a week", 2),
-    BadConfig("duration-of-a-thousand-digits", f"[fetch]\ntimeout = {'9' * 1000}\n", "between 0 and a week", 2),
+    BadConfig(
+        "negative-duration", "[fetch]\ntimeout = -1\n", "fetch.timeout: a duration must be between 0 and 7 days", 2
+    ),
+    BadConfig(
+        "infinite-duration", "[fetch]\ntimeout = inf\n", "fetch.timeout: a duration must be between 0 and 7 days", 2
+    ),
+    BadConfig("duration-that-is-no-number", "[fetch]\ntimeout = nan\n", "a duration must be between 0 and 7 days", 2),
+    BadConfig("duration-of-a-thousand-digits", f"[fetch]\ntimeout = {'9' * 1000}\n", "between 0 and 7 days", 2),
     _remote("timeout-of-nothing", 'timeout = { connect = "10s", idle = 0 }', "timeout.idle must be more than 0"),
     _remote(
         "bad-timeout-in-a-table-below",
@@ -161,15 +169,18 @@ AMOUNTS = [
     _remote("too-many-hops", "redirect.max_hops = 1000", "redirect.max_hops is not between 0 and 50"),
     BadConfig("size-with-a-strange-unit", '[fetch]\nmax_size = "4M"\n', "fetch.max_size: '4M' is not a size", 2),
     BadConfig("size-with-a-fraction", '[fetch]\nmax_size = "1.5GiB"\n', "expected whole bytes, or a form like 8MiB", 2),
-    BadConfig("negative-size", "[fetch]\nmax_size = -1\n", "fetch.max_size: a size is between 0 and", 2),
+    BadConfig("negative-size", "[fetch]\nmax_size = -1\n", "fetch.max_size: a size must be between 0 and", 2),
     BadConfig(
-        "size-beyond-all-bounds", '[fetch]\nmax_size = "9999999999TiB"\n', "fetch.max_size: a size is between 0 and", 2
+        "size-beyond-all-bounds",
+        '[fetch]\nmax_size = "9999999999TiB"\n',
+        "fetch.max_size: a size must be between 0 and",
+        2,
     ),
 ]
 SECRETS = [
     _remote("unset-variable", 'header = { x-t = "${DIST_TEST_NOT_SET}" }', "variable DIST_TEST_NOT_SET is not set"),
     _remote("unset-variable-in-a-proxy", 'proxy = "${DIST_TEST_NOT_SET}"', "variable DIST_TEST_NOT_SET is not set"),
-    _remote("unclosed-variable", 'header.x-t = "${TENANT"', "header.x-t: '${' begins no ${NAME}"),
+    _remote("unclosed-variable", 'header.x-t = "${TENANT"', "header.x-t: '${' does not begin a ${NAME}"),
     _remote("header-value-with-a-line-end", 'header.x-t = "a\\r\\nHost: b"', "header.x-t is not a header value"),
     _remote("header-value-beyond-ascii", 'header.x-t = "münchen"', "header.x-t is not a header value"),
     _remote("header-value-with-a-space-after", 'header.x-t = "a "', "header.x-t is not a header value"),
@@ -187,7 +198,7 @@ SECRETS = [
     _remote(
         "auth-helper-and-source",
         'auth = { source = "none", helper = "ecr-login" }',
-        "auth.source is meaningless beside",
+        "auth.source cannot be combined with",
     ),
 ]
 _ZEROS = "0" * 64
@@ -211,7 +222,7 @@ MIRRORS = [
 POLICY = [
     BadConfig("unknown-policy", '[policy]\nrequire_digests = ["*"]\n', "did you mean require_digest?", 2),
     BadConfig("policy-for-a-bare-word", '[policy]\nblocked = [\n"evil"]\n', "'evil' does not begin with a host", 3),
-    BadConfig("policy-with-a-glob", '[policy]\nrequire_digest = ["a.example/*/x"]\n', "a wildcard can only be", 2),
+    BadConfig("policy-with-a-glob", '[policy]\nrequire_digest = ["a.example/*/x"]\n', "a wildcard must be", 2),
     BadConfig("policy-of-no-algorithm", "[policy]\nalgorithms = []\n", "policy.algorithms is empty", 2),
     BadConfig("policy-of-a-weak-algorithm", '[policy]\nalgorithms = ["md5"]\n', "policy.algorithms[0] is 'md5'", 2),
     BadConfig("pin-without-a-tag", f'[pin]\n"a.example/x" = "sha256:{_ZEROS}"\n', "'a.example/x' is not NAME:TAG", 2),

@@ -1,1 +1,1 @@
-"""Configuration of other programs: containerd's certs.d, containers' registries.conf."""
+"""Configuration files of other programs: containerd's certs.d, and registries.conf of the containers tools."""

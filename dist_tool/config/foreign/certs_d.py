@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def certificates_in(directory: str) -> Tls:
-    """Docker's pattern (D6): `*.crt` are CAs, `NAME.cert` a client certificate with `NAME.key`.
+    """The certificates in a directory: `*.crt` are CAs, `NAME.cert` client certificates with `NAME.key` (D6).
 
-    Without a key file the certificate's own holds the key. Raises InvalidArgument for a
-    directory that cannot be read, and a key without its certificate, as docker does.
+    If there is no key file, the certificate file also holds the key. Raises InvalidArgument for a
+    directory that cannot be read, and for a key without a certificate, as docker does.
     """
     from dist_tool.errors import InvalidArgument
 
@@ -23,10 +23,10 @@ def certificates_in(directory: str) -> Tls:
         names = sorted(os.listdir(directory))
     except OSError as error:
         raise InvalidArgument(f"{directory}: {error.strerror}") from error
-    places = [f"{directory}/{name}" for name in names if not os.path.isdir(f"{directory}/{name}")]
-    for place in places:
-        if place.endswith(".key") and f"{place[:-4]}.cert" not in places:
-            raise InvalidArgument(f"{place} belongs to no certificate", hint=f"there is no {place[:-4]}.cert")
-    certificates = [place for place in places if place.endswith(".cert")]
-    keys = {place: f"{place[:-5]}.key" if f"{place[:-5]}.key" in places else place for place in certificates}
-    return Tls(ca=tuple(place for place in places if place.endswith(".crt")), client=tuple(keys.items()))
+    paths = [f"{directory}/{name}" for name in names if not os.path.isdir(f"{directory}/{name}")]
+    for path in paths:
+        if path.endswith(".key") and f"{path[:-4]}.cert" not in paths:
+            raise InvalidArgument(f"{path} has no certificate", hint=f"there is no {path[:-4]}.cert")
+    certificates = [path for path in paths if path.endswith(".cert")]
+    keys = {path: f"{path[:-5]}.key" if f"{path[:-5]}.key" in paths else path for path in certificates}
+    return Tls(ca=tuple(path for path in paths if path.endswith(".crt")), client=tuple(keys.items()))

@@ -42,7 +42,7 @@ def _one_or_more(read: values.Reader) -> values.Reader:
 
 
 def _client(value: Value) -> tuple[str, str]:
-    """A file with certificate and key, or a pair of files; "" for the second means the first."""
+    """One file with certificate and key, or a pair of files; an empty second name means the first file."""
     if not isinstance(value.raw, list):
         name = values.existing_file(value)
         return name, name
@@ -53,7 +53,7 @@ def _client(value: Value) -> tuple[str, str]:
 
 
 def _header(value: Value) -> dict[str, str]:
-    """Fields of one value or several, which are joined; nothing in them is expanded."""
+    """Header fields; several values of one are joined. Variables are not expanded."""
     if not isinstance(value.raw, dict):
         raise value.expected("a table")
     return {str(child.path[-1]): values.plain_header(child) for child in value.children()}
@@ -84,11 +84,11 @@ FILE = Table(dict, {**HOST.keys, "server": Key(lambda value: value), "host": Key
 
 
 def read_directory(directory: str, host: str, environ: Mapping[str, str]) -> Route | None:
-    """What a directory of containerd's says of the names of `host`.
+    """The route for the names of `host` in one of containerd's directories, None if it has none.
 
-    `hosts.toml`, or docker's pattern of certificates where there is none or it is empty (D6).
-    None where neither says anything. Raises InvalidArgument for a broken file, with its line:
-    containerd falls back to the registry itself there, and so bypasses its own mirror (D7).
+    Reads `hosts.toml`, or docker's certificate files if it is missing or empty (D6). Raises
+    InvalidArgument with the line for an invalid file; containerd falls back to the registry itself
+    then, and so bypasses the configured mirror (D7).
     """
     data = read_file(f"{directory}/hosts.toml", optional=True)
     if data:
@@ -98,7 +98,7 @@ def read_directory(directory: str, host: str, environ: Mapping[str, str]) -> Rou
 
 
 def read_hosts(document: Value, host: str) -> Route:
-    """The table of a parsed file for the names of `host`: its hosts are the mirrors, `server` the remote."""
+    """The route for `host` in a parsed file: the `host` tables are its mirrors, `server` is the remote itself."""
     parameters = FILE(document)
     server: Value | None = parameters.pop("server", None)
     hosts = parameters.pop("host", ())
@@ -121,19 +121,21 @@ def _endpoint(at: Value, url: str, keys: Mapping[str, Any], host: str) -> Endpoi
     parts = _split(at, url)
     netloc = parts.netloc.lower()
     if not any(sign in netloc for sign in ".:") and netloc != "localhost":
-        netloc += f":{443 if parts.scheme == 'https' else 80}"  # a bare word would be read as a name on docker.io
+        # Without a dot or a port, it would be parsed as a name on docker.io.
+        netloc += f":{443 if parts.scheme == 'https' else 80}"
     return replace(
         endpoint,
         location=HUB if is_registry_of_hub(netloc) else netloc,
         plain_http=parts.scheme == "http",
         api_path=_api_path(at, parts.path, override=bool(keys.get("override_path"))),
-        # containerd says which registry is meant to every host but the registry itself.
+        # containerd sends the `ns` parameter to every host except the registry itself.
         ns=netloc != host and not (host == HUB and is_registry_of_hub(netloc)),
     )
 
 
 def _split(at: Value, url: str) -> SplitResult:
-    problem = at.error("this is not the URL of a registry", "as in https://mirror.example")  # it may hold a password
+    # The message omits the URL, which may contain a password.
+    problem = at.error("this is not the URL of a registry", "as in https://mirror.example")
     if "://" not in url:
         url = f"https://{url}"
     try:
@@ -149,7 +151,7 @@ def _split(at: Value, url: str) -> SplitResult:
 
 
 def _api_path(at: Value, path: str, *, override: bool) -> str:
-    """`/v2` is put after a path that does not end with it, unless the path is all there is (D4)."""
+    """The API path of a host: `/v2` is appended unless the path ends with it or `override_path` is set (D4)."""
     clean = posixpath.normpath(path) if path else ""
     clean = clean.rstrip("/")
     if not _PATH.fullmatch(clean):

@@ -16,14 +16,14 @@ from dist_tool.names.prefix import is_below
 from dist_tool.names.reference import ObjectName, parse_object
 from dist_tool.settings import EVERYTHING, Endpoint, Route, Tls
 
-# Mirrors are read from, never written to (D11).
+# Mirrors are only read, never written (D11).
 _READING = EVERYTHING - {"push"}
-# What a mirror is trusted with where it is not known whether a tag or a digest is wanted.
+# Capabilities of a mirror by its use, if the object (tag or digest) is not known.
 _USES = {"all": _READING, "digest-only": _READING - {"resolve"}, "tag-only": frozenset({"resolve"})}
 
 
 class _Name(NamedTuple):
-    """A prefix or location: its canonical name, and the tag or digest after it, if any."""
+    """A prefix or location: its canonical name, and its tag or digest, "" if it has none."""
 
     name: str
     object_id: str
@@ -43,7 +43,7 @@ def _name(value: Value) -> _Name:
 
 
 def _location(value: Value) -> _Name | None:
-    """None for an empty one, which is as good as none."""
+    """A prefix or location; None if it is empty, which counts as unset."""
     return _name(value) if value.raw != "" else None
 
 
@@ -81,14 +81,14 @@ _REGISTRY = Table(
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """One `[[registry]]`. `uses` say of each mirror what it is for: one of `_USES`."""
+    """A `[[registry]]` table. `uses` has the permitted use of each mirror, a key of `_USES`."""
 
     route: Route
     object_id: str = ""
     uses: tuple[str, ...] = ()
 
     def matches(self, locator: Locator, name: ObjectName | None) -> bool:
-        """True where the table is about the name; one with a tag or digest is about exactly that."""
+        """True if the table applies to the name. A table with a tag or digest applies only to that object."""
         if not is_below(locator, self.route.prefix):
             return False
         if not self.object_id:
@@ -97,7 +97,7 @@ class Registry:
         return exact and name is not None and self.object_id in (name.tag, str(name.digest or ""), str(name))
 
     def route_of(self, name: ObjectName | None) -> Route:
-        """The route for an object: its mirrors are those that may be used for it (D11)."""
+        """The route for an object, with only the mirrors that may be used for it (D11)."""
         mirrors = []
         for mirror, use in zip(self.route.mirrors, self.uses, strict=True):
             if name is None:
@@ -108,19 +108,19 @@ class Registry:
 
 
 class Registries(NamedTuple):
-    """All files together. Of the tables no two have the same prefix."""
+    """The merged content of all files. No two tables have the same prefix and object."""
 
     tables: tuple[Registry, ...]
     aliases: Mapping[str, str]
 
     def find(self, locator: Locator, name: ObjectName | None) -> Route | None:
-        """The table of the longest prefix (D9), None where none matches."""
+        """The route of the table with the longest matching prefix (D9), None if none matches."""
         matching = (table for table in self.tables if table.matches(locator, name))
         found = max(matching, key=_weight, default=None)
         return found.route_of(name) if found else None
 
     def singles_out(self, locator: Locator) -> bool:
-        """True where a table is about one object of the repository."""
+        """True if a table is for a single tag or digest of the repository."""
         return any(table.object_id and table.route.prefix == locator.rest for table in self.tables)
 
 
@@ -129,9 +129,9 @@ def _weight(table: Registry) -> tuple[bool, int, int]:
 
 
 def read_files(files: Sequence[str], environ: Mapping[str, str]) -> Registries:
-    """Everything that the files say; a later one overrides a prefix, or an alias, of an earlier one.
+    """Read and merge files; tables and aliases of later files replace those of earlier ones.
 
-    Raises InvalidArgument with file and line for the first that is broken.
+    Raises InvalidArgument with file and line for the first invalid file.
     """
     tables: dict[tuple[str, str], Registry] = {}
     aliases: dict[str, str] = {}
@@ -154,7 +154,7 @@ def _registries(value: Value) -> tuple[Registry, ...]:
 
 
 def _check_agreement(tables: Sequence[Registry]) -> None:
-    """One place cannot be insecure or blocked in one table and not in another: which would count is unclear."""
+    """Raise InvalidArgument if a location is insecure or blocked in only one of its tables, which is ambiguous."""
     seen: dict[str, Route] = {}
     for table in tables:
         route = table.route
@@ -166,7 +166,7 @@ def _check_agreement(tables: Sequence[Registry]) -> None:
         ):
             if differs:
                 raise InvalidArgument(
-                    f"{route.where}: {location} is {what} here, and not at {other.where}, or reversely"
+                    f"{route.where}: {location} is {what} in only one of two tables; the other is at {other.where}"
                 )
 
 
@@ -206,11 +206,11 @@ def _mirror(value: Value, keys: Mapping[str, Any], prefix: _Name) -> Endpoint:
 
 def _rewritten(value: Value, prefix: _Name, location: _Name) -> str:
     if location.name.startswith("*."):
-        raise value.error(f"location {location.name!r} stands for many hosts")
+        raise value.error(f"location {location.name!r} is a wildcard, which only a prefix can be")
     if location.object_id != prefix.object_id:
         raise value.error(
-            f"location leads from {prefix.object_id or 'any tag'!r} to {location.object_id or 'any tag'!r}",
-            "a tag or digest stays what it is: end prefix and location alike",
+            f"location changes {prefix.object_id or 'any tag'!r} to {location.object_id or 'any tag'!r}",
+            "use the same tag or digest in prefix and location",
         )
     return "" if location == prefix else location.name
 
@@ -220,7 +220,7 @@ def _use(value: Value, keys: Mapping[str, Any], *, only_digests: bool) -> str:
     if use is None or use.raw == "":
         return "digest-only" if only_digests else "all"
     if only_digests:
-        raise use.error("pull-from-mirror is meaningless beside mirror-by-digest-only", f"see {value.where}")
+        raise use.error("pull-from-mirror cannot be combined with mirror-by-digest-only", f"see {value.where}")
     return str(values.choice(*_USES)(use))
 
 
@@ -235,11 +235,11 @@ def _aliases(value: Value) -> dict[str, str]:
 
 
 def _alias(value: Value) -> tuple[str, str]:
-    """A short name and its full one, "" to take the alias away. Neither has a tag or digest."""
+    """A short name and its full name, "" to remove the alias. Neither has a tag or digest."""
     short = str(value.path[-1])
     head = short.partition("/")[0]
     if "." in head or ":" in short or "@" in short or head.lower() == "localhost" or not short:
-        raise value.error(f"{short!r} is not a short name", "a word or words without host, tag or digest")
+        raise value.error(f"{short!r} is not a short name", "expected a path without host, tag or digest")
     if not isinstance(value.raw, str):
         raise value.expected("a string")
     if not value.raw:
@@ -252,7 +252,7 @@ def _alias(value: Value) -> tuple[str, str]:
 
 
 def _version_1(value: Value) -> tuple[Registry, ...]:
-    """The deprecated format: lists of hosts that are blocked, and of insecure ones."""
+    """Version 1 of the format, which is deprecated: lists of blocked and of insecure hosts."""
     if not isinstance(value.raw, dict):
         raise value.expected("a table")
     found: dict[str, Registry] = {}
@@ -289,6 +289,6 @@ _FILE = Table(
 
 
 def read_document(document: Value) -> Registries:
-    """One parsed file. Keys that are not about where names lead are left out, as are unknown ones."""
+    """Convert one parsed file. Unknown keys, and keys that do not affect the location of names, are ignored."""
     found: Registries = _FILE(document)
     return found

@@ -1,9 +1,9 @@
-"""Other programs' configuration: which of their files speak of a name, and whose word counts.
+"""Configuration of other programs: lookup of names in their files, in order of precedence.
 
-containerd's `certs.d/*/hosts.toml`, the containers tools' `registries.conf`, and the `certs.d` of
-docker and the containers tools (behaviours D1-D12). A name is looked up in one source after the
-other and takes the table of one, whole: settings of two are never mixed (D17). Nothing is
-parsed, and no parser imported, before a file that speaks of the name is known to be there.
+The files are containerd's `certs.d/*/hosts.toml`, `registries.conf` of the containers tools, and the
+`certs.d` of docker and the containers tools (behaviours D1-D12). Sources are searched in turn, and the
+first table found applies as a whole: settings of two sources are never mixed (D17). Files are parsed,
+and parsers imported, only if a file that could apply to the name exists.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NO_TLS = Tls()
 
 
 class ForeignFiles:
-    """`settings.Others` over the files of one machine and user.
+    """Implementation of `settings.Others` with the files of this machine and user.
 
-    `imports` are the sources to read, None for all; `hosts_dir` stands in for containerd's own
-    directory. What has been read stays: one process sees one state of a file.
+    `imports` are the sources to read, None for all; `hosts_dir` replaces containerd's default
+    directory. Results are cached, so that a process sees one state of each file.
     """
 
     def __init__(self, environ: Mapping[str, str], imports: tuple[str, ...] | None = None, hosts_dir: str = "") -> None:
@@ -44,10 +44,10 @@ class ForeignFiles:
         self._directories: list[str] | None = None
 
     def route_for(self, locator: Locator, name: ObjectName | None) -> Route | None:
-        """The table of hosts.toml, else that of registries.conf.
+        """The route from hosts.toml, else from registries.conf, else None.
 
-        What registries.conf blocks is blocked whatever hosts.toml says. Raises InvalidArgument
-        with file and line for a broken file (D7).
+        Names that registries.conf blocks are blocked regardless of hosts.toml. Raises InvalidArgument
+        with file and line for an invalid file (D7).
         """
         registry = self._registry(locator, name)
         if registry is not None and registry.blocked:
@@ -56,7 +56,7 @@ class ForeignFiles:
         return host or registry
 
     def blocking(self, locator: Locator, name: ObjectName | None) -> Route | None:
-        """The table of registries.conf that blocks a name, of whatever kind. Raises as `route_for`."""
+        """The route from registries.conf if it blocks the name, whatever its kind. Raises InvalidArgument."""
         registry = self._registry(locator, name)
         return registry if registry is not None and registry.blocked else None
 
@@ -64,13 +64,13 @@ class ForeignFiles:
         return self._registries_conf().find(locator, name) if "registries.conf" in self._imports else None
 
     def singles_out(self, locator: Locator) -> bool:
-        """True where registries.conf has a table for a tag or a digest of this very repository (D9)."""
+        """True if registries.conf has a table for a single tag or digest of this repository (D9)."""
         return "registries.conf" in self._imports and self._registries_conf().singles_out(locator)
 
     def with_certificates(self, route: Route | None, locator: Locator) -> Route | None:
-        """`route`, with the certificates that lie in a `certs.d` under the host to be contacted (D6).
+        """`route` with the certificates from `certs.d` for the host of each endpoint (D6).
 
-        Each endpoint has those of its own host; one whose table speaks of TLS has no others.
+        Endpoints that are not registries or have TLS settings of their own are not changed.
         """
         if "certs.d" not in self._imports or not self._certificate_directories():
             return route
@@ -82,11 +82,11 @@ class ForeignFiles:
         return replace(route, endpoints=tuple(self._completed(endpoint, locator) for endpoint in route.endpoints))
 
     def alias(self, short: str) -> str:
-        """The full name that registries.conf gives to a short one, "" for none (D12)."""
+        """The full name for a short name in registries.conf, "" if it has no alias (D12)."""
         return self._registries_conf().aliases.get(short, "") if "registries.conf" in self._imports else ""
 
     def files(self) -> Iterator[str]:
-        """Every file there is that would be read for some name, in the order of reading."""
+        """All existing files that can be read for a name, in the order of reading."""
         if "hosts.toml" in self._imports and os.path.isdir(self.hosts_dir):
             for name in sorted(os.listdir(self.hosts_dir)):
                 if os.path.isfile(f"{self.hosts_dir}/{name}/hosts.toml"):
@@ -105,7 +105,7 @@ class ForeignFiles:
             directory = _host_directory(self.hosts_dir, host)
             found = None
             if directory:
-                from dist_tool.config.foreign.hosts_toml import read_directory  # brings tomllib
+                from dist_tool.config.foreign.hosts_toml import read_directory  # imports tomllib
 
                 found = read_directory(directory, host, self._environ)
             self._hosts[host] = found
@@ -115,7 +115,7 @@ class ForeignFiles:
         if self._registries is None:
             files = _registries_files(self._environ)
             if not files:
-                return _NOTHING
+                return _NO_REGISTRIES
             from dist_tool.config.foreign.registries_conf import read_files
 
             self._registries = read_files(files, self._environ)
@@ -130,16 +130,18 @@ class ForeignFiles:
         return self._directories
 
     def _certificates_for(self, host: str) -> tuple[str, Tls]:
-        """Directory and content for a host; "" where there is none. The first directory counts."""
+        """Directory and certificates for a host, from the first directory that exists; "" if there is none."""
         if host not in self._certificates:
             roots = self._certificate_directories()
-            places = [f"{directory}/{name}" for directory in roots for name in certificate_hosts(host)]
-            place = next((place for place in places if os.path.isdir(place)), "")
-            self._certificates[host] = place, certificates_in(place) if place else _NO_TLS
+            paths = [f"{directory}/{name}" for directory in roots for name in certificate_hosts(host)]
+            found = next((path for path in paths if os.path.isdir(path)), "")
+            self._certificates[host] = found, certificates_in(found) if found else _NO_TLS
         return self._certificates[host]
 
 
 class _NoRegistries:
+    """A `Registries` without tables, which needs no parser."""
+
     aliases: Mapping[str, str] = {}
 
     def find(self, locator: Locator, name: ObjectName | None) -> None:  # noqa: ARG002
@@ -149,11 +151,11 @@ class _NoRegistries:
         return False
 
 
-_NOTHING: Registries = _NoRegistries()  # type: ignore[assignment]  # its like, without the parser
+_NO_REGISTRIES: Registries = _NoRegistries()  # type: ignore[assignment]  # same interface
 
 
 def _host_directory(root: str, host: str) -> str:
-    """Containerd's directory for a host, "" for none: the first that is there counts (D1)."""
+    """Containerd's directory for a host: the first that exists, "" if there is none (D1)."""
     if not os.path.isdir(root):
         return ""
     name, colon, port = host.rpartition(":")
@@ -162,7 +164,7 @@ def _host_directory(root: str, host: str) -> str:
 
 
 def _registries_files(environ: Mapping[str, str]) -> list[str]:
-    """The files of registries.conf in ascending order of weight (D8)."""
+    """The files of registries.conf in ascending order of precedence (D8)."""
     home = environ.get("HOME", "")
     user = f"{home}/.config/containers" if home.startswith("/") else ""
     named = environ.get("CONTAINERS_REGISTRIES_CONF", "")

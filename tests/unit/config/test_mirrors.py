@@ -141,7 +141,7 @@ algorithms = ["md5"]
     value = parse_document("f.toml", text, {})
     with pytest.raises(InvalidArgument, match="soon"):
         DOCUMENT(value)
-    lines = [str(error).partition(": ")[0].removeprefix("f.toml:") for error in value.source.faults]
+    lines = [str(error).partition(": ")[0].removeprefix("f.toml:") for error in value.source.errors]
     assert lines == ["2", "3", "6", "6", "7", "8", "11", "13"]
 
 

@@ -75,7 +75,7 @@ def test_an_unchanged_pin_does_not_rewrite_the_file(tmp_path: Path) -> None:
 )
 def test_a_file_with_pins_in_another_notation_is_not_changed(text: str, tmp_path: Path) -> None:
     file = write(tmp_path / "c.toml", text)
-    with pytest.raises(InvalidArgument, match="cannot be changed here: write them as a table"):
+    with pytest.raises(InvalidArgument, match="dist cannot edit: write them as a table"):
         write_pin(str(file), NAME, Digest.parse(NEW), {})
     assert file.read_text() == text
 

@@ -60,7 +60,7 @@ def test_malformed_durations_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["604800.1", "169h", "999999999999h"])
 def test_durations_of_more_than_a_week_are_refused(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="between 0 and a week"):
+    with pytest.raises(InvalidArgument, match="between 0 and 7 days"):
         parse_duration(text)
 
 

@@ -161,7 +161,7 @@ def test_a_tilde_is_the_home_of_the_environment(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
     body = 'tls.ca = ["~/ca.pem"]'
     assert remote(tmp_path, body, {"HOME": str(tmp_path)}).own.tls.ca == (f"{tmp_path}/ca.pem",)
-    with pytest.raises(InvalidArgument, match=r":3: tls\.ca\[0\]: ~ means nothing where HOME is not set"):
+    with pytest.raises(InvalidArgument, match=r":3: tls\.ca\[0\]: cannot expand ~: HOME is not set"):
         remote(tmp_path, body)
 
 

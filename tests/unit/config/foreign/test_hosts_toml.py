@@ -364,7 +364,7 @@ def test_certificates_come_to_our_own_tables_that_say_nothing_on_tls(etc: Path, 
 
 def test_a_key_without_its_certificate_is_refused(etc: Path) -> None:
     file = write(etc / "docker" / "certs.d" / "a.example" / "client.key")
-    with pytest.raises(InvalidArgument, match=f"{file} belongs to no certificate"):
+    with pytest.raises(InvalidArgument, match=f"{file} has no certificate"):
         chosen(settings(), "a.example/x")
 
 
@@ -392,7 +392,7 @@ def test_the_imported_sources_are_configured_and_the_environment_wins(root: Path
 
 def test_an_unknown_word_in_the_environment_is_refused() -> None:
     with pytest.raises(
-        InvalidArgument, match=r"DIST_IMPORT: 'hosts' is not known: some of hosts.toml, registries.conf"
+        InvalidArgument, match=r"DIST_IMPORT: 'hosts' is not known: use some of hosts.toml, registries.conf"
     ):
         settings(DIST_IMPORT="hosts")
 

@@ -349,8 +349,8 @@ def test_an_alias_is_a_locator_too(etc: Path) -> None:
         ("\n[[registry]]\ninsecure = true\n", 2, "neither prefix nor location"),
         ('[[registry]]\nprefix = "a.example"\n', 1, "has no location"),
         ('[[registry]]\nlocation = "https://a.example"\n', 2, "a name has no scheme"),
-        ('[[registry]]\nprefix = "*.a.example/foo"\n', 2, "a wildcard stands for hosts"),
-        ('[[registry]]\nprefix = "a.*.example"\nlocation = "b.example"\n', 2, "a wildcard can only be the whole"),
+        ('[[registry]]\nprefix = "*.a.example/foo"\n', 2, "a wildcard prefix cannot have a path"),
+        ('[[registry]]\nprefix = "a.*.example"\nlocation = "b.example"\n', 2, "a wildcard must be the first"),
         ('[[registry]]\nlocation = "a.example"\npull-from-mirror = "all"\n', 3, "for mirrors only"),
         ('[[registry]]\nlocation = "a.example"\n[[registry.mirror]]\ninsecure = true\n', 3, "has no location"),
         (
@@ -367,7 +367,7 @@ def test_an_alias_is_a_locator_too(etc: Path) -> None:
                 'location = "b.example"\npull-from-mirror = "all"\n'
             ),
             6,
-            "meaningless beside mirror-by-digest-only",
+            "cannot be combined with mirror-by-digest-only",
         ),
         (
             (
@@ -375,9 +375,9 @@ def test_an_alias_is_a_locator_too(etc: Path) -> None:
                 "insecure = true\n"
             ),
             3,
-            "a.example is insecure here, and not at ",
+            "a.example is insecure in only one of two tables; the other is at ",
         ),
-        ('[[registry]]\nprefix = "a.example/b:1"\nlocation = "c.example/b:2"\n', 1, "a tag or digest stays what it is"),
+        ('[[registry]]\nprefix = "a.example/b:1"\nlocation = "c.example/b:2"\n', 1, "use the same tag or digest"),
         ('[[registry]]\nlocation = "a.example"\nblocked = 1\n', 3, "expected true or false"),
         ('[registry]\nlocation = "a.example"\n', 1, "write [[registry]], with two brackets"),
         ('[aliases]\n"a.example/x" = "b.example/x"\n', 2, "is not a short name"),
