@@ -169,7 +169,7 @@ def _in_directory(directory: str) -> Iterator[_Candidate]:
 
 
 def _read(candidate: _Candidate) -> bytes | None:
-    hint = f"{candidate.named_by} names it" if candidate.named_by else ""
+    hint = f"given by {candidate.named_by}" if candidate.named_by else ""
     return read_file(candidate.name, optional=candidate.optional, hint=hint)
 
 

@@ -49,7 +49,7 @@ def _token_cache(word: str) -> bool | None:
         return None
     off = _WORDS.get(word.lower())
     if off is None:
-        raise InvalidArgument(f"{_NO_TOKEN_CACHE}: {word!r} is neither yes nor no", hint="write 1 or 0")
+        raise InvalidArgument(f"{_NO_TOKEN_CACHE}: {word!r} is not a boolean", hint="use 1 or 0")
     return not off
 
 

@@ -88,5 +88,5 @@ def _check(file: str, data: bytes, environ: Mapping[str, str], expected: Mapping
     if changed != expected:
         raise InvalidArgument(
             f"{file}: the pins have a form that dist cannot edit",
-            hint="write them as a table, [pin], one on a line",
+            hint="write them as a table, [pin], with one pin per line",
         )

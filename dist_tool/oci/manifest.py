@@ -76,7 +76,7 @@ def _check_values(data: bytes, most: int) -> None:
     while found <= most and (match := _TO_NEXT_VALUE.match(data, end)):
         found, end = found + 1, match.end()
     if found > most:
-        raise LimitExceeded(f"a document of more than {most} values")
+        raise LimitExceeded(f"a document has more than {most} values")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def test_a_named_file_must_exist(environ: dict[str, str], tmp_path: Path) -> Non
     for variable, flag, name in (("", missing, "--config"), (missing, None, "DIST_CONFIG")):
         with pytest.raises(InvalidArgument) as caught:
             config.load({**environ, "DIST_CONFIG": variable}, file=flag)
-        assert str(caught.value) == f"{missing}: No such file or directory: {name} names it"
+        assert str(caught.value) == f"{missing}: No such file or directory: given by {name}"
 
 
 def test_a_drop_in_that_dangles_is_an_error(environ: dict[str, str]) -> None:
