@@ -265,5 +265,5 @@ def test_connecting_has_no_more_time_than_the_whole_command(mocked: responses.Re
 
 def test_when_the_time_of_the_command_is_over_nothing_is_sent() -> None:
     late = HttpSession(Origin.of(HOME), Context(run=Run(deadline=time.monotonic())))
-    with pytest.raises(DeadlineExceeded, match="the time given by --timeout"):
+    with pytest.raises(DeadlineExceeded, match="the time limit set by --timeout"):
         late.send(Request("GET", HOME))
