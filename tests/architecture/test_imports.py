@@ -30,7 +30,7 @@ ORDER = (
     {"transfer"},
     {"images", "admin"},
     {"session"},
-    {"service", "agent"},
+    {"service"},
     {"cli"},
     {"__main__"},
 )
