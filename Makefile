@@ -4,7 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast test-component check bench torture clean
+.PHONY: help demo test test-fast test-component check bench torture clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: $(STAMP) ## run the three pipelines of the README against our own registry on loopback
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/demo/run.sh
@@ -31,7 +34,7 @@ torture: $(STAMP) ## the long runs: kills, power loss, mutations
 bench: $(STAMP) ## measure against curl, skopeo, umoci, ctr and crane, as far as they are in PATH
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/bench/run.py
 
-clean:
+clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
