@@ -89,7 +89,7 @@ def test_a_splice_is_taken_apart_and_only_the_liar_blamed(servers: OpenServer, w
     outcome = through(one, other, last=registry)
     assert (outcome.data, outcome.error) == (BLOB.data, None)
     blamed = [notice.text for notice in outcome.notices if notice.level == "warning"]
-    assert [text.partition(" gives")[0] for text in blamed] == (
+    assert [text.partition(" served")[0] for text in blamed] == (
         [f"registry::{one.host}/{REPOSITORY}"] if who == "first" else []
     )
     assert registry.log == []

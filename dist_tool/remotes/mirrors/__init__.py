@@ -1,1 +1,1 @@
-"""Several places for one name, of any kind: asked in order, left when they fail, even midway."""
+"""Mirrors: several endpoints for one name, of any kind, tried in order with failover even midway."""

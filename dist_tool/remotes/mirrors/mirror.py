@@ -1,4 +1,4 @@
-"""One of several places, and what is told of all of them when none will do."""
+"""A mirror, and the combined error when all mirrors fail."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dist_tool.run import Notice, Report
 
 
 class Mirror:
-    """One mirror, opened when it is first used. `name` is for messages.
+    """One endpoint of a name, opened on first use. `name` is for messages.
 
-    `guard` raises PolicyRefused for a name that policy forbids at this mirror.
+    `guard` raises PolicyRefused for an object that policy forbids at this endpoint.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Mirror:
 
     @property
     def remote(self) -> Remote:
-        """The remote itself, one for all threads. Raises what opening raises."""
+        """The remote, shared by all threads. Raises what opening it raises."""
         with self._opening:
             if self._opened is None:
                 self._opened = self._opener()
@@ -41,40 +41,40 @@ class Mirror:
         return remote
 
     def check(self, object_id: str) -> None:
-        """Raise PolicyRefused if policy forbids to request the name here."""
+        """Raise PolicyRefused if policy forbids requesting the object here."""
         if self._guard is not None:
             self._guard(object_id)
 
     def close(self) -> None:
-        """Close it, if it was opened."""
+        """Close the remote, if it was opened."""
         if isinstance(self._opened, Closable):
             self._opened.close()
 
 
 class FailureLog:
-    """What places came to, and the error that it makes of all of them together."""
+    """The failures of mirrors, and the combined error."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._told: list[str] = []
+        self._attempts: list[str] = []
         self._failed: dict[Mirror, DistError] = {}
 
-    def note(self, place: Mirror, error: DistError, level: str = "debug", notice: str = "") -> None:
-        """A place failed. `notice` is what to report where that is not all."""
-        self._failed[place] = error
-        self.tell(f"{place.name}: {error.what}", level, notice)
+    def note(self, mirror: Mirror, error: DistError, level: str = "debug", notice: str = "") -> None:
+        """Record the failure of a mirror. `notice` replaces the reported text."""
+        self._failed[mirror] = error
+        self.add(f"{mirror.name}: {error.what}", level, notice)
 
-    def tell(self, text: str, level: str, notice: str = "") -> None:
-        """Something that belongs among the attempts."""
-        self._told.append(text)
+    def add(self, text: str, level: str, notice: str = "") -> None:
+        """Add a line to the attempts, and report it."""
+        self._attempts.append(text)
         self._report(Notice(level, notice or text))
 
-    def failure(self, places: Sequence[Mirror], doing: str) -> DistError:
-        """The error of the place that the name means, the last one, with every attempt (D13)."""
-        found = next((self._failed[place] for place in reversed(places) if place in self._failed), None)
+    def failure(self, mirrors: Sequence[Mirror], action: str) -> DistError:
+        """The error of the last mirror that failed, with all attempts; the name's own endpoint is last (D13)."""
+        found = next((self._failed[mirror] for mirror in reversed(mirrors) if mirror in self._failed), None)
         if found is None:
-            return Unsupported(f"no place is configured that may {doing}")
+            return Unsupported(f"no configured endpoint may {action}", hint="see `capabilities` in the configuration")
         hint = found.hint
         if len(self._failed) > 1 and not hint:
-            hint = f"{len(self._failed)} places were asked; -v or --error-format json tells of each"
-        return found.with_(attempts=self._told, hint=hint)
+            hint = f"{len(self._failed)} endpoints failed; -v or --error-format json lists each error"
+        return found.with_(attempts=self._attempts, hint=hint)

@@ -97,7 +97,7 @@ def test_content_with_a_wrong_digest_is_discarded_and_the_next_mirror_is_used(co
     remote = mirrored(liar, honest, notices=notices)
     fetch_to(remote, str(truth.digest), lambda data: out.append(bytes(data)), options=PATIENT)
     assert b"".join(out) == truth.data
-    assert any("place 0 gives wrong content" in notice.text for notice in notices)
+    assert any("place 0 served wrong content" in notice.text for notice in notices)
 
 
 def test_a_mirror_that_declares_another_size_is_skipped() -> None:

@@ -58,7 +58,7 @@ class TestSplices:
         notices: list[Notice] = []
         assert fetched(mirrored(lying, honest, notices=notices)) == SMALL.data
         assert honest.asked == [AT, 0]
-        assert not any("place 1 gives wrong" in text for text in warnings(notices))
+        assert not any("place 1 served wrong" in text for text in warnings(notices))
 
     def test_a_mirror_with_wrong_content_of_its_own_is_dropped(self) -> None:
         lying, other, sound = Source(liar(SMALL).data, cut_at=AT, deaths=1), liar(SMALL), Source(SMALL.data)
@@ -66,8 +66,8 @@ class TestSplices:
         assert fetched(mirrored(lying, other, sound, notices=notices)) == SMALL.data
         assert (lying.asked, other.asked, sound.asked) == ([0, 0], [AT, 0], [0])
         assert [text.partition(" for ")[0] for text in warnings(notices)] == [
-            "place 0 gives wrong content",
-            "place 1 gives wrong content",
+            "place 0 served wrong content",
+            "place 1 served wrong content",
         ]
 
     def test_a_mirror_that_fails_alone_is_dropped(self) -> None:
@@ -98,8 +98,8 @@ class TestSplices:
         with pytest.raises(DigestMismatch) as caught:
             fetched(mirrored(*halves))
         said = caught.value.attempts
-        assert "place 0 and place 1 together" in said[1]
-        assert [text.partition(":")[0] for text in said if "together" not in text] == [
+        assert "combined from place 0 and place 1" in said[1]
+        assert [text.partition(":")[0] for text in said if "combined" not in text] == [
             "place 0",  # died
             "place 0",  # alone
             "place 1",  # alone
@@ -263,7 +263,7 @@ def test_a_file_is_not_opened_if_no_mirror_has_the_right_bytes() -> None:
 
 def test_mirrors_without_the_pull_capability_are_unsupported() -> None:
     remote = mirrored(Source(SMALL.data), capabilities=[("resolve",)])
-    with pytest.raises(Unsupported, match="may give content"):
+    with pytest.raises(Unsupported, match="may serve content"):
         fetched(remote)
 
 
