@@ -1,4 +1,4 @@
-"""Raw bodies: what a fetcher returns, not verified."""
+"""Raw, unverified content as a fetcher returns it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from dist_tool.errors import Truncated
 if TYPE_CHECKING:
     from typing import Self
 
-CHUNK = 1 << 20  # bytes moved at a time; also what is withheld until the whole is verified
+CHUNK = 1 << 20  # bytes moved at a time; also the least that is withheld of an object until it is verified
 
 
 class File(Protocol):
-    """What a `Body` reads from, a binary file or a part of one."""
+    """Source of a `Body`: a binary file or a part of one."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; none at the end."""
+        """Return up to `size` bytes, none at the end."""
 
     def close(self) -> None:
-        """Let go."""
+        """Close the file."""
 
 
 class Body:
-    """Raw, unverified bytes of one object, with what their source declares of them.
+    """Raw, unverified bytes of one object, with the metadata that their source declares.
 
-    `offset` is where in the object the next byte lies; `total` the size of the whole object
-    in bytes, None where the source does not say; `limit` the most bytes that such an object may
-    have, None for any; `source` names the place for messages. `validator` is what the source
-    needs to know, when it opens the same name again, that it is still the same: "" for nothing.
+    `offset` is the position in the object of the next byte; `total` the size of the whole object
+    in bytes, None if the source does not declare it; `limit` the maximum size of such an object
+    in bytes, None for no limit; `source` names the source in messages. `validator` is a value
+    (such as an ETag) with which the source can check, when the same name is opened again, that
+    the content has not changed; "" for none.
     """
 
     limit: int | None = None
@@ -50,9 +51,9 @@ class Body:
         self.media_type = media_type
 
     def readinto(self, view: memoryview) -> int:
-        """Fill a part of `view` with what is there; 0 at the end, and only there.
+        """Read available bytes into `view`; returns their number, 0 only at the end.
 
-        Raises Truncated where the file cannot be read on.
+        Raises Truncated if reading fails.
         """
         if self._file is None:
             return 0
@@ -64,11 +65,11 @@ class Body:
         return len(data)
 
     def reopen_past_end(self) -> bool:
-        """False: an end that is declared or local is the end."""
+        """False: the end of a local file, or of a declared length, is the end."""
         return False
 
     def close(self) -> None:
-        """Let go of the source. Idempotent."""
+        """Close the source. Idempotent."""
         if self._file is not None:
             self._file.close()
 
@@ -80,18 +81,18 @@ class Body:
 
 
 def as_body(raw: IO[bytes] | Body, offset: int, source: str = "the remote") -> Body:
-    """What a plugin returned, as a Body: a plain binary file begins at the offset that was requested."""
+    """A plugin's return value as a Body: a plain binary file starts at the requested offset."""
     return raw if isinstance(raw, Body) else Body(raw, offset=offset, source=source)
 
 
 class Readable(Protocol):
-    """Where `pump` and `VerifiedReader` read from."""
+    """Source of `pump` and `VerifiedReader`."""
 
     def readinto(self, view: memoryview, /) -> int:
-        """Fill a part of `view`; 0 at the end."""
+        """Read bytes into `view`; returns their number, 0 at the end."""
 
     def reopen_past_end(self) -> bool:
-        """True where the end may have been a silent cut and there is more to read."""
+        """Try to continue after an end that may have been a silent cut; True if there is more to read."""
 
     def close(self) -> None:
-        """Let go."""
+        """Close the source."""

@@ -9,24 +9,24 @@ from dist_tool.stream.body import CHUNK
 
 
 class ByteSource(Protocol):
-    """Source of `copy_into`: a `Readable`, a raw file."""
+    """Source of `copy_into`: a `Readable` or a raw file."""
 
     def readinto(self, view: memoryview, /) -> int | None:
-        """Fill a part of `view`; 0 at the end."""
+        """Read bytes into `view`; returns their number, 0 at the end."""
 
 
 @runtime_checkable
 class ReaderFrom(Protocol):
-    """A writer with a faster loop of its own, as Go's `io.ReaderFrom`."""
+    """A writer with a faster copy loop of its own, like Go's `io.ReaderFrom`."""
 
     def fill(self, source: ByteSource) -> int:
-        """Append `source` up to its end; returns the number of bytes. Raises what reading and writing raise."""
+        """Append all of `source`; returns the number of bytes. Raises read and write errors."""
 
 
 def copy_into(writer: Writer, source: ByteSource) -> int:
-    """Append `source` up to its end to `writer`; returns the number of bytes.
+    """Append all of `source` to `writer`; returns the number of bytes.
 
-    Raises what reading and writing raise. Bytes that were read before a failure are written.
+    Raises read and write errors. Bytes read before a failure are written.
     """
     if isinstance(writer, ReaderFrom):
         return writer.fill(source)

@@ -1,7 +1,7 @@
-"""Bytes in flight: raw bodies, resuming over cuts, verifying, and the pump to the output.
+"""Copying an object from a source to a sink, with verification.
 
-The order is always source -> `ResumingReader` -> `Verifier` -> sink. Only what has passed a
-`Verifier` counts as the object.
+The order is always source -> `ResumingReader` -> `Verifier` -> sink. Bytes count as the object
+only after a `Verifier` accepted them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Sink = Callable[[memoryview], object]
 
 @runtime_checkable
 class Rewindable(Protocol):
-    """A `Sink` that can take back what was written to it."""
+    """A `Sink` that can discard what was written to it."""
 
     def __call__(self, data: memoryview, /) -> None:
         """Append."""
 
     def restart(self) -> None:
-        """Forget all of it: it was wrong."""
+        """Discard everything written so far: it was wrong."""
 
 
 def pump(source: Readable, verifier: Verifier, sink: Sink, *, small: int = SMALL) -> int:
-    """Move one object to `sink`; returns its size in bytes.
+    """Copy one object to `sink`; returns its size in bytes.
 
-    Up to `small` bytes nothing is written before the whole is verified. Of a larger object the
-    last `CHUNK` or more is withheld until then, so that a wrong object is never complete
-    (design, "The pipe"). Raises what reading, verifying or `sink` raises.
+    An object of up to `small` bytes is verified before its first byte is written. Of a larger
+    one at least the last `CHUNK` bytes are withheld until it is verified, so that a wrong object is
+    never written completely (docs/fetch.md, "The pipe"). Raises the errors of reading, verifying and `sink`.
     """
     held: list[memoryview] = []
     free: list[bytearray] = []
@@ -61,10 +61,10 @@ def pump(source: Readable, verifier: Verifier, sink: Sink, *, small: int = SMALL
 
 
 def _chunks(source: Readable, verifier: Verifier, free: list[bytearray]) -> Iterator[memoryview]:
-    """The object in pieces of `CHUNK` bytes (the last is shorter), each noted by `verifier`.
+    """The object in chunks of `CHUNK` bytes (the last is shorter), each passed to `verifier` first.
 
-    Buffers come from `free` where there are any. A chunk given back there has been hashed: the
-    verifier took its successor.
+    Buffers are taken from `free` if it has any. A chunk returned to it is hashed already, because
+    the verifier has accepted the next one.
     """
     ended = False
     while not ended:

@@ -1,4 +1,4 @@
-"""A place for bytes between two who are not at it together: memory, then a temporary file."""
+"""Temporary buffer (memory, then a file) between a writer and its readers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CREATE = os.O_RDWR | os.O_EXCL | os.O_CLOEXEC
-_IN_MEMORY = 256 << 10  # bytes; all of them are in the file where there are more
+_IN_MEMORY = 256 << 10  # bytes; a longer content is entirely in the file
 
 
 class Retracted(Exception):
-    """What was read of a spool was wrong and has been taken back. Never a user's to see."""
+    """Bytes that were read from a spool were wrong and have been discarded. Internal: never shown to users."""
 
 
 class Spool:
-    """Bytes that one thread writes while others read them, or that are read later, and again.
+    """A buffer that one thread writes while others read it, or that is read later, or repeatedly.
 
-    A `Rewindable`: where the writer begins anew, whoever has read something gets `Retracted`. With
-    `whole` nothing is read before `end` has said that all of it is right. What is given to
-    `fail` comes out of reading, after the bytes that were there before it. Close it. Raises
-    LocalFailure where the disk fails.
+    A `Rewindable`: if the writer restarts, readers that have read something get `Retracted`. With
+    `whole`, reads block until `end` declares the content correct. The error passed to `fail` is
+    raised by reads, after the bytes written before it. Must be closed. Raises LocalFailure for
+    disk errors.
     """
 
     def __init__(self, directory: str | int | None = None, *, whole: bool = False) -> None:
@@ -42,8 +42,8 @@ class Spool:
         self._memory = bytearray()
         self._file: FileIO | None = None
         self._written = 0
-        self._version = 0  # how often the writer began anew
-        self._begun = False
+        self._version = 0  # number of restarts
+        self._was_read = False
         self._retracted = False
         self._ended = False
         self._closed = False
@@ -53,10 +53,10 @@ class Spool:
 
     def __call__(self, data: memoryview, /) -> None:
         """Append."""
-        # Under the lock: a descriptor that `close` gave back may be another file's by now.
+        # Under the lock: the descriptor that `close` releases may be reused for another file.
         with self._changed:
             if self._closed:
-                raise LocalFailure("the temporary file is closed: nobody reads it any more")
+                raise LocalFailure("the temporary file is closed: it has no more readers")
             with os_errors("temporary file"):
                 self._append(data)
             self._written += len(data)
@@ -73,10 +73,10 @@ class Spool:
         _write_at(self._file.fileno(), data, self._written)
 
     def restart(self) -> None:
-        """Forget what was written: it was wrong."""
+        """Discard what was written: it was wrong."""
         with self._changed:
             self._version += 1
-            self._retracted = self._retracted or self._begun
+            self._retracted = self._retracted or self._was_read
             self._drop()
             self._written = 0
             self._changed.notify_all()
@@ -88,13 +88,13 @@ class Spool:
             self._file = None
 
     def end(self) -> None:
-        """What was written is all, and right."""
+        """Declare the content complete and correct."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Let readers raise."""
+        """Make reads raise `error`."""
         with self._changed:
             self._error = error
             self._changed.notify_all()
@@ -107,13 +107,13 @@ class Spool:
         return self._written
 
     def reader(self) -> SpoolReader:
-        """A reader that stands at the beginning."""
+        """A reader at position 0."""
         return SpoolReader(self)
 
     def read(self, size: int, position: int, version: int) -> tuple[bytes, int]:
-        """Up to `size` bytes at `position` as soon as there are some, none at the end; and of which version.
+        """Return up to `size` bytes at `position`, none at the end, and their version. Waits for bytes.
 
-        Raises Retracted where what is before `position` was of another version.
+        Raises Retracted if the bytes before `position` were of another version.
         """
         with self._changed:
             self._changed.wait_for(
@@ -130,7 +130,7 @@ class Spool:
             if self._error is not None and (self._whole or position >= self._written):
                 raise self._error
             data = self._at(position, size)
-            self._begun = self._begun or bool(data)
+            self._was_read = self._was_read or bool(data)
             return data, self._version
 
     def _is_settled(self) -> bool:
@@ -143,26 +143,26 @@ class Spool:
             return os.pread(self._file.fileno(), min(size, self._written - position), position)
 
     def retracted(self) -> bool:
-        """Whether something that was read was wrong; waits until that is known."""
+        """True if bytes that were read were wrong; waits until that is known."""
         with self._changed:
-            if self._begun:
+            if self._was_read:
                 self._changed.wait_for(lambda: self._retracted or self._is_settled())
             return self._retracted
 
     def distrust(self) -> None:
-        """Give nothing more before all is right, and forget what was retracted."""
+        """Make reads wait until the content is complete and correct, as `whole` does; clears `retracted`."""
         with self._changed:
-            self._whole, self._begun, self._retracted = True, False, False
+            self._whole, self._was_read, self._retracted = True, False, False
 
     def copy_to(self, sink: Sink) -> None:
-        """Write everything that is there to `sink`."""
+        """Write the content to `sink`."""
         position = 0
         while data := self._at(position, CHUNK):
             sink(memoryview(data))
             position += len(data)
 
     def close(self) -> None:
-        """Drop the bytes, and let go whoever still waits for some. Idempotent."""
+        """Discard the bytes and wake the readers that wait. Idempotent."""
         with self._changed:
             self._closed = True
             self._drop()
@@ -176,7 +176,7 @@ class Spool:
 
 
 class SpoolReader:
-    """Reads a spool, from its beginning, for one thread."""
+    """A reader of a spool, from position 0, for one thread."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
@@ -184,18 +184,18 @@ class SpoolReader:
         self._version = 0
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes as soon as there are some; none at the end."""
+        """Return up to `size` bytes, none at the end. Waits for bytes."""
         data, self._version = self._spool.read(size, self._position, self._version)
         self._position += len(data)
         return data
 
     def close(self) -> None:
-        """Close the spool itself."""
+        """Close the spool."""
         self._spool.close()
 
 
 def unnamed_file(directory: str | int | None = None) -> FileIO:
-    """A temporary file without a name, in a directory by path or descriptor; None for the usual one. Raises OSError."""
+    """An unnamed temporary file in a directory (path or descriptor; None for the default). Raises OSError."""
     if not isinstance(directory, int):
         return tempfile.TemporaryFile(dir=directory, buffering=0)
     try:
@@ -203,7 +203,7 @@ def unnamed_file(directory: str | int | None = None) -> FileIO:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
             raise
-    name = f"spool-{os.urandom(8).hex()}"  # a file system that lacks the above
+    name = f"spool-{os.urandom(8).hex()}"  # the file system does not support O_TMPFILE
     descriptor = os.open(name, os.O_CREAT | _CREATE, 0o600, dir_fd=directory)
     os.unlink(name, dir_fd=directory)
     return open(descriptor, "w+b", buffering=0)
@@ -217,7 +217,7 @@ def _write_at(descriptor: int, data: memoryview, position: int) -> None:
 
 @contextmanager
 def rewindable(sink: Sink) -> Iterator[Rewindable]:
-    """`sink` where it can take back, else a spool that is copied there once all of it is right."""
+    """`sink` if it is `Rewindable`, else a spool that is copied to it once the block succeeds."""
     if isinstance(sink, Rewindable):
         yield sink
         return

@@ -1,4 +1,4 @@
-"""The judge of bytes: nothing counts as an object before its `Verifier` has said so."""
+"""Digest and size verification. Bytes count as an object only after its `Verifier` accepted them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Verifier:
-    """Hashes and counts what goes by, and says whether it was the object. The only judge.
+    """Hashes and counts bytes, and compares them with the expected digest and size. The only check.
 
-    With `background`, hashing overlaps reading and writing: hashlib and sockets release the
-    interpreter's lock. `digest` None means that nobody knows one: then only the size is judged.
+    After `start_background`, hashing overlaps reading and writing: hashlib and sockets release
+    the interpreter's lock. If `digest` is None (not known), only the size is checked.
     """
 
     def __init__(self, digest: Digest | None, size: int | None = None, *, source: str = "") -> None:
@@ -26,15 +26,15 @@ class Verifier:
         self.size = size
         self.source = source
         self.count = 0
-        # Unverifiable bytes are hashed all the same, to be able to say what they were.
+        # Bytes without an expected digest are hashed too, to report their digest.
         self._hasher = digest.hasher() if digest else new_hasher("sha256")
         self._background: BackgroundHash | None = None
         self._inline = False
 
     def update(self, view: memoryview | bytes) -> None:
-        """Take note of the next bytes. Raises SizeMismatch as soon as there are too many.
+        """Hash and count the next bytes. Raises SizeMismatch as soon as there are too many.
 
-        In the background mode `view` must stay as it is until `ready` gives it back.
+        In background mode, `view` must not change until the next `update` returns.
         """
         self.count += len(view)
         if self.size is not None and self.count > self.size:
@@ -45,7 +45,7 @@ class Verifier:
             self._hasher.update(view)
 
     def start_background(self) -> None:
-        """Hash in a thread of its own from now on, if there is one to be had."""
+        """Hash in a separate thread from now on, if one can be started."""
         if self._background is None and not self._inline:
             self._background = BackgroundHash.started(self._hasher.update)
             self._inline = self._background is None
@@ -57,19 +57,19 @@ class Verifier:
             self._background = None
 
     def snapshot(self) -> tuple[int, bytes]:
-        """How many bytes went by, and their hash so far."""
+        """The number of bytes so far, and their hash."""
         if self._background is not None:
             self._background.drain()
         return self.count, self._hasher.copy().digest()
 
     def matches(self) -> bool:
-        """True where nothing is missing: the digest says so, or the size where no digest is known."""
+        """True if the object is complete: by its digest, or by its size if no digest is known."""
         if self.digest is None:
             return self.size is None or self.count == self.size
         return self.digest == self.actual()
 
     def check(self) -> None:
-        """Raise DigestMismatch, SizeMismatch or UnexpectedSize unless all that went by is the object."""
+        """Raise DigestMismatch, SizeMismatch or UnexpectedSize unless the bytes are the object."""
         actual = self.actual()
         if self.size is not None and self.count != self.size:
             if self.digest == actual:
@@ -82,7 +82,7 @@ class Verifier:
             )
 
     def actual(self) -> Digest:
-        """The digest of what went by."""
+        """The digest of the bytes so far."""
         self.finish_background()
         return Digest(self.digest.algorithm if self.digest else "sha256", self._hasher.hexdigest())
 
@@ -91,17 +91,17 @@ class Verifier:
 
 
 def unexpected(count: int, size: int) -> UnexpectedSize:
-    """What to raise for an object that is right, and of `count` bytes rather than `size`."""
+    """The error for an object with the right digest but `count` bytes instead of `size`."""
     return UnexpectedSize(
-        f"the content is right and has {count} bytes, not the {size} that were expected",
-        hint="correct the size, or leave it out",
+        f"the digest matches, but the content has {count} bytes, expected {size}",
+        hint="correct the expected size, or leave it out",
     )
 
 
 class BackgroundHash:
     """A thread that hashes one chunk while the next is read and the one before is written.
 
-    `submit` returns when every earlier chunk is hashed: those may be reused.
+    `submit` returns when every earlier chunk is hashed: their buffers may be reused.
     """
 
     def __init__(self, update: Callable[[memoryview | bytes], None]) -> None:
@@ -115,7 +115,7 @@ class BackgroundHash:
 
     @classmethod
     def started(cls, update: Callable[[memoryview | bytes], None]) -> BackgroundHash | None:
-        """One with its thread; None if there is no thread to be had."""
+        """A new instance with its thread; None if no thread can be started."""
         from dist_tool.threads import start_thread
 
         made = cls(update)
@@ -138,16 +138,16 @@ class BackgroundHash:
         self._idle.release()
 
     def finish(self) -> None:
-        """Wait, and end the thread."""
+        """Wait for all chunks and end the thread."""
         self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
 
 
 class VerifiedReader(io.RawIOBase):
-    """A binary file that never ends cleanly unless size and digest match.
+    """A binary file that ends without an error only if size and digest match.
 
-    What was read before the end is not verified yet: the end is the verdict.
+    Bytes that were read are verified only once the end is reached.
     """
 
     def __init__(self, source: Readable, verifier: Verifier) -> None:
@@ -160,7 +160,7 @@ class VerifiedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
-        """Fill a part of `buffer`. Raises DataLoss at the end of a wrong object."""
+        """Read bytes into `buffer`. Raises DataLoss at the end of a wrong object."""
         view = memoryview(buffer).cast("B")
         if self._ended or not len(view):
             return 0
@@ -175,6 +175,6 @@ class VerifiedReader(io.RawIOBase):
         return got
 
     def close(self) -> None:
-        """Let go of the source. Idempotent."""
+        """Close the source. Idempotent."""
         self._source.close()
         super().close()

@@ -151,7 +151,7 @@ class TestHints:
         outcome = fetch(f"{server.host}/{REPOSITORY}", BLOB.digest, "size:6000")
         assert isinstance(outcome.error, errors.UnexpectedSize)
         assert (outcome.code, outcome.data) == (5, b"")
-        assert "has 5000 bytes, not the 6000 that were expected" in str(outcome.error)
+        assert "has 5000 bytes, expected 6000" in str(outcome.error)
         assert len(server.log) == 1
 
     def test_too_large_a_size_for_content_that_is_cut_is_a_cut(self, server: FaultServer) -> None:

@@ -156,7 +156,7 @@ def test_closing_a_spool_refuses_writes_and_wakes_readers() -> None:
         spool.close()
         with pytest.raises(LocalFailure, match="is closed"):
             waiting.result(30)
-    with pytest.raises(LocalFailure, match="nobody reads it"):
+    with pytest.raises(LocalFailure, match="it has no more readers"):
         write(spool, b"late")
 
 

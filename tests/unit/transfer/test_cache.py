@@ -259,7 +259,7 @@ def test_a_wrong_size_hint_asks_each_place_once_after_an_earlier_session_too(sto
 
 def test_a_size_hint_that_is_too_large_for_right_content_costs_one_download(store: DiskStore) -> None:
     source, other = Place(CONTENT.data, declares=False, ranges=False), Place(CONTENT.data)
-    with pytest.raises(UnexpectedSize, match="the content is right"):
+    with pytest.raises(UnexpectedSize, match="the digest matches"):
         kept(store, source, other, hints=Hints(size=5 << 20))
     assert kept(store, source, other) == CONTENT.data
     assert (source.asked, other.asked) == ([0], [])

@@ -204,7 +204,7 @@ class TestHints:
     def test_right_content_of_another_size_ends_the_failover(self) -> None:
         sources = Source(SMALL.data, declares=False, ranges=False), Source(SMALL.data)
         notices: list[Notice] = []
-        with pytest.raises(UnexpectedSize, match="has 3000 bytes, not the 5000 that were expected"):
+        with pytest.raises(UnexpectedSize, match="the content has 3000 bytes, expected 5000"):
             fetched(mirrored(*sources, notices=notices), hints=Hints(size=5000))
         assert [source.asked for source in sources] == [[0], []]
         assert warnings(notices) == []
