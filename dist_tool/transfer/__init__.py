@@ -1,1 +1,1 @@
-"""What users ask for, as functions over the protocols of `api`: the library's front door."""
+"""Resolving, fetching, copying and caching objects, over the protocols of `api`."""

@@ -1,4 +1,4 @@
-"""Many objects of one remote in one process: one login, one connection pool, bounded memory."""
+"""Batches: many objects of one remote in one process, with one login, one connection pool and bounded memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.threads import start_thread
 
 _T = TypeVar("_T")
-# Python hears of a signal that comes as a wait begins only when the wait ends: none of ours is longer.
-_LOOK_S = 1.0
+# Maximum length of a blocking wait: Python handles a signal that arrives as a wait begins only after the wait.
+_POLL_S = 1.0
 
 
 class Line(NamedTuple):
@@ -25,7 +25,7 @@ class Line(NamedTuple):
     def parse(self) -> tuple[str, Hints]:
         """The object and its hints. Raises InvalidArgument."""
         if "\n" in self.text:
-            raise InvalidArgument("the NUL-terminated record holds several lines", hint="leave out -0 to read lines")
+            raise InvalidArgument("the NUL-terminated record holds several lines", hint="omit -0 to read lines")
         words = self.text.split()
         if not words:
             raise InvalidArgument("the line is empty")
@@ -33,7 +33,7 @@ class Line(NamedTuple):
 
 
 class Outcome(NamedTuple, Generic[_T]):
-    """What became of a line: a result, or an error."""
+    """The outcome of a line: a result or an error."""
 
     line: Line
     result: _T | None
@@ -41,7 +41,7 @@ class Outcome(NamedTuple, Generic[_T]):
 
 
 class _Job(Generic[_T]):
-    """A line on its way through a worker."""
+    """A line that is queued, in work or done."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -53,11 +53,12 @@ class _Job(Generic[_T]):
 def in_order(lines: Iterable[Line], work: Callable[[Line], _T], jobs: int) -> Iterator[Outcome[_T]]:
     """Run `work` on every line, `jobs` at a time; outcomes come in the order of the lines.
 
-    Lines are read as they come and outcomes given as soon as it is their turn, so that a
-    coprocess can ask and be answered. At most 2 * `jobs` lines are under way or waiting for
-    their turn. A DistError of `work` is an outcome; any other exception is raised here. The
-    threads are daemons: whoever stops iterating need not wait for them. Where the system has
-    fewer threads to give, fewer lines are worked on at a time, at the least one, in this thread.
+    Lines are read as they arrive and each outcome is yielded as soon as all earlier ones are, so
+    that a coprocess can send a request and read its response. At most 2 * `jobs` lines are in
+    work or waiting to be yielded. A DistError of `work` is an outcome; any other exception is
+    raised here. The threads are daemons: a caller that stops iterating need not wait for them. If
+    the system cannot start enough threads, fewer lines are processed at a time, at least one, in
+    this thread.
     """
     waiting: SimpleQueue[_Job[_T] | None] = SimpleQueue()
     ordered: SimpleQueue[_Job[_T] | BaseException | None] = SimpleQueue()
@@ -84,12 +85,12 @@ def in_order(lines: Iterable[Line], work: Callable[[Line], _T], jobs: int) -> It
         yield from _one_by_one(lines, work)
         return
     workers = sum(start_thread(serve, name="dist-many") is not None for _ in range(jobs))
-    while (job := _taken(ordered)) is not None:
+    while (job := _get(ordered)) is not None:
         if isinstance(job, BaseException):
             raise job
         if not workers:
             _run(job, work)
-        while not job.done.wait(_LOOK_S):
+        while not job.done.wait(_POLL_S):
             pass
         yield _outcome(job)
         window.release()
@@ -109,10 +110,10 @@ def _outcome(job: _Job[_T]) -> Outcome[_T]:
     return job.outcome
 
 
-def _taken(queue: SimpleQueue[_T]) -> _T:
+def _get(queue: SimpleQueue[_T]) -> _T:
     while True:
         try:
-            return queue.get(timeout=_LOOK_S)
+            return queue.get(timeout=_POLL_S)
         except Empty:
             pass
 
@@ -128,6 +129,6 @@ def _run(job: _Job[_T], work: Callable[[Line], _T]) -> None:
 
 
 def shared_exit_code(errors: Iterable[DistError]) -> int:
-    """The exit code of a command that went on after failures: the one that all share, else 1."""
+    """The exit code of a command that continued after failures: that of all errors if they agree, else 1."""
     codes = {error.exit_code for error in errors}
     return codes.pop() if len(codes) == 1 else 1 if codes else 0

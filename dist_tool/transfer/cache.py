@@ -1,4 +1,4 @@
-"""A repository read through a store: content that is stored is not requested, and what was fetched is kept."""
+"""Read-through cache of a repository: stored content is not requested, fetched content is stored."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from dist_tool.transfer.opening import FetchOptions
 from dist_tool.transfer.repository import Repository, named
 
 _NO_HINTS = Hints()
-_TRIES = 5  # how often a blob may be removed between its fetch and its use
+_TRIES = 5  # limit for fetching a blob again that was removed between its fetch and its use
 
 
 class CachedRepository(Repository):
-    """A repository with a store. A stored blob that is damaged is fetched again, and replaced.
+    """A repository with a store as its cache. A damaged blob in the store is fetched again and replaced.
 
     Nothing is written to a sink before the whole object is verified and stored. A blob is
-    verified when it is first opened, so that damage can be repaired in time; whoever opens it
-    again verifies the bytes that it reads.
+    verified when it is first opened, so that damage can still be repaired; after that, readers
+    verify the bytes that they read.
     """
 
     stored = True
@@ -44,17 +44,17 @@ class CachedRepository(Repository):
 
     @named
     def resolve(self, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
-        """The descriptor; a digest that is stored needs no request. See `api.Resolver`."""
+        """The descriptor; a stored digest needs no request. See `api.Resolver`."""
         digest = as_digest(self._rules.request_for(object_id))
         size = self._store.size(digest) if digest is not None else None
         if digest is None or size is None or hints.size not in (None, size):
             return super().resolve(object_id, hints)
         self._rules.check(digest)
-        # Without the size of the file: it may be damaged, and a reader would demand that size.
+        # Without the size of the file: it may be damaged, and readers would require that size.
         return Descriptor(digest, hints.size, self._stored_type(digest, hints))
 
     def _stored_type(self, digest: Digest, hints: Hints) -> str:
-        """The media type of a stored blob. `type:manifest` may mean an index: then its content is looked at."""
+        """The media type of a stored blob. `type:manifest` may mean an index, so the content is inspected."""
         from dist_tool.store.sniff import sniff
 
         if not hints.media_types and is_manifest_like(hints.media_type()):
@@ -65,7 +65,7 @@ class CachedRepository(Repository):
 
     @named
     def locate(self, object_id: str, hints: Hints) -> Descriptor:
-        """See `Repository.locate`. Raises SizeMismatch, too, if the stored object has another size than expected."""
+        """See `Repository.locate`. Also raises SizeMismatch if the stored object has another size than expected."""
         from dist_tool.store.verify import is_sound
 
         desc = super().locate(object_id, hints)
@@ -73,32 +73,32 @@ class CachedRepository(Repository):
         if size is None or desc.size in (None, size):
             return desc
         if is_sound(self._store, desc.digest):
-            raise SizeMismatch(f"{object_id} has {size} bytes, {desc.size} were expected")
-        self._store.distrust(desc.digest)  # its size means nothing; it is replaced
+            raise SizeMismatch(f"{object_id} has {size} bytes, expected {desc.size}")
+        self._store.distrust(desc.digest)  # damaged, so its size means nothing; it is replaced
         return desc
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
-        """The bytes, after all of them were stored. Raises as `copy_object`."""
+        """The bytes of an object, which is stored first. Raises as `copy_object`."""
         return self._open(desc, offset, _NO_HINTS, self.options)
 
     def _open(self, desc: Descriptor, offset: int, hints: Hints, options: FetchOptions) -> Body:
         self._rules.check(desc.digest)
         for _ in range(_TRIES):
             found = self._store.size(desc.digest) is not None
-            kept = self.keep(desc, hints, options)
+            stored_desc = self.ensure_stored(desc, hints, options)
             try:
                 unread = found and not offset and desc.digest not in self._verified
-                damage = self._damage(kept) if unread else None
+                damage = self._damage(stored_desc) if unread else None
                 self._verified.add(desc.digest)
                 if damage is None:
-                    return self._store.open(kept, offset)
-            except NotFound:  # removed since then, as by a gc without grace
+                    return self._store.open(stored_desc, offset)
+            except NotFound:  # removed meanwhile, for example by gc without a grace period
                 continue
-            return self._store.open(self._heal(desc, damage, hints))
+            return self._store.open(self._refetch(desc, damage, hints))
         raise _removed(desc)
 
     def _damage(self, desc: Descriptor) -> DataLoss | None:
-        """The error of a stored blob that does not have its digest."""
+        """The error of a stored blob that does not match its digest, None if it is sound."""
         from dist_tool.store.verify import open_verified
 
         try:
@@ -112,41 +112,43 @@ class CachedRepository(Repository):
     # Operations
 
     def identify(self, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
-        """See `Repository.identify`. A tag is stored with its object: its name is recorded."""
+        """See `Repository.identify`. For a tag, the object is stored and the name recorded."""
         name = self._checked_name(object_id)
         desc = super().identify(object_id, hints)
         if name:
-            desc = self.keep(desc, hints)
+            desc = self.ensure_stored(desc, hints)
             self._store.tag(name, desc)
         return desc
 
     def _checked_name(self, object_id: str) -> str:
-        """The name to record for a tag, "" for a digest: its full reference, so that two remotes do not clash.
+        """The name to record for a tag, "" for a digest: the full reference, so that remotes do not clash.
 
-        Checked before anything is fetched for it.
+        It is checked before anything is fetched.
         """
         if not object_id or as_digest(object_id) is not None:
             return ""
-        name = object_id  # of a layout, whose names may be any text
+        name = object_id  # names in a layout may be any text
         if self.locator.kind in ("", "registry"):
             name = str(Reference(Locator("", self.locator.rest), object_id))
         self._store.check_name(name)
         return name
 
-    def keep(self, desc: Descriptor, hints: Hints = _NO_HINTS, options: FetchOptions | None = None) -> Descriptor:
-        """Have an object in the store; returns its descriptor, complete. See `copy_object`."""
+    def ensure_stored(
+        self, desc: Descriptor, hints: Hints = _NO_HINTS, options: FetchOptions | None = None
+    ) -> Descriptor:
+        """Fetch an object into the store unless it is there; returns the complete descriptor. See `copy_object`."""
         how = options or self.options
         sources = self.sources(desc, hints)
         return copy_object(sources, self._store, desc, how.run, retry=how.retry, limit=how.limit)
 
-    def _heal(self, desc: Descriptor, error: DataLoss, hints: Hints = _NO_HINTS) -> Descriptor:
-        """Fetch a damaged blob again, and replace it. Its names and labels stay."""
+    def _refetch(self, desc: Descriptor, error: DataLoss, hints: Hints = _NO_HINTS) -> Descriptor:
+        """Fetch a damaged blob again and replace it. Its names and labels stay."""
         text = f"the stored {desc.digest} is damaged ({error.what}); fetching it again"
         self.options.run.report(Notice("warning", text))
-        # A size that may have been that of the damaged file is not demanded.
+        # The expected size may come from the damaged file: then it is not required.
         size = None if desc.size == self._store.size(desc.digest) else desc.size
         self._store.distrust(desc.digest)
-        return self.keep(replace(desc, size=size), hints)
+        return self.ensure_stored(replace(desc, size=size), hints)
 
     @named
     def open_known(
@@ -161,7 +163,7 @@ class CachedRepository(Repository):
     def fetch_to(
         self, object_id: str, sink: Sink, hints: Hints = _NO_HINTS, options: FetchOptions | None = None
     ) -> Descriptor:
-        """See `Repository.fetch_to`. The name of a tag is recorded. Raises NoDigest for a name without a digest."""
+        """See `Repository.fetch_to`. The name of a tag is recorded. Raises NoDigest if a name has no known digest."""
         name = self._checked_name(object_id)
         desc = self.locate(object_id, hints._replace(content=not name))
         done = self.fetch_known(desc, sink, hints, options)
@@ -173,7 +175,7 @@ class CachedRepository(Repository):
     def fetch_known(
         self, desc: Descriptor, sink: Sink, hints: Hints = _NO_HINTS, options: FetchOptions | None = None
     ) -> Descriptor:
-        """See `Repository.fetch_known`: the object is stored first. Raises LocalFailure, too."""
+        """See `Repository.fetch_known`: the object is stored first. Also raises LocalFailure."""
         how = options or self.options
         written = 0
 
@@ -183,17 +185,17 @@ class CachedRepository(Repository):
             written += len(data)
 
         for _ in range(_TRIES):
-            kept = self.keep(desc, hints, how)
+            stored_desc = self.ensure_stored(desc, hints, how)
             try:
-                self._deliver(kept, counted, how.small)
+                self._deliver(stored_desc, counted, how.small)
             except DataLoss as error:
                 if written:
                     raise
-                kept = self._heal(desc, error, hints)
-                self._deliver(kept, sink, how.small)
-            except NotFound:  # removed since then, as by a gc without grace
+                stored_desc = self._refetch(desc, error, hints)
+                self._deliver(stored_desc, sink, how.small)
+            except NotFound:  # removed meanwhile, for example by gc without a grace period
                 continue
-            return kept
+            return stored_desc
         raise _removed(desc)
 
     def _deliver(self, desc: Descriptor, sink: Sink, small: int) -> None:
@@ -202,5 +204,5 @@ class CachedRepository(Repository):
 
 
 def _removed(desc: Descriptor) -> LocalFailure:
-    """The error for a blob that is removed from the store as often as it is fetched."""
+    """The error for a blob that is removed from the store each time it is fetched."""
     return LocalFailure(f"{desc.digest} was removed from the store", hint="is `dist content gc --grace 0` running?")

@@ -1,4 +1,4 @@
-"""Copy one object into a store: the only loop that does so."""
+"""Copying one object into a store, registry or other ingester: the only implementation."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def copy_object(
     retry: Retry = _RETRY,
     limit: int | None = None,
 ) -> Descriptor:
-    """Copy the object of `desc` from `source` into `target`; returns the descriptor, complete.
+    """Copy the object of `desc` from `source` into `target`; returns the complete descriptor.
 
-    Content that is there is not read again. Of two that copy the same digest, one copies and
-    the other waits. A partial write of an earlier session is continued; if its bytes turn out
-    wrong, the copy begins again at byte 0, from the next mirror if `source` has several.
+    Content that `target` has is not read again. Of two concurrent copies of the same digest, one
+    copies and the other waits. A partial write of an earlier session is continued; if its bytes
+    are wrong, the copy restarts at byte 0, from the next mirror if `source` has several.
     `limit` bounds the object's size in bytes.
 
     Raises DataLoss for wrong content, LimitExceeded, LocalFailure, DeadlineExceeded and
-    Cancelled as `run` does, and what `source` and `target` raise.
+    Cancelled as `run` does, and the errors of `source` and `target`.
     """
     from dist_tool.store.waiting import wait_for_writer
 
@@ -58,9 +58,9 @@ def copy_object(
                 except DistError as error:
                     sources.reject(error)
                     failed = True
-                    run.report(Notice("info", f"{ref}: {error.what}; beginning again"))
+                    run.report(Notice("info", f"{ref}: {error.what}; restarting at byte 0"))
         except AlreadyExists:
-            if not isinstance(target, Store):  # without a lookup, its answer is all there is
+            if not isinstance(target, Store):  # it has no lookup: rely on its response
                 return _present(desc, desc.size, run)
 
 
@@ -88,7 +88,7 @@ def _receive(source: ResumingReader, writer: Writer, desc: Descriptor, run: Run)
     """Write the rest of an object and commit it."""
     resumed = writer.offset
     with with_progress(source, str(desc.digest), run.progress) as reader:
-        if writer.digest() != desc.digest:  # an earlier session may have ended just before its commit
+        if writer.digest() != desc.digest:  # else an earlier session ended just before its commit
             _expect(source, writer)
             copy_into(writer, reader)
             while writer.digest() != desc.digest and reader.reopen_past_end():
@@ -101,7 +101,7 @@ def _receive(source: ResumingReader, writer: Writer, desc: Descriptor, run: Run)
 
 
 def _expect(source: ResumingReader, writer: Writer) -> None:
-    """Show the size in the status of the write; a small object is complete before it is looked at."""
+    """Record the size in the status of the write. Not for a small object, which is complete too soon to be watched."""
     source.open()
     if source.total is not None and source.total - writer.offset > SMALL:
         writer.expect(source.total)

@@ -1,4 +1,4 @@
-"""Opening an object for reading: resumed after cuts, verified, with progress."""
+"""Opening an object for reading, with resume, verification and progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dist_tool.transfer.sources import Sources
 class FetchOptions(NamedTuple):
     """How to fetch. `limit` bounds an object's size in bytes.
 
-    `small` is the size in bytes up to which nothing is written before the whole is verified.
+    `small` is the size in bytes up to which an object is verified before any of it is written.
     """
 
     retry: Retry = Retry()
@@ -32,7 +32,7 @@ class FetchOptions(NamedTuple):
 
 
 class OpenedObject(NamedTuple):
-    """An object whose first request has been made. `desc` is None if no digest is known: then nothing verifies it."""
+    """An object whose first request has been made. `desc` is None if no digest is known: it is not verified."""
 
     desc: Descriptor | None
     source: ResumingReader
@@ -42,7 +42,7 @@ class OpenedObject(NamedTuple):
 def open_object(sources: Sources, desc: Descriptor, hints: Hints, options: FetchOptions) -> OpenedObject:
     """Make the first request for the object of `desc`. The caller closes `source`.
 
-    Raises SizeMismatch if another size is declared than `desc` has, and what the sources raise.
+    Raises SizeMismatch if the declared size is not that of `desc`, and the errors of the sources.
     """
     verifier = Verifier(desc.digest, desc.size)
     source = ResumingReader(
@@ -54,13 +54,13 @@ def open_object(sources: Sources, desc: Descriptor, hints: Hints, options: Fetch
 
 
 def open_unverified(remote: object, object_id: str, hints: Hints, options: FetchOptions) -> OpenedObject:
-    """Make the first request for a name whose digest is not known. Raises NoDigest if the remote has no such names."""
+    """Make the first request for a name without a known digest. Raises NoDigest if the remote has no such names."""
     if not isinstance(remote, NamedFetcher):
-        raise NoDigest(f"the digest of {object_id!r} is not known before it is read")
+        raise NoDigest(f"the digest of {object_id!r} is not known before its content is read")
     verifier = Verifier(None, hints.size)
     retry = options.retry
     if not isinstance(remote, NamedResumer):
-        # Nothing tells whether a second answer is the same object: no resume.
+        # No resume: a second response may be another object, and nothing would show it.
         retry = replace(retry, attempts=1)
     reopen = _Name(remote, object_id, hints)
     source = ResumingReader(reopen, verifier, retry, run=options.run, limit=options.limit)
@@ -70,7 +70,7 @@ def open_unverified(remote: object, object_id: str, hints: Hints, options: Fetch
 
 
 class _Name:
-    """Opens a name; after a cut again, with the validator of the first answer."""
+    """Opens a name, and reopens it after a cut with the validator of the first response."""
 
     def __init__(self, remote: NamedFetcher, object_id: str, hints: Hints) -> None:
         self._remote = remote
@@ -90,10 +90,10 @@ class _Name:
 
 
 def _compare_types(desc: Descriptor, hints: Hints, source: ResumingReader, report: Report) -> None:
-    """Warn of another media type than the hints name; the bytes are the same either way."""
+    """Warn if the media type differs from the hint. The bytes are verified all the same."""
     actual = source.media_type or desc.media_type
     if hints.media_types and actual not in (*hints.media_types, "", "application/octet-stream"):
-        report(Notice("warning", f"the media type is {actual}, the hint says {', '.join(hints.media_types)}"))
+        report(Notice("warning", f"the media type is {actual}, but the hint is {', '.join(hints.media_types)}"))
 
 
 def deliver(opened: OpenedObject, ref: str, sink: Sink, options: FetchOptions) -> Descriptor:

@@ -1,4 +1,4 @@
-"""Progress: a source that tells how far it is."""
+"""Progress events for the reading of an object."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from dist_tool.stream.resume import ResumingReader
 
 
 class ProgressReader:
-    """A source whose every read becomes an `Event`; `ref` names the object there."""
+    """A source that reports an `Event` for each read; `ref` names the object in it."""
 
     def __init__(self, source: ResumingReader, ref: str, progress: Progress) -> None:
-        self._over = False
+        self._has_failed = False
         self._source = source
         self._ref = ref
         self._progress = progress
         self._resumed = source.offset
-        self._tell("started")
+        self._report("started")
 
-    def _tell(self, state: str) -> None:
+    def _report(self, state: str) -> None:
         self._progress(Event(self._ref, self._source.offset, self._source.total, state, self._resumed))
 
     def readinto(self, view: memoryview, /) -> int:
-        """Fill a part of `view`; 0 at the end."""
+        """Read bytes into `view`; returns their number, 0 at the end."""
         try:
             got = self._source.readinto(view)
         except BaseException:
             self.failed()
             raise
-        self._tell("moving")
+        self._report("moving")
         return got
 
     def reopen_past_end(self) -> bool:
@@ -44,33 +44,33 @@ class ProgressReader:
             raise
 
     def failed(self) -> None:
-        """Tell, once, that there will be no more."""
-        if not self._over:
-            self._over = True
-            self._tell("failed")
+        """Report the failure, once."""
+        if not self._has_failed:
+            self._has_failed = True
+            self._report("failed")
 
     def close(self) -> None:
-        """Let go of the source. Idempotent."""
+        """Close the source. Idempotent."""
         self._source.close()
 
 
 @contextmanager
 def with_progress(source: ResumingReader, ref: str, progress: Progress) -> Iterator[Readable]:
-    """`source`, with_progress where anybody watches, and closed at the end.
+    """`source` with progress events, closed at the end of the block.
 
-    Where the block ends by an exception, that is the end of the object for those who watch too.
+    An exception in the block is reported as the failure of the object.
     """
-    with closing(progress_reader(source, ref, progress)) as seen:
+    with closing(progress_reader(source, ref, progress)) as reader:
         try:
-            yield seen
-        except AlreadyExists:  # no failure: another had it first
+            yield reader
+        except AlreadyExists:  # not a failure: a concurrent writer was first
             raise
         except BaseException:
-            if isinstance(seen, ProgressReader):
-                seen.failed()
+            if isinstance(reader, ProgressReader):
+                reader.failed()
             raise
 
 
 def progress_reader(source: ResumingReader, ref: str, progress: Progress) -> Readable:
-    """`source`, with_progress where anybody watches, for whoever closes it."""
+    """`source` with progress events, or `source` itself if `progress` is a no-op. The caller closes it."""
     return source if progress is no_progress else ProgressReader(source, ref, progress)

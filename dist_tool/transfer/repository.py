@@ -1,6 +1,6 @@
-"""Repositories: the door to a remote, at which policy and pins are applied.
+"""Repositories: access to a remote under policy and pins.
 
-Everything above this room reaches a remote through a `Repository` and in no other way.
+The layers above `transfer` access remotes only through a `Repository`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def named(method: _Method) -> _Method:
-    """Errors of a method of `Repository` get its locator."""
+    """Decorator for methods of `Repository` that adds its locator to their errors."""
 
     @wraps(method)
     def inner(self: Repository, *args: Any, **kwargs: Any) -> Any:
@@ -49,21 +49,21 @@ def named(method: _Method) -> _Method:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Policy and pins for the objects of one locator. `guard` checks the location that a route leads to."""
+    """Policy and pins for the objects of one locator. `guard` checks the location that a route maps it to."""
 
     locator: Locator = _HERE
     settings: Settings = _DEFAULTS
     guard: Callable[[str], None] | None = None
 
     def request_for(self, object_id: str) -> str:
-        """The object to request: `object_id`, with its digest if it is a pinned tag. Raises PolicyRefused."""
+        """The object to request: `object_id`, with the digest if it is a pinned tag. Raises PolicyRefused."""
         name = as_object(object_id)
         self.settings.check_object(self.locator, name)
         pinned = None if name.digest else self.settings.pin_for(self.locator, name.tag)
-        wanted = f"{name.tag}@{pinned}" if pinned else object_id
+        request = f"{name.tag}@{pinned}" if pinned else object_id
         if self.guard is not None:
-            self.guard(wanted)
-        return wanted
+            self.guard(request)
+        return request
 
     def check(self, digest: Digest) -> None:
         """Raise PolicyRefused for a digest of an algorithm that is not allowed."""
@@ -74,11 +74,11 @@ class Repository:
     """The objects of one locator. As thread-safe as its remote; the built-in ones are.
 
     Each method applies policy and pins, checks that the remote supports the operation
-    (Unsupported if not), and calls it. Errors have the locator.
+    (raises Unsupported if not), and calls it. Errors carry the locator.
     """
 
     stored = False
-    """Whether objects are kept in the store."""
+    """True if objects are cached in the store."""
 
     def __init__(self, remote: Remote, rules: Rules | None = None, options: FetchOptions | None = None) -> None:
         self._remote = remote
@@ -92,7 +92,7 @@ class Repository:
 
     @property
     def parts(self) -> tuple[Remote, Rules, FetchOptions]:
-        """What another view of the same repository is made of."""
+        """The constructor arguments, for another view of the same repository."""
         return self._remote, self._rules, self.options
 
     @property
@@ -105,10 +105,10 @@ class Repository:
     @named
     def resolve(self, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
         """The descriptor of a tag, digest or other name; see `api.Resolver`. Raises PolicyRefused."""
-        asked = self._rules.request_for(object_id)
-        if asked != object_id and not hints.media_type():
+        request = self._rules.request_for(object_id)
+        if request != object_id and not hints.media_type():
             hints = hints._replace(kind="manifest")  # a pin: tags name manifests
-        desc = self._remote.resolve(asked, hints)
+        desc = self._remote.resolve(request, hints)
         self._rules.check(desc.digest)
         return desc
 
@@ -136,20 +136,20 @@ class Repository:
         )
         return found
 
-    def _power(self, power: Any, lack: str) -> Any:
+    def _power(self, power: Any, missing: str) -> Any:
         if not isinstance(self._remote, power):
-            raise Unsupported(f"this remote {lack}")
+            raise Unsupported(f"this remote {missing}")
         return self._remote
 
     def close(self) -> None:
-        """Close the connections and files that are not shared with a session. Idempotent."""
+        """Close the connections and files that are not shared by the session. Idempotent."""
         if isinstance(self._remote, Closable):
             self._remote.close()
 
     # Operations
 
     def identify(self, object_id: str, hints: Hints = _NO_HINTS) -> Descriptor:
-        """The descriptor of an object, as cheaply as it can be known; see `locate`.
+        """The descriptor of an object, by the cheapest request; see `locate`.
 
         A digest needs no request; a tag is resolved without its content.
         """
@@ -160,21 +160,22 @@ class Repository:
         """The descriptor of an object, its size taken from the hints if the remote does not know it.
 
         Raises SizeMismatch if both are known and differ, NoDigest, InvalidArgument for a
-        misspelled digest (a plugin might take it for a name), and what resolving raises.
+        misspelled digest (which a plugin might treat as a name), and the errors of resolving.
         """
         reject_misspelled_digest(object_id)
         desc = self.resolve(object_id, hints)
         if desc.size is None:
             return replace(desc, size=hints.size)
         if hints.size not in (None, desc.size):
-            raise SizeMismatch(f"{object_id} has {desc.size} bytes, the hint says {hints.size}")
+            raise SizeMismatch(f"{object_id} has {desc.size} bytes, but the hint is size:{hints.size}")
         return desc
 
     def fetch(self, object_id: str, hints: Hints = _NO_HINTS) -> tuple[Descriptor, VerifiedReader]:
-        """An object as a descriptor and a binary file that ends cleanly only if it is the object.
+        """An object as a descriptor and a binary file, which ends without an error only if the content is right.
 
-        `Descriptor.size` is what is known before reading. Raises NoDigest if the bytes could not
-        be verified, NotFound, and what the remote raises; reading raises DataLoss and Unavailable.
+        `Descriptor.size` is None if the size is not known before reading. Raises NoDigest if the
+        bytes cannot be verified, NotFound, and the errors of the remote; reading raises DataLoss
+        and Unavailable.
         """
         return self.open_known(self.locate(object_id, hints._replace(content=True)), hints)
 
@@ -184,7 +185,7 @@ class Repository:
     ) -> tuple[Descriptor, VerifiedReader]:
         """The object of a descriptor; see `fetch`. The first request has been made when this returns.
 
-        An object with several sources is complete and verified by then.
+        An object with several sources is then already complete and verified.
         """
         options = options or self.options
         sources = self.sources(desc, hints)
@@ -209,7 +210,7 @@ class Repository:
     def fetch_to(
         self, object_id: str, sink: Sink, hints: Hints = _NO_HINTS, options: FetchOptions | None = None
     ) -> Descriptor:
-        """Write an object to `sink` under the rules of `stream.pump`; returns its descriptor, complete.
+        """Write an object to `sink` as `stream.pump` does; returns the complete descriptor.
 
         If no digest is known, the bytes are delivered with a warning, and the digest is computed from them.
         """
@@ -227,8 +228,9 @@ class Repository:
     ) -> Descriptor:
         """Write the object of a descriptor to `sink`; see `fetch_to`.
 
-        With several sources, `sink` gets bytes only if it can take them back (`Rewindable`), or
-        after all of them were verified; a source that was wrong is replaced by the next.
+        With several sources, bytes are written to `sink` as they arrive only if it is `Rewindable`,
+        otherwise after all of them are verified; a source with wrong content is replaced by the
+        next one.
         """
         options = options or self.options
         sources, ref = self.sources(desc, hints), str(desc.digest)
@@ -244,26 +246,26 @@ class Repository:
                     target.restart()
 
     def _fetch_unverified(self, object_id: str, sink: Sink, hints: Hints, options: FetchOptions) -> Descriptor:
-        """Write the bytes of a name: from one source at a time, each from byte 0, so that nothing is spliced."""
-        wanted = self._rules.request_for(object_id)
+        """Write the bytes of a name, from one source at a time and from byte 0, so that nothing is spliced."""
+        request = self._rules.request_for(object_id)
 
         def opened(remote: object, how: FetchOptions) -> OpenedObject:
-            return open_unverified(remote, wanted, hints, how)
+            return open_unverified(remote, request, hints, how)
 
         if not isinstance(self._remote, Mirrored):
             return deliver(opened(self._remote, options), object_id, sink, options)
         options = options._replace(small=0)
         with rewindable(sink) as target:
 
-            def whole(remote: Remote) -> Descriptor:
+            def attempt(remote: Remote) -> Descriptor:
                 target.restart()
                 return deliver(opened(remote, options), object_id, target, options)
 
-            return self._remote.first(wanted, whole)
+            return self._remote.first(request, attempt)
 
 
 def fetch_options(settings: Settings, locator: Locator, run: Run = NO_RUN) -> FetchOptions:
-    """How to fetch from a locator under these settings."""
+    """The fetch options for a locator under these settings."""
     route = settings.route_for(locator) or Route()
     limit = min((size for size in (settings.max_size, settings.policy.max_size) if size), default=None)
     return FetchOptions(route.own.retry_limits, limit, run=run)
@@ -276,7 +278,7 @@ def open_repository(
     """The repository of a locator, closed at the end.
 
     Errors raised inside get the locator. Raises PolicyRefused for a blocked name, Unsupported
-    for an unknown kind, NotFound and InvalidArgument for a path that is no layout.
+    for an unknown kind, NotFound and InvalidArgument for a path that is not a layout.
     """
     from dist_tool.remotes import table
 

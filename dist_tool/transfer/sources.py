@@ -22,15 +22,15 @@ class Search(Protocol):
     """The sources of one object, for one transfer and one thread."""
 
     def open(self, offset: int) -> Body:
-        """The object's bytes from `offset` or earlier, from the next source that has them. See `Fetcher.open`."""
+        """The object's bytes from `offset` or earlier, from the next source that serves them. See `Fetcher.open`."""
 
     def lost(self, error: DistError, body: Body, ended: bool) -> bool:
-        """See `ResumingReader`: True if the failure is counted here, or the next source is another one."""
+        """See `ResumingReader`: True if the failure is counted here or the next `open` uses another source."""
 
     def reject(self, error: DistError) -> None:
-        """The content that `open` returned was wrong, or ended in `error`.
+        """Reject the content of `open`, which was wrong or failed with `error`.
 
-        Returns if it can be requested again from byte 0. Raises the error for the user if not.
+        Returns if the object can be requested again from byte 0, else raises the error for the user.
         """
 
 
@@ -51,8 +51,8 @@ class Mirrored(Protocol):
 class Sources:
     """The sources of one object, and the content that came with its descriptor.
 
-    Such content is used without a request if it is right (behaviours B19). `hints` are the
-    user's: a size that no source confirms is reported as a wrong hint.
+    Such content is used without a request if its digest matches (behaviours B19). `hints` are
+    the user's: a size that no source confirms is reported as a wrong hint.
     """
 
     def __init__(self, remote: Fetcher, desc: Descriptor, hints: Hints = _NO_HINTS) -> None:
@@ -64,13 +64,13 @@ class Sources:
         self._contradiction: SizeMismatch | None = None
 
     def open(self, offset: int) -> Body:
-        """The object's bytes from `offset`, or earlier. Raises what the sources raise."""
-        if offset == 0 and (data := self._desc.data) is not None and self._is_right(data):
+        """The object's bytes from `offset` or earlier. Raises the errors of the sources."""
+        if offset == 0 and (data := self._desc.data) is not None and self._matches(data):
             media_type = self._desc.media_type
             return Body(BytesIO(data), total=len(data), source="the remote", media_type=media_type)
         return self._search.open(offset)
 
-    def _is_right(self, data: bytes) -> bool:
+    def _matches(self, data: bytes) -> bool:
         digest = self._desc.digest
         return len(data) == self._desc.size and Digest.of(data, digest.algorithm) == digest
 
@@ -89,26 +89,26 @@ class Sources:
         except DistError as last:
             if self._hint is None or self._contradiction is None or not last.elsewhere:
                 raise
-            # No source confirms the hint, and some contradict it: that is more than a failure to answer.
-            hint = f"no source confirms size:{self._hint}: is that right?"
+            # No source confirms the hint and some contradict it: that is more useful than the last error.
+            hint = f"no source confirms size:{self._hint}; check the hint"
             raise self._contradiction.with_(attempts=last.attempts, hint=hint) from last
 
 
 class _Single:
-    """A `Search` with one source. Only bytes of an earlier session can be at fault beside it, once."""
+    """A `Search` with one source. Retries once if wrong content includes bytes of an earlier session."""
 
     def __init__(self, remote: Fetcher, desc: Descriptor) -> None:
         self._remote = remote
         self._desc = desc
-        self._asked = False
+        self._opened = False
         self._continued = False
 
     def open(self, offset: int) -> Body:
-        if not self._asked:
-            self._asked, self._continued = True, offset > 0
+        if not self._opened:
+            self._opened, self._continued = True, offset > 0
         return self._remote.open(self._desc, offset)
 
-    def lost(self, error: DistError, body: Body, ended: bool) -> bool:  # noqa: ARG002  the next one is the same
+    def lost(self, error: DistError, body: Body, ended: bool) -> bool:  # noqa: ARG002  there is no other source
         return False
 
     def reject(self, error: DistError) -> None:

@@ -130,7 +130,7 @@ HINTS = [
     _hint("of no media type", "mediatype:json", said="'json' is not a media type"),
     _hint("of a media type with parameters", "mediatype:a/b; c=d", said="is not a media type"),
     _hint("of a header", "mediatype:a/b\r\nX-Evil: 1", said=r"\r\nX-Evil: 1' has control characters"),
-    Bad("hint of another size", ("fetch", "./img", "v1", "size:7"), 5, "bytes, the hint says 7"),
+    Bad("hint of another size", ("fetch", "./img", "v1", "size:7"), 5, "bytes, but the hint is size:7"),
 ]
 OPTIONS = [
     _option("unknown", "--nosuch", said="No such option '--nosuch'"),

@@ -287,7 +287,7 @@ def test_without_it_nothing_is_said_and_quiet_says_less_than_nothing(invoke: Inv
     assert invoke("fetch", "./img", "v1").stderr == ""
     wrong = f"mediatype:{OCI_INDEX}"
     assert invoke("fetch", "./img", "v1", wrong).stderr == (
-        f"dist: warning: the media type is {OCI_MANIFEST}, the hint says {OCI_INDEX}\n"
+        f"dist: warning: the media type is {OCI_MANIFEST}, but the hint is {OCI_INDEX}\n"
     )
     assert invoke("fetch", "./img", "v1", wrong, "-q").stderr == ""
     assert invoke("fetch", "./img", "v2", "-q").stderr.startswith("dist: ./img v2: no image")

@@ -222,7 +222,7 @@ def test_a_wait_for_another_writer_ends(server: FaultServer, tmp_path: Path) -> 
     store, run = open_store(str(tmp_path / "store")), Run()
     place = REGISTRY.at(server)
     with open_remote(place, settings_for(place), run) as remote, store.writer(ref_for(BLOB.digest), BLOB.descriptor):
-        assert_cancelled(run, lambda: cached(remote, store, FetchOptions(run=run)).keep(BLOB.descriptor))
+        assert_cancelled(run, lambda: cached(remote, store, FetchOptions(run=run)).ensure_stored(BLOB.descriptor))
 
 
 def test_a_cancelled_ingest_is_resumed_where_it_ended(server: FaultServer, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_cancelled_ingest_is_resumed_where_it_ended(server: FaultServer, tmp_p
 
     def ingest(run: Run) -> None:
         with open_remote(place, settings_for(place), run) as remote:
-            cached(remote, store, FetchOptions(run=run)).keep(BLOB.descriptor)
+            cached(remote, store, FetchOptions(run=run)).ensure_stored(BLOB.descriptor)
 
     run = Run()
     assert_cancelled(run, lambda: ingest(run), begun=lambda: server.body_bytes)

@@ -75,7 +75,7 @@ def test_one_sound_place_is_enough_for_the_store_whatever_an_earlier_session_lef
         desc = Descriptor(TRUTH.digest, size)
         with store.writer(str(TRUTH.digest)) as writer:
             writer.write(left)
-        kept = cached(mirrored(*before, sound), store, options(attempts)).keep(desc)
+        kept = cached(mirrored(*before, sound), store, options(attempts)).ensure_stored(desc)
         assert store.read(kept, 1000) == TRUTH.data
 
 

@@ -280,7 +280,7 @@ def test_the_manifest_fallback_sends_the_full_accept_list(mocked_registry: Mocke
 def test_another_type_than_the_hint_says_is_a_warning_and_the_same_bytes(mocked_registry: MockedRegistry) -> None:
     _serve(mocked_registry, "manifests/latest", MANIFEST)
     assert mocked_registry.fetch("latest", f"mediatype:{DOCKER_MANIFEST}") == MANIFEST.data
-    assert mocked_registry.warnings == [f"the media type is {OCI_MANIFEST}, the hint says {DOCKER_MANIFEST}"]
+    assert mocked_registry.warnings == [f"the media type is {OCI_MANIFEST}, but the hint is {DOCKER_MANIFEST}"]
 
 
 # Sizes.
@@ -298,7 +298,7 @@ def test_a_declared_size_that_is_not_the_expected_one_fails_before_the_first_byt
 def test_the_size_of_a_tag_is_compared_with_the_hint(mocked_registry: MockedRegistry) -> None:
     """Behaviours B17."""
     _serve(mocked_registry, "manifests/latest", MANIFEST)
-    with pytest.raises(SizeMismatch, match="the hint says 7"):
+    with pytest.raises(SizeMismatch, match="but the hint is size:7"):
         mocked_registry.fetch("latest", "size:7")
 
 

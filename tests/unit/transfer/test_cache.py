@@ -104,16 +104,16 @@ def test_a_size_that_was_not_known_is_that_of_the_answer(store: DiskStore) -> No
     """What `content active` shows of a fetch by digest alone."""
     large = blob("keep, large", 6 << 20)
     with pytest.raises(Truncated):
-        cached(Source(large.data, cut_at=1_500_000), store, ONCE).keep(Descriptor(large.digest))
+        cached(Source(large.data, cut_at=1_500_000), store, ONCE).ensure_stored(Descriptor(large.digest))
     assert [(status.offset, status.total) for status in store.statuses()] == [(1_500_000, 6 << 20)]
-    assert cached(Source(large.data), store, ONCE).keep(Descriptor(large.digest)).size == 6 << 20
+    assert cached(Source(large.data), store, ONCE).ensure_stored(Descriptor(large.digest)).size == 6 << 20
 
 
 def test_a_size_that_was_a_lie_binds_nobody_later(store: DiskStore) -> None:
     large, longer = blob("keep, large", 6 << 20), blob("keep, longer", 7 << 20)
     with pytest.raises(Truncated):
-        cached(Source(longer.data, cut_at=5 << 20), store, ONCE).keep(Descriptor(large.digest))
-    assert cached(Source(large.data), store, ONCE).keep(Descriptor(large.digest)).size == 6 << 20
+        cached(Source(longer.data, cut_at=5 << 20), store, ONCE).ensure_stored(Descriptor(large.digest))
+    assert cached(Source(large.data), store, ONCE).ensure_stored(Descriptor(large.digest)).size == 6 << 20
 
 
 def test_wrong_content_is_refused_delivered_to_nobody_and_poisons_nothing(store: DiskStore) -> None:
@@ -151,7 +151,7 @@ def test_an_absent_object_leaves_no_partial_write(store: DiskStore) -> None:
             raise NotFound("not here")
 
     with pytest.raises(NotFound):
-        cached(Empty(), store, ONCE).keep(Descriptor(CONTENT.digest))
+        cached(Empty(), store, ONCE).ensure_stored(Descriptor(CONTENT.digest))
     assert list(store.statuses()) == []
 
 
@@ -185,7 +185,7 @@ def kept(store: DiskStore, *sources: Place, hints: Hints = NO_HINTS, notices: li
 def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed_for_it(store: DiskStore) -> None:
     sources = Place(CONTENT.data), Place(CONTENT.data)
     with pytest.raises(LimitExceeded):
-        cached(places.mirrored(*sources), store, ONCE._replace(limit=10)).keep(Descriptor(CONTENT.digest))
+        cached(places.mirrored(*sources), store, ONCE._replace(limit=10)).ensure_stored(Descriptor(CONTENT.digest))
     assert [source.asked for source in sources] == [[0], []]
 
 

@@ -104,7 +104,7 @@ def test_wrong_start_of_an_earlier_session_is_dropped_once(store: NamedStore) ->
     source = Fetching()
     copy_object(source, store, DESC, Run(notices.append))
     assert source.offsets == [1_500_000, 0]
-    assert [notice.text.endswith("beginning again") for notice in notices] == [True]
+    assert [notice.text.endswith("restarting at byte 0") for notice in notices] == [True]
     assert content_of(store) == CONTENT.data
 
 
