@@ -1,4 +1,4 @@
-"""What the user configured, as values. Reading files and the environment is `config`'s."""
+"""The user's configuration as values. `config` reads them from files and the environment."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from dist_tool.oci.digest import VERIFIABLE, Digest
 from dist_tool.stream.retry import Retry
 
 _DEFAULT_KIND = "registry"
-# Kinds that have a place of their own where no location is given.
-_OWN_PLACE = frozenset({"containerd", "store"})
-# One place for every name: what follows the prefix in a name means nothing there.
+# Kinds with a default location.
+_DEFAULT_LOCATION = frozenset({"containerd", "store"})
+# Kinds with a single location for all names: the part of a name after the prefix is ignored.
 _FLAT_KINDS = frozenset({"archive", "containerd", "store"})
 CAPABILITIES = ("pull", "resolve", "push", "referrers")
 EVERYTHING = frozenset(CAPABILITIES)
@@ -24,10 +24,10 @@ EVERYTHING = frozenset(CAPABILITIES)
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Trust and client certificates of one endpoint. Paths are absolute, files are PEM.
+    """Trusted CAs and client certificates of one endpoint. Paths are absolute, files are PEM.
 
-    `client` pairs are offered to the endpoint's own origin only (GHSA-h3wm-jjqf-8jm2);
-    `skip_verify` ends there too.
+    `client` pairs are offered only to the endpoint's own origin (GHSA-h3wm-jjqf-8jm2);
+    `skip_verify` applies only to it too.
     """
 
     ca: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits in seconds; `floor` in bytes a second, averaged over `floor_window_s`."""
+    """Time limits in seconds; `floor` in bytes per second, averaged over `floor_window_s`."""
 
     connect_s: float = 10.0
     headers_s: float = 30.0
@@ -48,10 +48,10 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Redirects:
-    """Where an endpoint may send us. `allow_hosts`: empty means any, `*.` prefix allowed.
+    """Limits of redirects. `allow_hosts`: empty means any host, a `*.` prefix is allowed.
 
-    `allow_private` lifts the refusal of loopback and link-local addresses. `to_private` False
-    refuses private ones too: nobody configures that, token servers are held to it (C16).
+    `allow_private` permits loopback and link-local addresses. `to_private=False` refuses
+    private addresses too: it is not configurable and applies to token servers (behaviours C16).
     """
 
     max_hops: int = 10
@@ -62,10 +62,10 @@ class Redirects:
 
 @dataclass(frozen=True, slots=True)
 class AuthSettings:
-    """Where credentials come from. `source`: `auto`, `docker`, `containers` or `none`.
+    """Sources of credentials. `source`: `auto`, `docker`, `containers` or `none`.
 
     `helper` names a docker credential helper; `file` is a docker or containers file that is
-    read instead of all others; `realm_hosts` narrows who may be a token server.
+    read instead of all others; `realm_hosts` restricts the hosts of token servers.
     """
 
     source: str = "auto"
@@ -76,15 +76,16 @@ class AuthSettings:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One source of objects: that of a `[[remote]]` table, or a `[[remote.mirror]]` of it. `where` is FILE:LINE.
+    """One source of objects: that of a `[[remote]]` table or of its `[[remote.mirror]]`. `where` is FILE:LINE.
 
-    `kind` "" means `registry`. `location` "" is the place that the name gives; with `flat` the
-    location itself serves every name below the prefix. `header` and `proxy` may hold secrets
-    and are sent here only; `proxy` "" means a direct connection, None the environment's.
+    `kind` "" means `registry`. `location` "" is the location given by the name; with `flat` the
+    location itself serves every name below the prefix. `header` and `proxy` may contain secrets
+    and are used for this endpoint only; `proxy` "" means a direct connection, None the proxy of
+    the environment.
 
-    `capabilities` limit what the endpoint is trusted with: tags are resolved only by endpoints
+    `capabilities` are what the endpoint is trusted to do: tags are resolved only by endpoints
     with `resolve` (behaviours D3). `api_path` is the path of a registry's API; with `ns` the
-    host of the name is sent as `?ns=`. `insecure` is that of registries.conf: https without
+    host of the name is sent as `?ns=`. `insecure` is as in registries.conf: https without
     verification, and http if the server has no TLS (behaviours D10).
     """
 
@@ -107,11 +108,11 @@ class Endpoint:
 
     @property
     def retry_limits(self) -> Retry:
-        """The limits of retrying, with the rate that counts as progress here."""
+        """The retry limits, with the minimum rate of this endpoint."""
         return replace(self.retry, floor=self.timeout.floor)
 
     def can(self, capability: str) -> bool:
-        """True if the endpoint is trusted with one of CAPABILITIES."""
+        """True if the endpoint is trusted with a capability, one of CAPABILITIES."""
         return capability in self.capabilities
 
 
@@ -135,12 +136,12 @@ class Route:
 
     @property
     def mirrors(self) -> tuple[Endpoint, ...]:
-        """The endpoints that are tried before it."""
+        """The endpoints that are tried before the name's own."""
         return self.endpoints[:-1]
 
     @property
     def is_wildcard(self) -> bool:
-        """True for a prefix that stands for many hosts."""
+        """True for a `*.` prefix, which matches many hosts."""
         return self.prefix.startswith("*.")
 
     def matches(self, locator: Locator) -> bool:
@@ -162,13 +163,13 @@ class Route:
         # A mirror may be of another kind than the name that it serves.
         kind = endpoint.kind or (_DEFAULT_KIND if locator.kind in ("", _DEFAULT_KIND) else locator.kind)
         if not endpoint.location:
-            # Such a kind has one location for every name; `KIND::REST` itself gives another.
-            return Locator(kind, "" if kind in _OWN_PLACE and locator.kind != kind else locator.rest)
+            # A kind with a default location uses it for every name, unless `KIND::REST` gives another.
+            return Locator(kind, "" if kind in _DEFAULT_LOCATION and locator.kind != kind else locator.rest)
         rest = locator.path.removeprefix(self.prefix.partition("/")[2]).removeprefix("/")
         location = _location_of(endpoint, kind, rest)
         if kind != _DEFAULT_KIND:
             return Locator(kind, location)
-        if "/" not in location:  # a lone host would be read as an image of docker.io
+        if "/" not in location:  # a host without a path would be parsed as an image of docker.io
             raise InvalidArgument(f"{endpoint.where}: location {location!r} leaves {locator} without a repository")
         try:
             return parse_locator(f"{kind}::{location}")
@@ -186,9 +187,9 @@ def _location_of(endpoint: Endpoint, kind: str, rest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`[policy]`: what is refused whatever else is configured. Sizes in bytes, None for no limit.
+    """`[policy]`: restrictions that override all other configuration. Sizes in bytes, None for no limit.
 
-    `require_digest` and `blocked` are prefixes as of a remote, or `*`. `redirect_hosts` are the
+    `require_digest` and `blocked` are prefixes as in a remote, or `*`. `redirect_hosts` are the
     only other hosts that any remote may redirect to, empty for any. `where` has the FILE:LINE
     of each key.
     """
@@ -202,25 +203,25 @@ class Policy:
     where: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def digest_required_by(self, locator: Locator) -> str:
-        """The prefix under which a name may be asked for by digest only, "" for none."""
+        """The prefix that requires a digest for this name, "" for none."""
         return _first_above(locator, self.require_digest)
 
     def check_name(self, locator: Locator) -> None:
-        """Raise PolicyRefused for a name that is blocked."""
+        """Raise PolicyRefused for a blocked name."""
         prefix = _first_above(locator, self.blocked)
         if prefix:
             raise PolicyRefused(f"{locator} is blocked by {prefix!r}", hint=f"by {self.where.get('blocked', 'policy')}")
 
     def check_object(self, locator: Locator, name: ObjectName) -> None:
-        """Raise PolicyRefused for a tag where a digest is required, and for an algorithm not allowed."""
+        """Raise PolicyRefused for a tag if a digest is required, and for an algorithm that is not allowed."""
         if name.digest is not None:
             self.check_digest(name.digest)
             return
         prefix = self.digest_required_by(locator)
         if prefix:
             raise PolicyRefused(
-                f"{locator}: {prefix!r} takes digests only, not the tag {name.tag!r}",
-                hint=f"by {self.where.get('require_digest', 'policy')}; dist pin {locator}:{name.tag} would do",
+                f"{locator}: {prefix!r} requires a digest, not the tag {name.tag!r}",
+                hint=f"by {self.where.get('require_digest', 'policy')}; run dist pin {locator}:{name.tag}",
             )
 
     def check_digest(self, digest: Digest) -> None:
@@ -238,33 +239,33 @@ def _first_above(locator: Locator, prefixes: tuple[str, ...]) -> str:
 
 
 class Pin(NamedTuple):
-    """One entry of `[pin]`: the digest that a tag must mean. `where` is its FILE:LINE."""
+    """One entry of `[pin]`: the digest that a tag must resolve to. `where` is its FILE:LINE."""
 
     digest: Digest
     where: str = ""
 
 
 class ForeignConfig(Protocol):
-    """What other programs' configuration says (behaviours D1-D12). Read when first asked."""
+    """The configuration of other programs (behaviours D1-D12). Read on first use."""
 
     def route_for(self, locator: Locator, name: ObjectName | None) -> Route | None:
-        """The table for a name, None where nobody else has one."""
+        """The route for a name, None if no other program configures one."""
 
     def blocking(self, locator: Locator, name: ObjectName | None) -> Route | None:
-        """The table that blocks a name, None when none does; see `route_for`."""
+        """The route that blocks a name, None if none does; see `route_for`."""
 
     def singles_out(self, locator: Locator) -> bool:
-        """True where single tags or digests of a repository have tables of their own."""
+        """True if tags or digests of a repository have routes of their own."""
 
     def with_certificates(self, route: Route | None, locator: Locator) -> Route | None:
-        """`route`, with certificates found by host for endpoints whose table has nothing on TLS."""
+        """`route`, with certificates found by host for endpoints that have no TLS settings."""
 
     def alias(self, short: str) -> str:
-        """The full name that a short one stands for, "" for none."""
+        """The full name of a short-name alias, "" for none."""
 
 
 class NoForeignConfig:
-    """No other configuration at all."""
+    """A `ForeignConfig` without any configuration (null object)."""
 
     def route_for(self, locator: Locator, name: ObjectName | None) -> Route | None:  # noqa: ARG002
         """None."""
@@ -283,18 +284,18 @@ class NoForeignConfig:
         return route
 
     def alias(self, short: str) -> str:  # noqa: ARG002
-        """Nothing."""
+        """The empty string."""
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything: the routes and the environment's part that concerns fetching.
+    """The complete configuration: routes, policy, pins and the relevant environment.
 
     `environ` is a snapshot of the environment, for credentials, proxies and trust stores;
-    `cache_dir` is "" where access tokens must not be kept; `token_dir` is where other runs keep
-    them. `store`: fetched objects go through the local store, which is at `store_path` where that
-    is not "". `pins` is keyed by canonical `NAME:TAG`.
+    `cache_dir` is "" if access tokens must not be cached; `token_dir` is the token directory
+    of other runs. `store`: use the local store as a cache; it is in `store_path`, "" for the
+    default. `pins` is keyed by canonical `NAME:TAG`.
     """
 
     routes: tuple[Route, ...] = ()
@@ -311,20 +312,21 @@ class Settings:
     others: ForeignConfig = field(default_factory=NoForeignConfig, repr=False, compare=False)
 
     def at_home(self, path: str) -> str:
-        """A path, its `~` being the environment's home directory."""
+        """A path with `~` replaced by the home directory of `environ`."""
         if path == "~" or path.startswith("~/"):
             return self.environ.get("HOME", "~") + path[1:]
         return path
 
     def route_for(self, locator: Locator, name: ObjectName | None = None) -> Route | None:
-        """The table for a locator: of those that match, the longest prefix, a wildcard's last of all.
+        """The route for a locator: the longest matching prefix; wildcards have the lowest precedence.
 
-        Our own tables win over other programs' files, which are asked when none matches (D17),
-        but what those block stays blocked. Some of them distinguish tags from digests, which
-        counts when `name` is given. A host with and without the https port is one server: a
-        table for the spelling that is asked for comes first. None when there is no table, and
-        for local paths. The caller refuses what is `blocked`, and opens `rewrite(locator, endpoint)` for
-        each of the `endpoints`. Raises InvalidArgument for a broken file of others.
+        Our own routes take precedence over other programs' files, which are used if none matches
+        (behaviours D17), but a name that those files block stays blocked. Some of them distinguish
+        tags from digests, which matters if `name` is given. A host with and without the https port
+        is one server: a route for the spelling of the locator takes precedence. None if no route
+        matches, and for local paths. The caller refuses a `blocked` route, and opens
+        `rewrite(locator, endpoint)` for each of the `endpoints`. Raises InvalidArgument for an
+        invalid file of another program.
         """
         if locator.kind == "path":
             return None
@@ -338,7 +340,7 @@ class Settings:
         if found is None and other is not None:
             found = self._own_route(other)
             if found is not None and found.own.plain_http and not found.blocked:
-                found = None  # without https the two are two servers
+                found = None  # over plain http these are two servers
         if not is_name:
             return found
         return self.others.with_certificates(found or self.others.route_for(locator, name), locator)
@@ -348,14 +350,14 @@ class Settings:
         return max(matching, key=lambda route: (not route.is_wildcard, len(route.prefix)), default=None)
 
     def pin_for(self, locator: Locator, tag: str) -> Digest | None:
-        """The digest that a tag must mean, None when it is not pinned."""
+        """The digest that a tag must resolve to, None if it is not pinned."""
         if locator.kind not in ("", _DEFAULT_KIND) or not tag:
             return None
         spellings = filter(None, (locator, with_other_port(locator)))
         return next((self.pins[key].digest for s in spellings if (key := f"{s.rest}:{tag}") in self.pins), None)
 
     def check_object(self, locator: Locator, name: ObjectName) -> None:
-        """Raise PolicyRefused for an object that policy forbids. A pinned tag is as good as a digest."""
+        """Raise PolicyRefused for an object that policy forbids. A pinned tag counts as a digest."""
         pinned = None if name.digest else self.pin_for(locator, name.tag)
         self.policy.check_object(locator, ObjectName(name.tag, pinned) if pinned else name)
         route = self.route_for(locator, name)
@@ -363,11 +365,11 @@ class Settings:
             raise PolicyRefused(f"{locator} {name} is blocked", hint=f"by {route.where}")
 
     def locator(self, text: str) -> Locator:
-        """`parse_locator`, short-name aliases first (behaviours D12)."""
+        """Parse a locator after resolving short-name aliases (behaviours D12)."""
         return parse_locator(self._full(text))
 
     def reference(self, text: str) -> Reference:
-        """`parse_reference`, short-name aliases first; tag and digest stay."""
+        """Parse a reference after resolving short-name aliases; tag and digest are unchanged."""
         return parse_reference(self._full(text))
 
     def _full(self, text: str) -> str:

@@ -109,7 +109,7 @@ def test_explain_tells_policy_and_pin_of_the_object(file: Path, invoke: Invoke) 
     assert pinned["policy"]["require_digest"] == {"value": ["prod.example"], "where": f"{file}:2"}
     assert pinned["refused"] == ""
     assert explained(invoke, "redis:8")["pin"] is None
-    assert "takes digests only" in explained(invoke, "prod.example/x:1")["refused"]
+    assert "requires a digest" in explained(invoke, "prod.example/x:1")["refused"]
     assert explained(invoke, f"prod.example/x@{SHA}")["refused"] == ""
     assert explained(invoke, "prod.example/x")["refused"] == "", "no object, no refusal"
 

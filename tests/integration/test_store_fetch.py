@@ -183,7 +183,7 @@ def test_name_with_the_form_of_a_digest_does_not_pass_for_a_required_digest(tmp_
     )
     refused = run_dist(["fetch", "x.test/a", "redis:7", "--config", str(config)])
     assert (refused.stdout, refused.code) == (b"", 10)
-    assert "takes digests only, not the tag 'redis:7'" in refused.stderr
+    assert "requires a digest, not the tag 'redis:7'" in refused.stderr
 
 
 def test_name_with_the_form_of_a_digest_is_fetched_from_a_mirror_that_is_a_layout(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
 def test_a_tag_is_refused_where_a_digest_is_required(locator: str, tmp_path: Path) -> None:
     policy = load(tmp_path, POLICY).policy
     parsed = parse_locator(locator)
-    with pytest.raises(PolicyRefused, match=r"takes digests only, not the tag 'latest': by .*config\.toml:3; dist pin"):
+    with pytest.raises(PolicyRefused, match=r"requires a digest, not the tag 'latest': .*config\.toml:3; run dist pin"):
         policy.check_object(parsed, parse_object("latest"))
     policy.check_object(parsed, parse_object(SHA))
     policy.check_object(parsed, parse_object(f"latest@{SHA}"))
@@ -166,7 +166,7 @@ def test_pins_are_keyed_by_the_canonical_name(tmp_path: Path) -> None:
 def test_a_pinned_tag_is_as_good_as_a_digest(tmp_path: Path) -> None:
     settings = load(tmp_path, f'{POLICY}\n[pin]\n"redis:7" = "{SHA}"\n"redis:8" = "{SHA512}"\n')
     settings.check_object(parse_locator("redis"), parse_object("7"))
-    with pytest.raises(PolicyRefused, match="takes digests only"):
+    with pytest.raises(PolicyRefused, match="requires a digest"):
         settings.check_object(parse_locator("redis"), parse_object("9"))
     with pytest.raises(PolicyRefused, match="sha512 are not allowed"):
         settings.check_object(parse_locator("redis"), parse_object("8"))
@@ -212,5 +212,5 @@ location = "strict.example/files"
     with pytest.raises(PolicyRefused, match=r"evil\.example/team/x is blocked by 'evil\.example'"):
         open_remote(parse_locator("a.example/x"), settings)
     remote = Session(settings).repository("b.example/x")
-    with pytest.raises(PolicyRefused, match=r"'strict\.example' takes digests only"):
+    with pytest.raises(PolicyRefused, match=r"'strict\.example' requires a digest"):
         remote.resolve("latest", Hints())
