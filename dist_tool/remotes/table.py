@@ -1,7 +1,7 @@
-"""The remotes table: which remote a locator means, and how it is loaded.
+"""The table of remote kinds: maps a locator to its remote and loads it.
 
-Built-in kinds come from a dictionary of dotted names and are imported on use; an unknown kind is
-looked for among the entry points of the group `dist_tool.remotes`, and only then.
+Built-in kinds are listed as dotted names and imported on use. Only for an unknown kind are the
+entry points of the group `dist_tool.remotes` searched, then the programs in PATH.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Kind(NamedTuple):
 
 BUILTIN: Mapping[str, Kind] = MappingProxyType(
     {
-        "registry": Kind("dist_tool.remotes.registry:open_remote", "a registry that speaks the OCI distribution API"),
+        "registry": Kind("dist_tool.remotes.registry:open_remote", "a registry with the OCI distribution API"),
         "layout": Kind("dist_tool.remotes.layout:open_remote", "an OCI image layout: a directory, or KIND::REST"),
         "archive": Kind("dist_tool.remotes.layout.archive:open_remote", "a docker-save or OCI archive, or -"),
         "store": Kind("dist_tool.remotes.layout.store:open_remote", "the local store"),
@@ -52,10 +52,10 @@ OpenRemote = Callable[[Locator, Context], Remote]
 
 
 class OpenedRoute(NamedTuple):
-    """A remote, ready for use, and the check of what policy says about the location that it leads to.
+    """A remote, ready for use, and the policy check of the location that the route maps the name to.
 
     `guard` raises PolicyRefused for an object that must not be requested there; None if there
-    is nothing to check. With mirrors each of them has its own.
+    is nothing to check. With mirrors, each of them has its own guard.
     """
 
     remote: Remote
@@ -63,16 +63,16 @@ class OpenedRoute(NamedTuple):
 
 
 def open_remote(locator: Locator, settings: Settings, run: Run = NO_RUN, shared: Shared | None = None) -> Remote:
-    """The remote of a locator, without the rules of policy for its objects. Raises as `open_route`."""
+    """The remote of a locator, without the policy checks of its objects. Raises as `open_route`."""
     return open_route(locator, settings, run, shared).remote
 
 
 def open_route(locator: Locator, settings: Settings, run: Run = NO_RUN, shared: Shared | None = None) -> OpenedRoute:
     """The remote of a locator, ready for use; no request has been made yet.
 
-    A name goes through the configured routes (the longest prefix wins), else to its registry;
-    with mirrors, through all of them in order. Raises PolicyRefused for a blocked name,
-    Unsupported for an unknown kind, NotFound and InvalidArgument for a path that is no layout.
+    A name uses the configured route with the longest matching prefix, else its registry; the
+    mirrors of a route are tried in order. Raises PolicyRefused for a blocked name,
+    Unsupported for an unknown kind, NotFound and InvalidArgument for a path that is not a layout.
     """
     allow(str(locator))
     base = Context(settings=settings, run=run, asked=locator, shared=shared)
@@ -96,7 +96,7 @@ def _open_endpoint(locator: Locator, route: Route, endpoint: Endpoint, base: Con
 
 
 def _guard(locator: Locator, target: Locator, policy: Policy) -> Callable[[str], None] | None:
-    """The check of objects at a location that a route leads to: policy holds under its own name as well."""
+    """The policy check of objects at a location that a route maps to: policy applies to that name too."""
     moved = (target.host, target.path) != (locator.host, locator.path)
     if not moved or not policy.digest_required_by(target):
         return None
@@ -104,17 +104,17 @@ def _guard(locator: Locator, target: Locator, policy: Policy) -> Callable[[str],
 
 
 def _mirrored(locator: Locator, route: Route, base: Context) -> Remote:
-    """All endpoints of a name. Only the last one is retried: before it, the next one is a better try."""
+    """A remote over all endpoints of a name. Only the last one is retried: before it, the next one is tried."""
     from dist_tool.remotes.mirrors.mirror import Mirror
     from dist_tool.remotes.mirrors.remote import MirroredRemote
 
     mirrors = []
     for number, endpoint in enumerate(route.endpoints, 1):
         is_last = number == len(route.endpoints) or not endpoint.location
-        hasty = endpoint if is_last else replace(endpoint, retry=replace(endpoint.retry, attempts=1))
+        tried = endpoint if is_last else replace(endpoint, retry=replace(endpoint.retry, attempts=1))
         target = route.rewrite(locator, endpoint)
         guard = _guard(locator, target, base.settings.policy)
-        opener = partial(_opened, locator, route, hasty, base)
+        opener = partial(_opened, locator, route, tried, base)
         mirrors.append(Mirror(str(target), opener, endpoint.capabilities, guard))
     return MirroredRemote(mirrors, base.run)
 
@@ -135,9 +135,9 @@ def _local(locator: Locator, settings: Settings) -> Locator:
 
 
 def load_kind(kind: str, environ: Mapping[str, str] = MappingProxyType({})) -> OpenRemote:
-    """The opener of a kind: built in, of an entry point, else of a program `dist-remote-KIND` in PATH.
+    """The opener of a kind: built in, from an entry point, else of a program `dist-remote-KIND` in PATH.
 
-    Raises Unsupported, naming the kinds that there are.
+    Raises Unsupported, with the built-in kinds as its hint.
     """
     if kind in BUILTIN:
         module, _, attribute = BUILTIN[kind].target.partition(":")
@@ -149,7 +149,7 @@ def load_kind(kind: str, environ: Mapping[str, str] = MappingProxyType({})) -> O
             return _opener(point.load())
         except DistError:
             raise
-        except (Exception, SystemExit) as error:  # an import can raise anything, and fails its own locators only
+        except (Exception, SystemExit) as error:  # an import can raise anything; only locators of this kind fail
             raise Unsupported(f"remote kind {kind!r}: {point.value} does not load: {error!r}") from error
     program = _program(kind, environ)
     if program:
@@ -160,12 +160,12 @@ def load_kind(kind: str, environ: Mapping[str, str] = MappingProxyType({})) -> O
 
 
 def _program(kind: str, environ: Mapping[str, str]) -> str:
-    """The path of a kind's helper program, "" for none. Raises as `find_program`."""
+    """The path of the helper program of a kind, "" if there is none. Raises as `find_program`."""
     return find_program(f"{_PROGRAM}{kind}", environ.get("PATH", ""))
 
 
 def _opener(loaded: Any) -> OpenRemote:
-    """An entry point as an opener; a plain fetch function is one whose second parameter is `hints`."""
+    """An entry point as an opener. A function whose second parameter is `hints` is a plain fetch function."""
     if not callable(loaded):
         raise Unsupported(f"the entry point {loaded!r} is not callable")
     from inspect import signature
@@ -176,7 +176,7 @@ def _opener(loaded: Any) -> OpenRemote:
 
 
 def _as_remote(opened: Any, source: str) -> Remote:
-    """What a plugin's opener returned, adapted: its methods, or the function, may return plain binary files."""
+    """Adapt the return value of a plugin's opener, whose methods may return plain binary files."""
     if isinstance(opened, Remote):
         from dist_tool.remotes.plugin import PluginRemote
 
@@ -189,7 +189,7 @@ def _as_remote(opened: Any, source: str) -> Remote:
 
 
 def kinds(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[str, Kind]]:
-    """Every kind there is, entry points and programs of PATH included; none of them is loaded or run."""
+    """All kinds, including entry points and programs in PATH; none of them is loaded or run."""
     yield from BUILTIN.items()
     from importlib.metadata import entry_points
 
