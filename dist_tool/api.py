@@ -1,9 +1,9 @@
-"""The protocols between the parts: what a remote gives, what a store promises. No logic.
+"""Protocols of remotes and stores. No logic.
 
-A plugin gives `Resolver` and `Fetcher`. Everything else is a further power, asked for with
-isinstance. A plugin's open methods may return a plain binary file where these return a `Body`:
-`remotes.table` adapts it. Raw bytes never reach a user: `transfer.fetch` verifies what it reads, and
-`Writer.commit` what was written.
+A plugin implements `Resolver` and `Fetcher`. All other protocols are optional and checked with
+isinstance. A plugin's open methods may return a plain binary file instead of a `Body`:
+`remotes.table` adapts it. Raw bytes never reach a user: `transfer.repository` verifies the bytes
+that are read, and `Writer.commit` those that were written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Cut(NamedTuple):
-    """Where the bytes of a name ended too early, and the `validator` of the body that held them."""
+    """A cut: the offset at which the bytes of a name ended early, and the `validator` of that body."""
 
     offset: int
     validator: str
@@ -30,61 +30,61 @@ class Cut(NamedTuple):
 
 @runtime_checkable
 class Resolver(Protocol):
-    """Knows which object a name means."""
+    """Resolves names to descriptors."""
 
     def resolve(self, object_id: str, hints: Hints) -> Descriptor:
-        """The descriptor of a tag, digest or other name of this remote's.
+        """The descriptor of a tag, digest or other name in this remote.
 
-        The digest is always known. With `hints.content` the content may come along in `data`.
-        A digest resolves to itself, without asking anybody where `hints.content` is set.
-        Unknown hints are ignored. Raises InvalidArgument, NotFound, NoDigest where the remote
-        cannot know a digest, and what the way there may raise.
+        The descriptor always has a digest. With `hints.content` it may include the content in
+        `data`, and a digest resolves to itself without a request. Unknown hints are ignored.
+        Raises InvalidArgument, NotFound, NoDigest if the remote cannot determine a digest, and
+        transport errors.
         """
 
 
 @runtime_checkable
 class Fetcher(Protocol):
-    """Gives the bytes of objects, unverified."""
+    """Reads objects, unverified."""
 
     def open(self, desc: Descriptor, offset: int = 0) -> Body:
         """The object's bytes from `offset`.
 
-        The body may begin earlier, see `Body.offset`. An offset at or past the end gives no bytes.
-        Size and media type of `desc` are advice. Raises NotFound.
+        The body may begin earlier, see `Body.offset`. An offset at or past the end yields no bytes.
+        The size and media type of `desc` are hints. Raises NotFound.
         """
 
 
 @runtime_checkable
 class Remote(Resolver, Fetcher, Protocol):
-    """All that a plugin must give."""
+    """The protocols that a plugin must implement."""
 
 
 @runtime_checkable
 class NamedFetcher(Protocol):
-    """Gives the bytes of names for which no digest is known: nothing can verify them."""
+    """Reads names that have no known digest: their bytes cannot be verified."""
 
     def open_name(self, object_id: str, hints: Hints) -> Body:
-        """The bytes that the name means now. Raises NotFound."""
+        """The current content of the name. Raises NotFound."""
 
 
 @runtime_checkable
 class NamedResumer(NamedFetcher, Protocol):
-    """Opens a name again where a body was cut."""
+    """Reopens a name at the offset at which a body was cut."""
 
     def reopen_name(self, object_id: str, hints: Hints, cut: Cut) -> Body:
-        """The bytes of the name from `cut.offset` on, if it still is what it was.
+        """The content of the name from `cut.offset`, if it has not changed.
 
-        If it is not, or nobody can tell, a `Body` that begins at 0: then what was read before is
-        compared with it. Raises NotFound.
+        If it has changed, or the remote cannot determine that, a `Body` that begins at 0: the
+        caller compares it with the bytes read before. Raises NotFound.
         """
 
 
 @runtime_checkable
 class PathFetcher(Protocol):
-    """Serves files by path, which is enough to hold an image layout."""
+    """Reads files by path, which is enough to serve an image layout."""
 
     def open_path(self, path: str, desc: Descriptor | None = None, offset: int = 0) -> Body:
-        """The bytes of the file at `path` from `offset`, which is 0 unless they are those of `desc`.
+        """The bytes of the file at `path` from `offset`, which is 0 unless `desc` is given.
 
         The body may begin earlier, see `Body.offset`. Raises NotFound.
         """
@@ -92,18 +92,18 @@ class PathFetcher(Protocol):
 
 @runtime_checkable
 class Listable(Protocol):
-    """Lists its tags."""
+    """Lists tags."""
 
     def tags(self) -> Iterator[str]:
-        """Every tag (in a layout: reference name), as the remote orders them."""
+        """Every tag (in a layout: reference name), in the order of the remote."""
 
 
 @runtime_checkable
 class Referring(Protocol):
-    """Knows which manifests refer to a subject (distribution-spec, "Listing Referrers")."""
+    """Lists the manifests that refer to a subject (distribution-spec, "Listing Referrers")."""
 
     def referrers(self, subject: Digest, artifact_type: str = "") -> Iterator[Descriptor]:
-        """Descriptors of manifests whose `subject` is this digest; none is not an error."""
+        """The descriptors of manifests whose `subject` is this digest; an empty result is not an error."""
 
 
 @runtime_checkable
@@ -111,7 +111,7 @@ class Closable(Protocol):
     """Holds connections or files."""
 
     def close(self) -> None:
-        """Let go of them."""
+        """Close them."""
 
 
 class Info(NamedTuple):
@@ -139,13 +139,13 @@ class Status(NamedTuple):
 class Writer(Protocol):
     """One write in flight (containerd's `content.Writer`). Nothing is visible before `commit`.
 
-    A context manager: the end of the block closes. For one thread at a time. After a failed
-    write only `close` is of use; `write` and `commit` of a closed writer raise ValueError.
+    A context manager that closes at the end of the block. For one thread at a time. After a failed
+    write only `close` may be called; `write` and `commit` of a closed writer raise ValueError.
     """
 
     @property
     def offset(self) -> int:
-        """Bytes written so far, those of an earlier session included."""
+        """Bytes written so far, including those of an earlier session."""
 
     def digest(self) -> Digest:
         """The digest of the bytes written so far; after `commit`, that of the blob.
@@ -159,36 +159,36 @@ class Writer(Protocol):
     def write(self, data: bytes | memoryview, /) -> int:
         """Append all of `data`; returns its size in bytes. The buffer may be reused at once.
 
-        Raises SizeMismatch, and drops what was written, if it becomes more than expected;
-        LocalFailure for a full disk and the like.
+        Raises SizeMismatch, and drops the bytes written, if there are more than expected;
+        LocalFailure for a full disk and similar errors.
         """
 
     def truncate(self) -> None:
-        """Drop what was written and begin again at byte 0."""
+        """Drop the bytes written and restart at byte 0."""
 
     def expect(self, total: int) -> None:
-        """Set the expected size in bytes, 0 for none; the last call counts.
+        """Set the expected size in bytes, 0 for none; the last call wins.
 
-        It stays with the ref: a later writer that is opened without a descriptor has it too.
+        It is stored with the ref: a later writer opened without a descriptor has it too.
         """
 
     def commit(self, desc: Descriptor | None = None, *, labels: Mapping[str, str] | None = None) -> Descriptor:
         """Verify, publish atomically and close. Returns the digest and size that were written.
 
-        `desc` replaces the one of the opening; without a size in it that of `expect` is checked.
-        `labels` become all labels of the blob.
+        `desc` replaces the one passed to `Ingester.writer`; if it has no size, that of `expect` is
+        checked. `labels` replace all labels of the blob.
 
-        Raises SizeMismatch if there is less than expected: the transfer may have been cut, so
+        Raises SizeMismatch if there are fewer bytes than expected: the transfer may have been cut, so
         the bytes stay for a later session. Raises SizeMismatch or DigestMismatch for any other
-        disagreement, AlreadyExists (its `object_id` is the digest) if the content is there:
-        nothing of the write remains then. Raises InvalidArgument for labels that cannot be set,
-        before anything is published.
+        mismatch, AlreadyExists (its `object_id` is the digest) if the content exists; both
+        remove the write. Raises InvalidArgument for labels that cannot be set, before anything
+        is published.
         """
 
     def close(self) -> None:
         """Release the ref without a commit; the bytes stay for a later session. Idempotent.
 
-        A write without bytes leaves nothing.
+        A write without bytes is removed.
         """
 
     def __enter__(self) -> Self: ...
@@ -203,11 +203,11 @@ class Ingester(Protocol):
     def writer(self, ref: str, desc: Descriptor | None = None) -> Writer:
         """Open or resume the write named `ref`; `desc` is the expected content.
 
-        The bytes of an earlier session are dropped if they cannot become `desc`: another total
-        was expected, there are too many, or all of them and wrong ones.
+        The bytes of an earlier session are dropped if they cannot become `desc`: the expected size
+        differs, there are too many bytes, or all bytes and a wrong digest.
 
-        Raises InvalidArgument for an empty ref, AlreadyExists if `desc` is there, Locked while
-        another writer has the ref, Unsupported for a digest algorithm that cannot be computed.
+        Raises InvalidArgument for an empty ref, AlreadyExists if `desc` exists, Locked while
+        another writer holds the ref, Unsupported for a digest algorithm that cannot be computed.
         """
 
 
@@ -229,23 +229,23 @@ class Store(Fetcher, Ingester, Protocol):
     def claim(self, desc: Descriptor) -> bool:
         """Mark a blob as used and make it durable; False if it is absent or of another size.
 
-        Garbage collection spares it for its grace period, so it can be named.
+        Garbage collection keeps it for the grace period, so that it can be named.
         """
 
     def distrust(self, digest: Digest) -> None:
         """Treat a blob that was found damaged as absent until it is written again.
 
-        In this process only. Its labels stay; an absent blob is ignored.
+        In this process only. The labels stay; an absent blob is ignored.
         """
 
     def info(self, digest: Digest) -> Info:
         """Size, times and labels of a blob. Raises NotFound."""
 
     def walk(self, select: Callable[[Info], bool] | None = None) -> Iterator[Info]:
-        """Every blob for which `select` is true, in no order."""
+        """Every blob for which `select` is true, in no particular order."""
 
     def label(self, digest: Digest, labels: Mapping[str, str], *, replace: bool = False) -> Info:
-        """Update labels, an empty value removing one; with `replace` they become all labels.
+        """Update labels; an empty value removes one. With `replace`, `labels` replace all labels.
 
         Marks the blob as used. Raises NotFound; InvalidArgument for an empty key and for labels
         over 4096 bytes. Labels are read with `info`.
@@ -268,22 +268,19 @@ class Store(Fetcher, Ingester, Protocol):
 
 @runtime_checkable
 class Namer(Resolver, Listable, Protocol):
-    """Records what names mean (image layout, `org.opencontainers.image.ref.name`)."""
+    """Maps names to descriptors (image layout, `org.opencontainers.image.ref.name`)."""
 
     def entries(self) -> list[Descriptor]:
-        """The descriptors that names mean, in order, the name among the annotations.
-
-        Raises BadManifest.
-        """
+        """The named descriptors, in order, each with its name as an annotation. Raises BadManifest."""
 
     def tag(self, ref_name: str, desc: Descriptor) -> None:
-        """Make `ref_name` mean `desc`, in place of what it meant.
+        """Point `ref_name` to `desc`, replacing its current descriptor.
 
         Raises NotFound if the blob is absent, and as `check_name`.
         """
 
     def untag(self, ref_name: str) -> Descriptor:
-        """Remove a name; returns what it meant. Raises NotFound."""
+        """Remove a name; returns its descriptor. Raises NotFound."""
 
     def check_name(self, ref_name: str) -> None:
         """Check that a name can be recorded, before its blob is added.
@@ -295,4 +292,4 @@ class Namer(Resolver, Listable, Protocol):
 
 @runtime_checkable
 class NamedStore(Store, Namer, Protocol):
-    """A store with names for what is in it."""
+    """A store whose objects can be named."""

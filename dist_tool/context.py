@@ -1,4 +1,4 @@
-"""The context that a remote is opened with."""
+"""The context passed to a remote when it is opened."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a remote is opened with: its endpoint, all settings, and the operation that it serves.
+    """The endpoint, all settings and the operation that a remote is opened for.
 
-    `asked` is the locator before any rewriting, None if it is not known. `shared` has what the
-    remotes of one session share; None: the remote has everything for itself and closes it.
+    `asked` is the locator before any rewriting, None if it is not known. `shared` holds objects
+    that the remotes of one session share; None: the remote creates and closes its own.
     """
 
     endpoint: Endpoint = field(default_factory=Endpoint)
@@ -29,10 +29,10 @@ class Context:
     shared: Shared | None = None
 
     def once(self, key: object, make: Callable[[], _T]) -> _T:
-        """The shared object of `key`, made when it is first needed; without a session one of its own."""
+        """The shared object of `key`, created on first use; without a session, a new one."""
         return make() if self.shared is None else self.shared.once(key, make)
 
     @property
     def retry(self) -> Retry:
-        """The limits of retrying for this remote."""
+        """The retry limits of this remote."""
         return self.endpoint.retry_limits

@@ -11,11 +11,11 @@ from dist_tool.errors import TIME_IS_OVER, Cancelled, DeadlineExceeded
 
 _T = TypeVar("_T")
 
-PAUSE_S = 0.25  # a cancelled operation that waits ends within this time
+PAUSE_S = 0.25  # seconds: a waiting operation notices its cancellation within this time
 
 
 class Notice(NamedTuple):
-    """A message for a person while work goes on. `level`: `warning`, `info` or `debug`."""
+    """A message to the user while an operation runs. `level`: `warning`, `info` or `debug`."""
 
     level: str
     text: str
@@ -24,7 +24,7 @@ class Notice(NamedTuple):
 class Event(NamedTuple):
     """Progress of one object: `offset` of `total` bytes (None: not known).
 
-    `resumed` counts bytes that an earlier run had fetched, so that rates are right.
+    `resumed` counts the bytes that an earlier run fetched, so that rates are correct.
     `state`: `started`, `moving`, `waiting`, `done`, `exists` or `failed`.
     """
 
@@ -48,7 +48,7 @@ def no_progress(event: Event) -> None:
 
 
 def _random() -> float:
-    from random import random  # loads hashlib and more: only after a failure
+    from random import random  # imports hashlib and more: only after a failure
 
     return random()
 
@@ -64,11 +64,11 @@ class Cancellation:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The context of one operation, passed to everything that it calls.
+    """The context of one operation, passed to all calls that it makes.
 
-    `report` receives notices and `progress` events, from any thread. `deadline` is when the
-    operation must end, on `clock`, in seconds; None for no limit. `pause(seconds)` blocks;
-    tests replace it, `clock` and `random`. Copies made with `dataclasses.replace` share the
+    `report` receives notices and `progress` events, from any thread. `deadline` is the time on
+    `clock`, in seconds, by which the operation must end; None for no limit. `pause(seconds)`
+    blocks; tests replace it, `clock` and `random`. Copies made with `dataclasses.replace` share the
     cancellation.
     """
 
@@ -86,7 +86,7 @@ class Run:
         return self.cancellation.requested
 
     def cancel(self) -> None:
-        """End the operation soon: its waits and reads raise Cancelled. From any thread; idempotent."""
+        """End the operation soon: its waits and reads raise Cancelled. Callable from any thread; idempotent."""
         self.cancellation.requested = True
 
     def check(self) -> None:
@@ -126,20 +126,20 @@ class Run:
 class Shared:
     """Objects that the operations of one session share, such as connections. Thread-safe.
 
-    An object is found by its key, which is compared by value. `close` closes all of them.
+    Keys are compared by value. `close` closes all objects.
     """
 
     def __init__(self) -> None:
         from threading import RLock
 
-        self._guard = RLock()  # making an object may need another one
+        self._guard = RLock()  # reentrant: making an object may need another one
         self._made: list[tuple[object, Any]] = []
 
     def once(self, key: object, make: Callable[[], _T]) -> _T:
         """The object of `key`, made when it is first needed. Raises what `make` raises."""
         with self._guard:
-            for known, value in self._made:
-                if known == key:
+            for existing_key, value in self._made:
+                if existing_key == key:
                     return value  # type: ignore[no-any-return]
             made = make()
             self._made.append((key, made))

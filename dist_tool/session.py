@@ -1,7 +1,8 @@
-"""Sessions: the library's front door, and what the commands are made of.
+"""Sessions: the public API of the library, on which the commands are built.
 
-A session has what the operations of one process share: connections, credentials, access tokens
-and the store. Its methods take values and return values or raise an error of `dist_tool.errors`.
+A session owns the resources shared by the operations of one process: connections, credentials,
+access tokens and the store. Its methods take and return values, or raise an error of
+`dist_tool.errors`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _NO_HINTS = Hints()
 
 
 class OpenedImage(NamedTuple):
-    """An image and the source of its layers. `local`: the layers are files of this machine."""
+    """An image and the source of its layers. `local`: the layers are files on this machine."""
 
     image: Image
     layers: LayerFetcher
@@ -62,7 +63,7 @@ class Session:
 
     @cached_property
     def store(self) -> NamedStore:
-        """The local store, in the directory of the settings. Raises LocalFailure if it is not a store."""
+        """The local store, in the configured directory. Raises LocalFailure if that is not a store."""
         from dist_tool.store import open_store, place
 
         return open_store(place(self.settings), self.run)
@@ -70,7 +71,7 @@ class Session:
     def repository(self, locator: str | os.PathLike[str] | Locator, *, store: bool | None = None) -> Repository:
         """The repository of a locator, open until the session is closed; no request is made yet.
 
-        `store`: read and keep objects in the local store; None as the settings say. Raises
+        `store`: use the local store as a cache; None for the configured value. Raises
         InvalidArgument, PolicyRefused for a blocked name, Unsupported for an unknown kind.
         """
         from dist_tool.remotes import table
@@ -119,21 +120,21 @@ class Session:
         sink: Sink,
         hints: Hints | Iterable[str] = _NO_HINTS,
     ) -> Descriptor:
-        """Write an object to `sink`, a function that takes a memoryview; returns its descriptor, complete.
+        """Write an object to `sink`, a function that takes a memoryview; returns the complete descriptor.
 
-        The bytes follow the rules of the command: nothing of a small object is written before
-        it is verified, and the end of a large one is withheld until then.
+        As in `dist fetch`, nothing of a small object is written before it is verified, and the
+        end of a large one is withheld until then.
         """
         return self.repository(locator).fetch_to(object_id, sink, _hints(hints))
 
     def open(
         self, locator: str | os.PathLike[str] | Locator, object_id: str, hints: Hints | Iterable[str] = _NO_HINTS
     ) -> VerifiedReader:
-        """An object as a binary file. It ends cleanly only if the object was right: read to the end, and close it."""
+        """An object as a binary file. Read it to the end, where a wrong object raises DataLoss, and close it."""
         return self.repository(locator).fetch(object_id, _hints(hints))[1]
 
     def tags(self, locator: str | os.PathLike[str] | Locator) -> Iterator[str]:
-        """Every tag of a repository, or name of a layout. Raises Unsupported if the remote does not list them."""
+        """Every tag of a repository, or name of a layout. Raises Unsupported if the remote cannot list them."""
         return self.repository(locator, store=False).tags()
 
     # Images
@@ -141,7 +142,7 @@ class Session:
     def image(
         self, reference: str | Reference, *, platform: str | None = None, store: bool | None = None
     ) -> OpenedImage:
-        """Read the manifest and config of an image, for `platform` or else this machine's architecture on linux.
+        """Read the manifest and config of an image, for `platform` or by default linux on this machine's architecture.
 
         Raises NotFound if there is none for the platform, BadManifest, Unsupported for an artifact
         that is not an image.
@@ -151,9 +152,9 @@ class Session:
         from dist_tool.oci.platform import Platform, default_platform
 
         parsed = self._reference(reference)
-        wanted = Platform.parse(platform) if platform is not None else default_platform()
+        selected = Platform.parse(platform) if platform is not None else default_platform()
         repository = self.repository(parsed.locator, store=store)
-        image = open_image(repository, parsed.object_id, wanted)
+        image = open_image(repository, parsed.object_id, selected)
         local = is_local(parsed.locator)
         layers = LayerFetcher(repository, in_place=local or repository.stored)
         return OpenedImage(image, layers, local and not repository.mirrored, repository.stored)
@@ -166,7 +167,7 @@ class Session:
         *,
         platform: str | None = None,
     ) -> Unpacked:
-        """Unpack an image to a directory, which appears when every layer was right. See `images.unpack.unpack`."""
+        """Unpack an image to a directory, which appears once every layer is verified. See `images.unpack.unpack`."""
         from dist_tool.images.unpack import UnpackOptions, unpack
 
         opened = reference if isinstance(reference, OpenedImage) else self.image(reference, platform=platform)
@@ -205,7 +206,7 @@ class Session:
         opened = reference if isinstance(reference, OpenedImage) else self.image(reference, platform=platform)
         cat(opened.image, opened.layers, [os.fsencode(path) for path in paths], sink, limits or DEFAULT_LIMITS)
 
-    # The end
+    # Closing
 
     def close(self) -> None:
         """Close every repository and connection. Idempotent."""
@@ -234,10 +235,10 @@ def open_session(
     report: Report = no_report,
     progress: Progress = no_progress,
 ) -> Session:
-    """A session under the user's configuration: files and environment, as the command reads them.
+    """A session with the user's configuration: files and environment, as the command reads them.
 
-    `settings` is used instead of them if it is given. `config` names a file to read instead of
-    the user's own, "" for none. `timeout_s` limits the whole session, counted from now.
+    `settings`, if given, replaces them. `config` names a file to read instead of the user's
+    own, "" for none. `timeout_s` limits the whole session, counted from now.
     `report` receives notices and `progress` events, from any thread. Raises InvalidArgument for
     a broken configuration.
     """
