@@ -80,7 +80,7 @@ def test_a_mirror_that_lies_is_left(servers: OpenServer, lie: Step, attempts: in
 
 
 @pytest.mark.parametrize("who", ["first", "second"])
-def test_a_splice_is_taken_apart_and_only_the_liar_blamed(servers: OpenServer, who: str) -> None:
+def test_splice_is_resolved_and_only_the_corrupt_mirror_is_reported(servers: OpenServer, who: str) -> None:
     one, other, registry = servers(), servers(), servers()
     wrong = flip(BLOB.data, 8 * (10 if who == "first" else 4000))
     one.script("GET", PATH, cut(wrong if who == "first" else BLOB.data, AT))
@@ -104,7 +104,7 @@ def test_a_splice_that_no_range_made_is_found_at_once_and_taken_apart(servers: O
     assert registry.log == []
 
 
-def test_where_all_lie_together_and_alone_each_attempt_is_named(servers: OpenServer) -> None:
+def test_error_lists_every_attempt_if_all_mirrors_are_corrupt(servers: OpenServer) -> None:
     one, other, registry = servers(), servers(), servers()
     one.script("GET", PATH, cut(flip(BLOB.data, 5), AT))
     one.always("GET", PATH, content(flip(BLOB.data, 5)))
@@ -118,25 +118,25 @@ def test_where_all_lie_together_and_alone_each_attempt_is_named(servers: OpenSer
     assert [len(ranges(server)) for server in (one, other, registry)] == [2, 2, 1]
 
 
-def test_with_one_attempt_dying_places_are_asked_once_each(servers: OpenServer) -> None:
-    places = [servers() for _ in range(3)]
-    for place in places:
-        place.always("GET", PATH, cut(BLOB.data, 1000))
-    outcome = through(*places[:2], last=places[2], attempts=1)
+def test_single_attempt_tries_each_cut_mirror_once(servers: OpenServer) -> None:
+    mirrors = [servers() for _ in range(3)]
+    for mirror in mirrors:
+        mirror.always("GET", PATH, cut(BLOB.data, 1000))
+    outcome = through(*mirrors[:2], last=mirrors[2], attempts=1)
     assert isinstance(outcome.error, errors.Truncated)
-    assert [ranges(place) for place in places] == [[""], ["bytes=1000-"], ["bytes=2000-"]]
+    assert [ranges(mirror) for mirror in mirrors] == [[""], ["bytes=1000-"], ["bytes=2000-"]]
     assert outcome.waits == []
 
 
 class TestHints:
-    def test_a_wrong_size_costs_one_request_a_place_and_blames_none(self, servers: OpenServer) -> None:
-        places = [servers() for _ in range(3)]
-        for place in places:
-            place.always("GET", PATH, content(BLOB.data))
-        outcome = through(*places[:2], last=places[2], hints=("size:10",))
+    def test_wrong_size_hint_costs_one_request_per_mirror_without_a_warning(self, servers: OpenServer) -> None:
+        mirrors = [servers() for _ in range(3)]
+        for mirror in mirrors:
+            mirror.always("GET", PATH, content(BLOB.data))
+        outcome = through(*mirrors[:2], last=mirrors[2], hints=("size:10",))
         assert (outcome.code, outcome.data) == (5, b"")
         assert "no source confirms size:10" in str(outcome.error)
-        assert [ranges(place) for place in places] == [[""]] * 3
+        assert [ranges(mirror) for mirror in mirrors] == [[""]] * 3
         assert not [notice for notice in outcome.notices if notice.level == "warning"]
 
     def test_a_wrong_size_is_the_users_though_the_registry_is_down(self, servers: OpenServer) -> None:
@@ -161,7 +161,7 @@ class TestHints:
 
 
 class TestNames:
-    """Files of a web server behind a name: without a digest, from one place at a time."""
+    """Files of a web server behind a name, read without a digest from one mirror at a time."""
 
     def _through(self, mirror: FaultServer, last: FaultServer, attempts: int = 2) -> Outcome:
         table = Endpoint(kind="http", location=f"{mirror.host}/files", flat=True)

@@ -74,9 +74,9 @@ def test_five_dead_or_lying_mirrors_of_five_kinds_and_a_sound_one(
     ]
     done = dist(tmp_path, content, mirrors, "-v", env=env)
     assert (done.stdout, done.code) == (content.data, 0), done.stderr
-    for place in mirrors[:5]:
-        kind = place.partition("::")[0]
-        assert f"{kind}::" in done.stderr, f"the attempt at {place} is not told"
+    for mirror in mirrors[:5]:
+        kind = mirror.partition("::")[0]
+        assert f"{kind}::" in done.stderr, f"the attempt at {mirror} is not reported"
 
 
 @pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
@@ -101,7 +101,7 @@ PICTURE = f"{NAME}@{IMAGE.root.digest}"
 
 
 @pytest.fixture(params=[0, 1], ids=["small", "large"])
-def bad_places(request: pytest.FixtureRequest, tmp_path: Path, servers: OpenServer) -> list[str]:
+def bad_mirrors(request: pytest.FixtureRequest, tmp_path: Path, servers: OpenServer) -> list[str]:
     """Six mirrors that are dead, die under way or lie about a layer, and a sound one."""
     layer = IMAGE.layers[request.param]
     flipping, dying = servers(), servers()
@@ -123,10 +123,10 @@ def bad_places(request: pytest.FixtureRequest, tmp_path: Path, servers: OpenServ
 
 @pytest.mark.parametrize(("command", "more"), [("unpack", []), ("export", []), ("cat", []), ("unpack", ["--store"])])
 def test_an_image_comes_through_dead_dying_and_lying_mirrors_with_a_single_attempt(
-    tmp_path: Path, bad_places: list[str], command: str, more: list[str]
+    tmp_path: Path, bad_mirrors: list[str], command: str, more: list[str]
 ) -> None:
     env = install(tmp_path / "bin", "shelf", SHELF)
-    options = ["--config", configured(tmp_path, bad_places, attempts=1), *more]
+    options = ["--config", configured(tmp_path, bad_mirrors, attempts=1), *more]
     target = tmp_path / "target"
     words = {"unpack": [str(target)], "export": ["-o", str(target)], "cat": ["large", "etc/small"]}[command]
     done = run_dist([command, PICTURE, *words, *options], env={**env, "DIST_STORE": str(tmp_path / "kept")})
@@ -140,14 +140,14 @@ def test_an_image_comes_through_dead_dying_and_lying_mirrors_with_a_single_attem
             }
     else:
         assert done.stdout == FILES["large"] + b"small"
-    for place in bad_places[2:5]:
-        assert f"{place} served wrong content" in done.stderr
+    for mirror in bad_mirrors[2:5]:
+        assert f"{mirror} served wrong content" in done.stderr
 
 
-def test_an_image_of_which_no_mirror_has_a_right_layer_leaves_nothing(tmp_path: Path, bad_places: list[str]) -> None:
+def test_an_image_of_which_no_mirror_has_a_right_layer_leaves_nothing(tmp_path: Path, bad_mirrors: list[str]) -> None:
     env = install(tmp_path / "bin", "shelf", SHELF)
     partial = f"layout::{holding(tmp_path / 'partial', IMAGE.root, IMAGE.config)}"
-    config = configured(tmp_path, [*bad_places[:-1], partial], attempts=1)
+    config = configured(tmp_path, [*bad_mirrors[:-1], partial], attempts=1)
     target = tmp_path / "target"
     for words in (["unpack", PICTURE, str(target)], ["export", PICTURE, "-o", str(target)], ["cat", PICTURE, "large"]):
         done = run_dist([*words, "--config", config], env=env)
@@ -155,14 +155,14 @@ def test_an_image_of_which_no_mirror_has_a_right_layer_leaves_nothing(tmp_path: 
         assert not target.exists()
 
 
-@pytest.mark.parametrize("bad_places", [1], ids=["large"], indirect=True)
+@pytest.mark.parametrize("bad_mirrors", [1], ids=["large"], indirect=True)
 @pytest.mark.parametrize("delivery", ["stdout", "-o", "--stdin", "--into", "--verify=before", "--store"])
 def test_one_digest_comes_through_dead_dying_and_lying_mirrors_with_a_single_attempt(
-    tmp_path: Path, bad_places: list[str], delivery: str
+    tmp_path: Path, bad_mirrors: list[str], delivery: str
 ) -> None:
     env = install(tmp_path / "bin", "shelf", SHELF)
     layer = IMAGE.layers[1]
-    argv = ["fetch", NAME, "--config", configured(tmp_path, bad_places, attempts=1)]
+    argv = ["fetch", NAME, "--config", configured(tmp_path, bad_mirrors, attempts=1)]
     target = tmp_path / "out"
     named = target / f"sha256-{layer.digest.encoded}"
     more, stdin, where = {
@@ -190,7 +190,7 @@ def test_a_mirror_that_dies_midway_is_continued_by_another_kind_at_the_same_byte
     layout = holding(tmp_path / "io.containerd.content.v1.content", LARGE)
     env = install(tmp_path / "bin", "shelf", SHELF)
     with serving(layout) as files:
-        place = {
+        mirror = {
             "layout": f"layout::{layout}",
             "archive": f"archive::{tar_layout(tmp_path / 'x.tar', layout)}",
             "store": f"store::{layout}",
@@ -199,7 +199,7 @@ def test_a_mirror_that_dies_midway_is_continued_by_another_kind_at_the_same_byte
             "program": f"shelf::{layout}",
         }[kind]
         (layout / "library" / "redis").mkdir(parents=True)
-        mirrors = [f"http::{dying.host}/cas/{{algorithm}}/{{encoded}}", place]
+        mirrors = [f"http::{dying.host}/cas/{{algorithm}}/{{encoded}}", mirror]
         done = dist(tmp_path, LARGE, mirrors, "-v", env=env)
     assert (done.stdout == LARGE.data, done.code) == (True, 0), done.stderr
     assert "trying another endpoint" in done.stderr

@@ -10,7 +10,7 @@ from typing import IO
 
 import pytest
 from support.content import image, index, write_layout
-from support.places import Files
+from support.fake_remotes import FakeNameRemote
 from support.repositories import cached, over
 
 import dist_tool
@@ -116,7 +116,7 @@ def test_a_repository_has_no_power_that_its_remote_lacks() -> None:
         repository.tags()
     with pytest.raises(Unsupported, match="does not list referrers"):
         repository.referrers(IMAGE.manifest.digest)
-    assert list(Repository(Files(b"x")).tags()) == ["v1"]
+    assert list(Repository(FakeNameRemote(b"x")).tags()) == ["v1"]
 
 
 def test_policy_holds_for_every_request_of_a_repository() -> None:

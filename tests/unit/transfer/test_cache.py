@@ -6,9 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
-from support import places
+from support import fake_remotes
 from support.content import blob, random_bytes
-from support.places import Source as Place
+from support.fake_remotes import FakeRemote
 from support.repositories import cached, find
 
 from dist_tool.errors import (
@@ -109,18 +109,18 @@ def test_a_size_that_was_not_known_is_that_of_the_answer(store: DiskStore) -> No
     assert cached(Source(large.data), store, ONCE).ensure_stored(Descriptor(large.digest)).size == 6 << 20
 
 
-def test_a_size_that_was_a_lie_binds_nobody_later(store: DiskStore) -> None:
+def test_wrong_declared_size_is_not_kept_for_later_fetches(store: DiskStore) -> None:
     large, longer = blob("keep, large", 6 << 20), blob("keep, longer", 7 << 20)
     with pytest.raises(Truncated):
         cached(Source(longer.data, cut_at=5 << 20), store, ONCE).ensure_stored(Descriptor(large.digest))
     assert cached(Source(large.data), store, ONCE).ensure_stored(Descriptor(large.digest)).size == 6 << 20
 
 
-def test_wrong_content_is_refused_delivered_to_nobody_and_poisons_nothing(store: DiskStore) -> None:
+def test_wrong_content_is_refused_not_delivered_and_not_stored(store: DiskStore) -> None:
     out = bytearray()
-    liar = Source(random_bytes("lie", len(CONTENT.data)))
+    corrupt = Source(random_bytes("lie", len(CONTENT.data)))
     with pytest.raises(DigestMismatch):
-        cached(liar, store, ONCE).fetch_known(Descriptor(CONTENT.digest), out.extend)
+        cached(corrupt, store, ONCE).fetch_known(Descriptor(CONTENT.digest), out.extend)
     assert not out
     assert store.size(CONTENT.digest) is None
     assert list(store.statuses()) == []
@@ -171,71 +171,78 @@ def test_an_object_that_fails_ends_once_for_those_who_watch(store: DiskStore, so
     assert [event.state for event in events if event.state not in ("started", "moving")] == ["failed"]
 
 
-# Several places
+# Mirrors
 
 
-def kept(store: DiskStore, *sources: Place, hints: Hints = NO_HINTS, notices: list[Notice] | None = None) -> bytes:
+def fetched_from(
+    store: DiskStore, *sources: FakeRemote, hints: Hints = NO_HINTS, notices: list[Notice] | None = None
+) -> bytes:
     out = bytearray()
-    how = places.options(notices=notices)
-    remote = places.mirrored(*sources, notices=notices)
+    how = fake_remotes.options(notices=notices)
+    remote = fake_remotes.mirrored(*sources, notices=notices)
     cached(remote, store, how).fetch_known(find(remote, store, str(CONTENT.digest), hints), out.extend, hints)
     return bytes(out)
 
 
-def test_a_limit_of_the_users_own_is_final_and_no_place_is_blamed_for_it(store: DiskStore) -> None:
-    sources = Place(CONTENT.data), Place(CONTENT.data)
+def test_size_limit_is_final_and_no_mirror_is_excluded(store: DiskStore) -> None:
+    sources = FakeRemote(CONTENT.data), FakeRemote(CONTENT.data)
     with pytest.raises(LimitExceeded):
-        cached(places.mirrored(*sources), store, ONCE._replace(limit=10)).ensure_stored(Descriptor(CONTENT.digest))
-    assert [source.asked for source in sources] == [[0], []]
+        cached(fake_remotes.mirrored(*sources), store, ONCE._replace(limit=10)).ensure_stored(
+            Descriptor(CONTENT.digest)
+        )
+    assert [source.requests for source in sources] == [[0], []]
 
 
-def test_a_lying_place_is_passed_over_and_poisons_nothing(store: DiskStore) -> None:
-    assert kept(store, places.liar(CONTENT), Place(CONTENT.data)) == CONTENT.data
+def test_corrupt_mirror_is_skipped_and_leaves_no_partial_write(store: DiskStore) -> None:
+    assert fetched_from(store, fake_remotes.corrupt_remote(CONTENT), FakeRemote(CONTENT.data)) == CONTENT.data
     assert store.size(CONTENT.digest) == len(CONTENT.data)
     assert list(store.statuses()) == []
 
 
-def test_who_is_alone_begins_at_byte_0_whatever_others_left(store: DiskStore) -> None:
-    dying = Place(places.liar(CONTENT).data, cut_at=2_000_000)
-    honest = Place(CONTENT.data)
-    assert kept(store, dying, honest) == CONTENT.data
-    assert honest.asked == [2_000_000, 0]
+def test_isolated_mirror_begins_at_byte_0(store: DiskStore) -> None:
+    cut = FakeRemote(fake_remotes.corrupt_remote(CONTENT).data, cut_at=2_000_000)
+    sound = FakeRemote(CONTENT.data)
+    assert fetched_from(store, cut, sound) == CONTENT.data
+    assert sound.requests == [2_000_000, 0]
 
 
-def test_what_one_gave_that_died_alone_is_not_continued_by_another(store: DiskStore) -> None:
-    dying, other = Place(places.liar(CONTENT).data, cut_at=2_000_000), places.liar(CONTENT)
-    sound = Place(CONTENT.data)
-    assert kept(store, dying, other, sound) == CONTENT.data
-    assert sound.asked == [0]
+def test_bytes_of_an_isolated_mirror_that_was_cut_are_not_continued_by_another(store: DiskStore) -> None:
+    cut, other = (
+        FakeRemote(fake_remotes.corrupt_remote(CONTENT).data, cut_at=2_000_000),
+        fake_remotes.corrupt_remote(CONTENT),
+    )
+    sound = FakeRemote(CONTENT.data)
+    assert fetched_from(store, cut, other, sound) == CONTENT.data
+    assert sound.requests == [0]
 
 
-def test_for_a_wrong_start_of_an_earlier_session_no_place_is_blamed(store: DiskStore) -> None:
+def test_no_mirror_is_blamed_for_wrong_bytes_of_an_earlier_session(store: DiskStore) -> None:
     with pytest.raises(Truncated):
         taken(Source(random_bytes("other", len(CONTENT.data)), cut_at=1_500_000), store)
     notices: list[Notice] = []
-    first, second = Place(CONTENT.data), Place(CONTENT.data)
-    assert kept(store, first, second, notices=notices) == CONTENT.data
-    assert (first.asked, second.asked) == ([1_500_000, 0], [])
+    first, second = FakeRemote(CONTENT.data), FakeRemote(CONTENT.data)
+    assert fetched_from(store, first, second, notices=notices) == CONTENT.data
+    assert (first.requests, second.requests) == ([1_500_000, 0], [])
     assert not [notice for notice in notices if notice.level == "warning"]
 
 
-def test_a_start_that_is_longer_than_the_object_is_thrown_away(store: DiskStore) -> None:
+def test_partial_write_that_is_longer_than_the_object_is_dropped(store: DiskStore) -> None:
     with pytest.raises(Truncated):
         taken(Source(random_bytes("other", 5 << 20), cut_at=4 << 20), store)
-    whole = Place(CONTENT.data, ranges=False)
-    assert kept(store, whole) == CONTENT.data
-    assert whole.asked == [4 << 20, 0]
+    whole = FakeRemote(CONTENT.data, supports_ranges=False)
+    assert fetched_from(store, whole) == CONTENT.data
+    assert whole.requests == [4 << 20, 0]
 
 
 @pytest.mark.parametrize("size", [10, 5 << 20])
-def test_a_wrong_size_hint_is_the_users_and_each_place_is_asked_once(store: DiskStore, size: int) -> None:
-    sources = Place(CONTENT.data), Place(CONTENT.data)
+def test_wrong_size_hint_is_reported_after_each_mirror_was_tried_once(store: DiskStore, size: int) -> None:
+    sources = FakeRemote(CONTENT.data), FakeRemote(CONTENT.data)
     notices: list[Notice] = []
     with pytest.raises(SizeMismatch, match=f"no source confirms size:{size}"):
-        kept(store, *sources, hints=Hints(size=size), notices=notices)
-    assert [source.asked for source in sources] == [[0], [0]]
+        fetched_from(store, *sources, hints=Hints(size=size), notices=notices)
+    assert [source.requests for source in sources] == [[0], [0]]
     assert not [notice for notice in notices if notice.level == "warning"]
-    assert kept(store, *sources) == CONTENT.data
+    assert fetched_from(store, *sources) == CONTENT.data
 
 
 def test_a_wrong_size_hint_blames_no_earlier_session_and_costs_none_of_its_bytes(store: DiskStore) -> None:
@@ -248,21 +255,21 @@ def test_a_wrong_size_hint_blames_no_earlier_session_and_costs_none_of_its_bytes
     assert source.offsets == [2_000_000, 2_000_000]
 
 
-def test_a_wrong_size_hint_asks_each_place_once_after_an_earlier_session_too(store: DiskStore) -> None:
+def test_wrong_size_hint_tries_each_mirror_once_after_an_earlier_session(store: DiskStore) -> None:
     with pytest.raises(Truncated):
         taken(Source(cut_at=2_000_000), store)
-    sources = Place(CONTENT.data), Place(CONTENT.data)
+    sources = FakeRemote(CONTENT.data), FakeRemote(CONTENT.data)
     with pytest.raises(SizeMismatch, match="no source confirms"):
-        kept(store, *sources, hints=Hints(size=5 << 20))
-    assert [len(source.asked) for source in sources] == [1, 1]
+        fetched_from(store, *sources, hints=Hints(size=5 << 20))
+    assert [len(source.requests) for source in sources] == [1, 1]
 
 
 def test_a_size_hint_that_is_too_large_for_right_content_costs_one_download(store: DiskStore) -> None:
-    source, other = Place(CONTENT.data, declares=False, ranges=False), Place(CONTENT.data)
+    source, other = FakeRemote(CONTENT.data, declares_size=False, supports_ranges=False), FakeRemote(CONTENT.data)
     with pytest.raises(UnexpectedSize, match="the digest matches"):
-        kept(store, source, other, hints=Hints(size=5 << 20))
-    assert kept(store, source, other) == CONTENT.data
-    assert (source.asked, other.asked) == ([0], [])
+        fetched_from(store, source, other, hints=Hints(size=5 << 20))
+    assert fetched_from(store, source, other) == CONTENT.data
+    assert (source.requests, other.requests) == ([0], [])
 
 
 # Damage, and removal by others

@@ -8,9 +8,9 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
-from support import places
+from support import fake_remotes
 from support.content import blob, random_bytes
-from support.places import Source as Place
+from support.fake_remotes import FakeRemote
 
 from dist_tool.api import NamedStore, Store, Writer
 from dist_tool.errors import Cancelled, DeadlineExceeded, DigestMismatch, LimitExceeded, NotFound, Truncated
@@ -116,7 +116,7 @@ def test_wrong_content_leaves_nothing(store: NamedStore) -> None:
 
 
 def test_next_mirror_is_asked_for_wrong_content(store: NamedStore) -> None:
-    remote = places.mirrored(places.liar(CONTENT), Place(CONTENT.data))
+    remote = fake_remotes.mirrored(fake_remotes.corrupt_remote(CONTENT), FakeRemote(CONTENT.data))
     copy_object(Sources(remote, DESC), store, DESC)
     assert content_of(store) == CONTENT.data
 
