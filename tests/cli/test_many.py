@@ -63,7 +63,7 @@ def test_lines_may_end_with_nul_and_the_last_need_not_end(locator: str) -> None:
     [
         ([], " ", "is a second object, not a hint: give one OBJECT"),
         (["-0"], " ", "is a second object, not a hint: give one OBJECT"),
-        (["-0"], "\n", "the NUL-terminated record holds several lines: leave out -0 to read lines"),
+        (["-0"], "\n", "the NUL-terminated record holds several lines: omit -0 to read lines"),
         (["-0"], "\nsize:", "the NUL-terminated record holds several lines"),
     ],
     ids=["on one line", "in one record", "in one record, as lines", "in one record, as a hint"],

@@ -1,4 +1,4 @@
-"""Layers that can come from several places: a wrong one is passed over, and nothing that was made of it stays."""
+"""Layers from mirrors: a wrong layer is replaced by the next mirror's, and nothing of it stays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.content import Image, flip, random_bytes
+from support.fake_remotes import FakeObjectRemote, mirrored
 from support.layers import Heard, Noting, image_of
-from support.places import Shelf, mirrored
 from support.repositories import over
 from support.tars import file, tar
 from support.trees import shape
@@ -37,21 +37,21 @@ from dist_tool.stream.spool import Retracted
 from dist_tool.tar.limits import Limits
 from dist_tool.transfer.opening import FetchOptions
 
-# Layers of the first image fit into what is withheld until all is right; those of the second are read while they come.
+# Layers of the first image are withheld completely until verified; those of the second are read as they arrive.
 SIZES = {"small": 5000, "large": 3 << 20}
 
 
 class Sample(NamedTuple):
-    """An image of three layers, and what they come to."""
+    """An image of three layers, and its merged files."""
 
     image: Image
     files: dict[str, bytes]
 
-    def places(self, *lies: bytes | None) -> tuple[MirroredRemote, Shelf, Shelf]:
-        """Two places of it. The first gives each of `lies` for a layer, from the lowest on; None is the truth."""
+    def mirrors(self, *lies: bytes | None) -> tuple[MirroredRemote, FakeObjectRemote, FakeObjectRemote]:
+        """The image on two mirrors; the first serves `lies` in place of its layers, the lowest first (None: no lie)."""
         layers = zip(self.image.layers, lies, strict=False)
         wrong = {layer.digest: lie for layer, lie in layers if lie is not None}
-        first, second = Shelf(self.image.blobs(), wrong), Shelf(self.image.blobs())
+        first, second = FakeObjectRemote(self.image.blobs(), wrong), FakeObjectRemote(self.image.blobs())
         return mirrored(first, second), first, second
 
     def unpacked(self, remote: Remote, target: Path, **how: Any) -> dict[str, bytes]:
@@ -94,7 +94,7 @@ def image(request: pytest.FixtureRequest) -> Sample:
 
 
 FORGED = gzip.compress(tar(file("forged", b"x"), file("f1", b"forged")), mtime=0)
-# What a place may give instead of a layer: found out at its first byte, at its last, or by its digest only.
+# Wrong content in place of a layer, detected at its first byte, at its last, or only by its digest.
 LIES: dict[str, Callable[[bytes], bytes]] = {
     "no archive at all": lambda data: b"\x1f\x8bnonsense" + data[10:],
     "a damaged beginning": lambda data: flip(data, 8 * 1000),
@@ -106,68 +106,68 @@ LIES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("layer", [0, 2])
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_wrong_layer_is_fetched_from_another_mirror_and_leaves_nothing(
+def test_wrong_layer_is_read_from_the_next_mirror_and_leaves_nothing(
     here: Path, image: Sample, lie: Callable[[bytes], bytes], layer: int
 ) -> None:
     lies = [None] * layer + [lie(image.image.layers[layer].data)]
-    assert image.unpacked(image.places(*lies)[0], here / "target") == image.files
+    assert image.unpacked(image.mirrors(*lies)[0], here / "target") == image.files
     assert [path.name for path in here.iterdir()] == ["target"]
-    assert image.exported(image.places(*lies)[0]) == image.files
+    assert image.exported(image.mirrors(*lies)[0]) == image.files
     paths = ["f0", "top", "f1"]
-    assert image.content(image.places(*lies)[0], *paths) == b"".join(image.files[path] for path in paths)
+    assert image.content(image.mirrors(*lies)[0], *paths) == b"".join(image.files[path] for path in paths)
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 4])
-def test_wrong_layers_cause_one_restart_at_most(here: Path, image: Sample, ahead: int) -> None:
+def test_wrong_layers_are_requested_at_most_twice_from_each_mirror(here: Path, image: Sample, ahead: int) -> None:
     layers = image.image.layers
-    remote, first, second = image.places(*(LIES["a damaged end"](layer.data) for layer in layers))
+    remote, first, second = image.mirrors(*(LIES["a damaged end"](layer.data) for layer in layers))
     assert image.unpacked(remote, here / "target", ahead=ahead) == image.files
     for layer in layers:
-        assert 1 <= first.asked.count(layer.digest) <= 2
-        assert 1 <= second.asked.count(layer.digest) <= 2
+        assert 1 <= first.requests.count(layer.digest) <= 2
+        assert 1 <= second.requests.count(layer.digest) <= 2
 
 
 def test_export_and_cat_fetch_no_layer_twice(image: Sample) -> None:
     layers = image.image.layers
-    remote, first, second = image.places(*(LIES["another archive"](layer.data) for layer in layers))
+    remote, first, second = image.mirrors(*(LIES["another archive"](layer.data) for layer in layers))
     assert image.exported(remote) == image.files
     for layer in layers:
-        assert (first.asked.count(layer.digest), second.asked.count(layer.digest)) == (1, 1)
+        assert (first.requests.count(layer.digest), second.requests.count(layer.digest)) == (1, 1)
 
 
-def test_if_no_mirror_has_the_right_layer_nothing_is_left(here: Path, image: Sample) -> None:
+def test_unpack_leaves_nothing_if_a_layer_is_wrong_on_every_mirror(here: Path, image: Sample) -> None:
     layer = image.image.layers[1]
     wrong = {layer.digest: LIES["another archive"](layer.data)}
-    shelves = [Shelf(image.image.blobs(), wrong) for _ in range(2)]
+    remotes = [FakeObjectRemote(image.image.blobs(), wrong) for _ in range(2)]
     with pytest.raises(DigestMismatch) as caught:
-        image.unpacked(mirrored(*shelves), here / "target")
+        image.unpacked(mirrored(*remotes), here / "target")
     assert len(caught.value.attempts) == 2
     assert list(here.iterdir()) == []
     with pytest.raises(DigestMismatch):
-        image.exported(mirrored(*shelves))
+        image.exported(mirrored(*remotes))
 
 
-def test_a_right_layer_with_invalid_content_is_fetched_once(here: Path, image: Sample) -> None:
-    remote, first, second = image.places()
+def test_layer_that_exceeds_a_limit_is_requested_once(here: Path, image: Sample) -> None:
+    remote, first, second = image.mirrors()
     with pytest.raises(LimitExceeded):
         image.unpacked(remote, here / "target", apply=ApplyOptions(limits=Limits(size=10_000, ratio=10**6)))
-    assert max(first.asked.count(layer.digest) for layer in image.image.layers) == 1
-    assert second.asked == []
+    assert max(first.requests.count(layer.digest) for layer in image.image.layers) == 1
+    assert second.requests == []
 
 
-def test_an_absent_file_is_searched_in_verified_layers_only(image: Sample) -> None:
-    remote, _, _ = image.places(None, None, LIES["another archive"](image.image.layers[2].data))
+def test_absent_file_is_not_found_in_a_wrong_layer(image: Sample) -> None:
+    remote, _, _ = image.mirrors(None, None, LIES["another archive"](image.image.layers[2].data))
     with pytest.raises(NotFound):
         image.content(remote, "forged")
 
 
-# Reading while it comes
+# Reading a layer as it arrives
 
 LARGE = tar(file("large", bytes(range(256)) * (16 << 10)))  # 4 MiB, plain
 
 
-class Gated(Shelf):
-    """It gives the last byte of what it has once it is told to."""
+class Gated(FakeObjectRemote):
+    """It withholds the last byte until `gate` is set."""
 
     def __init__(self, data: bytes, digest: Digest) -> None:
         super().__init__([], {digest: data})
@@ -190,11 +190,11 @@ class Gated(Shelf):
         return Waiting(offset=offset, total=file.total, source="gated")
 
 
-def test_a_layer_from_several_mirrors_is_applied_while_it_is_fetched(here: Path) -> None:
-    """Not the end of it: that is withheld until the whole is right."""
+def test_layer_from_mirrors_is_read_as_it_arrives(here: Path) -> None:
+    """Except its end, which is withheld until the layer is verified."""
     digest = Digest.of(LARGE)
     slow = Gated(LARGE, digest)
-    source = Noting(mirrored(slow, Shelf([])))
+    source = Noting(mirrored(slow, FakeObjectRemote([])))
     with fetched_ahead([Descriptor(digest, len(LARGE))], source, directory=str(here), ahead=1) as reads:
         read = next(reads)
         got = b""
@@ -206,11 +206,11 @@ def test_a_layer_from_several_mirrors_is_applied_while_it_is_fetched(here: Path)
     assert got == LARGE
 
 
-def test_after_a_wrong_layer_each_layer_is_verified_before_it_is_read(here: Path) -> None:
+def test_whole_layers_are_read_only_after_verification(here: Path) -> None:
     digest = Digest.of(LARGE)
-    honest = Gated(LARGE, digest)
-    lying = Shelf([], {digest: flip(LARGE, 8 * len(LARGE) - 1)})
-    source = Noting(mirrored(lying, honest))
+    sound = Gated(LARGE, digest)
+    corrupt = FakeObjectRemote([], {digest: flip(LARGE, 8 * len(LARGE) - 1)})
+    source = Noting(mirrored(corrupt, sound))
 
     def whole(*, whole: bool) -> bytes:
         layers = [Descriptor(digest, len(LARGE))]
@@ -218,7 +218,7 @@ def test_after_a_wrong_layer_each_layer_is_verified_before_it_is_read(here: Path
             read = next(reads)
             return b"".join(iter(lambda: read(1 << 20), b""))
 
-    honest.gate.set()
+    sound.gate.set()
     with pytest.raises(Retracted):
         whole(whole=False)
     assert whole(whole=True) == LARGE

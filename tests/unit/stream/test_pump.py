@@ -109,7 +109,7 @@ class TestPump:
 
     def test_a_right_object_smaller_than_expected_is_a_size_error(self) -> None:
         reopen, sink = Scripted([Answer(DATA)]), Collected()
-        with pytest.raises(UnexpectedSize, match="has 200 bytes, not the 300"):
+        with pytest.raises(UnexpectedSize, match="has 200 bytes, expected 300"):
             _pump(reopen, sink, size=300)
         assert reopen.asked == [0]
         assert len(sink.data) <= 200 - CHUNK
@@ -206,7 +206,7 @@ class TestResumingReader:
         assert len(sink.data) < 100
 
     def test_a_source_that_starts_after_the_offset_is_a_protocol_error(self) -> None:
-        with pytest.raises(ProtocolError, match="answered from byte 71 on, asked from 70"):
+        with pytest.raises(ProtocolError, match="answered from byte 71, requested from 70"):
             _pump(Scripted([Answer(DATA, 70), Answer(DATA, start=71)]), Collected())
 
     def test_a_source_that_is_cut_while_skipping_is_asked_again(self) -> None:
@@ -261,7 +261,7 @@ class TestResumingReader:
 
     def test_a_smaller_total_than_before_is_an_error(self) -> None:
         reopen = Scripted([Answer(DATA, 70), Answer(DATA[:50], start=0, declared=50)])
-        with pytest.raises(DigestMismatch, match="has 50 bytes, 70 were there before"):
+        with pytest.raises(DigestMismatch, match="has 50 bytes, but 70 were received before"):
             _pump(reopen, Collected())
 
     def test_the_callback_of_a_lost_body_decides_whether_it_counts(self) -> None:

@@ -1,10 +1,10 @@
-"""Whom a transfer asks after a place died or lied: in what order, how often, and what it says in the end."""
+"""Failover: which mirror is tried after a cut or wrong content, how often, and the final error."""
 
 from __future__ import annotations
 
 import pytest
 from support.content import Blob, blob, flip, random_bytes
-from support.places import PULL, Files, Source, liar, mirrored, options
+from support.fake_remotes import PULL, FakeNameRemote, FakeRemote, corrupt_remote, mirrored, options
 from support.repositories import fetch, fetch_known, fetch_to
 
 from dist_tool.errors import (
@@ -44,201 +44,216 @@ def warnings(notices: list[Notice]) -> list[str]:
 
 
 class TestSplices:
-    """Bytes of several places that are wrong together: nobody knows whose they are."""
+    """Wrong content combined from several mirrors: the culprit is unknown."""
 
-    def test_a_mirror_of_a_spliced_body_is_accepted_if_its_own_body_is_right(self) -> None:
-        honest, lying = Source(SMALL.data, cut_at=AT, deaths=1), liar(SMALL)
+    def test_sound_mirror_that_was_cut_succeeds_alone(self) -> None:
+        sound, corrupt = FakeRemote(SMALL.data, cut_at=AT, cuts=1), corrupt_remote(SMALL)
         notices: list[Notice] = []
-        assert fetched(mirrored(honest, lying, notices=notices)) == SMALL.data
-        assert (honest.asked, lying.asked) == ([0, 0], [AT])
+        assert fetched(mirrored(sound, corrupt, notices=notices)) == SMALL.data
+        assert (sound.requests, corrupt.requests) == ([0, 0], [AT])
         assert warnings(notices) == []
 
-    def test_the_mirror_that_finished_a_spliced_body_is_not_blamed(self) -> None:
-        lying, honest = Source(liar(SMALL).data, cut_at=AT), Source(SMALL.data)
+    def test_sound_mirror_is_not_excluded_for_the_bytes_of_a_corrupt_one(self) -> None:
+        corrupt, sound = FakeRemote(corrupt_remote(SMALL).data, cut_at=AT), FakeRemote(SMALL.data)
         notices: list[Notice] = []
-        assert fetched(mirrored(lying, honest, notices=notices)) == SMALL.data
-        assert honest.asked == [AT, 0]
-        assert not any("place 1 served wrong" in text for text in warnings(notices))
+        assert fetched(mirrored(corrupt, sound, notices=notices)) == SMALL.data
+        assert sound.requests == [AT, 0]
+        assert not any("mirror 1 served wrong" in text for text in warnings(notices))
 
-    def test_a_mirror_with_wrong_content_of_its_own_is_dropped(self) -> None:
-        lying, other, sound = Source(liar(SMALL).data, cut_at=AT, deaths=1), liar(SMALL), Source(SMALL.data)
+    def test_mirror_that_serves_wrong_content_alone_is_excluded_with_a_warning(self) -> None:
+        corrupt, other, sound = (
+            FakeRemote(corrupt_remote(SMALL).data, cut_at=AT, cuts=1),
+            corrupt_remote(SMALL),
+            FakeRemote(SMALL.data),
+        )
         notices: list[Notice] = []
-        assert fetched(mirrored(lying, other, sound, notices=notices)) == SMALL.data
-        assert (lying.asked, other.asked, sound.asked) == ([0, 0], [AT, 0], [0])
+        assert fetched(mirrored(corrupt, other, sound, notices=notices)) == SMALL.data
+        assert (corrupt.requests, other.requests, sound.requests) == ([0, 0], [AT, 0], [0])
         assert [text.partition(" for ")[0] for text in warnings(notices)] == [
-            "place 0 served wrong content",
-            "place 1 served wrong content",
+            "mirror 0 served wrong content",
+            "mirror 1 served wrong content",
         ]
 
-    def test_a_mirror_that_fails_alone_is_dropped(self) -> None:
-        dying, other, sound = Source(liar(SMALL).data, cut_at=AT), liar(SMALL), Source(SMALL.data)
-        assert fetched(mirrored(dying, other, sound), options(attempts=2)) == SMALL.data
-        assert dying.asked == [0, 0, AT]  # a try and a second one, alone
-        assert sound.asked == [0]
+    def test_mirror_that_is_cut_alone_is_excluded(self) -> None:
+        cut, other, sound = (
+            FakeRemote(corrupt_remote(SMALL).data, cut_at=AT),
+            corrupt_remote(SMALL),
+            FakeRemote(SMALL.data),
+        )
+        assert fetched(mirrored(cut, other, sound), options(attempts=2)) == SMALL.data
+        assert cut.requests == [0, 0, AT]  # first in the round, then alone with one retry
+        assert sound.requests == [0]
 
-    def test_a_contradicting_second_half_is_detected_as_a_splice(self) -> None:
-        """Without ranges the second begins at byte 0, and its beginning is compared (behaviours B26)."""
-        lying = Source(flip(SMALL.data, 5), cut_at=AT)
-        honest = Source(SMALL.data, ranges=False)
-        assert fetched(mirrored(lying, honest)) == SMALL.data
-        assert honest.asked == [AT, 0]
+    def test_second_mirror_that_contradicts_the_first_bytes_is_a_splice(self) -> None:
+        """Without ranges the second mirror begins at byte 0, and its first bytes are compared (behaviours B26)."""
+        corrupt = FakeRemote(flip(SMALL.data, 5), cut_at=AT)
+        sound = FakeRemote(SMALL.data, supports_ranges=False)
+        assert fetched(mirrored(corrupt, sound)) == SMALL.data
+        assert sound.requests == [AT, 0]
 
-    def test_mirrors_with_different_declared_sizes_are_each_asked_alone(self) -> None:
-        lying, honest = Source(SMALL.data + b"more", cut_at=AT), Source(SMALL.data)
-        assert fetched(mirrored(lying, honest), options(attempts=1)) == SMALL.data
-        assert honest.asked == [AT, 0]
+    def test_mirrors_that_declare_different_sizes_are_each_tried_alone(self) -> None:
+        corrupt, sound = FakeRemote(SMALL.data + b"more", cut_at=AT), FakeRemote(SMALL.data)
+        assert fetched(mirrored(corrupt, sound), options(attempts=1)) == SMALL.data
+        assert sound.requests == [AT, 0]
 
-    def test_a_mirror_that_sent_too_many_bytes_before_a_cut_is_detected(self) -> None:
-        lying = Source(bytes(2 * len(SMALL.data)), cut_at=2 * len(SMALL.data) - 1, declares=False)
-        honest = Source(SMALL.data, ranges=False)
-        assert fetched(mirrored(lying, honest)) == SMALL.data
+    def test_mirror_that_served_too_many_bytes_before_a_cut_is_excluded(self) -> None:
+        corrupt = FakeRemote(bytes(2 * len(SMALL.data)), cut_at=2 * len(SMALL.data) - 1, declares_size=False)
+        sound = FakeRemote(SMALL.data, supports_ranges=False)
+        assert fetched(mirrored(corrupt, sound)) == SMALL.data
 
-    def test_wrong_content_everywhere_ends_with_an_error_that_lists_every_attempt(self) -> None:
-        halves = [Source(liar(SMALL).data, cut_at=AT, deaths=1), liar(SMALL), liar(SMALL)]
+    def test_transfer_fails_with_all_attempts_if_every_mirror_is_corrupt(self) -> None:
+        halves = [
+            FakeRemote(corrupt_remote(SMALL).data, cut_at=AT, cuts=1),
+            corrupt_remote(SMALL),
+            corrupt_remote(SMALL),
+        ]
         with pytest.raises(DigestMismatch) as caught:
             fetched(mirrored(*halves))
-        said = caught.value.attempts
-        assert "combined from place 0 and place 1" in said[1]
-        assert [text.partition(":")[0] for text in said if "combined" not in text] == [
-            "place 0",  # died
-            "place 0",  # alone
-            "place 1",  # alone
-            "place 2",
+        attempts = caught.value.attempts
+        assert "combined from mirror 0 and mirror 1" in attempts[1]
+        assert [text.partition(":")[0] for text in attempts if "combined" not in text] == [
+            "mirror 0",  # cut
+            "mirror 0",  # alone
+            "mirror 1",  # alone
+            "mirror 2",
         ]
-        assert [source.asked for source in halves] == [[0, 0], [AT, 0], [0]]
+        assert [source.requests for source in halves] == [[0, 0], [AT, 0], [0]]
 
-    def test_failover_always_terminates(self) -> None:
-        sources = [Source(random_bytes(str(n), 3000), cut_at=200 * (n + 1)) for n in range(10)]
+    def test_transfer_terminates_with_many_failing_mirrors(self) -> None:
+        sources = [FakeRemote(random_bytes(str(n), 3000), cut_at=200 * (n + 1)) for n in range(10)]
         with pytest.raises((DigestMismatch, Truncated)):
             fetched(mirrored(*sources), options(attempts=3))
-        assert all(len(source.asked) < 10 for source in sources)
+        assert all(len(source.requests) < 10 for source in sources)
 
 
 class TestRounds:
-    """Going elsewhere is no retry; beginning again with the same places is one."""
+    """Switching mirrors is not a retry; another round of the same mirrors is one."""
 
-    def test_with_one_attempt_a_cut_continues_on_another_mirror(self) -> None:
+    def test_single_attempt_continues_at_the_next_mirror_after_a_cut(self) -> None:
         waits: list[float] = []
-        dying, sound = Source(SMALL.data, cut_at=AT), Source(SMALL.data)
-        assert fetched(mirrored(dying, sound), options(1, waits)) == SMALL.data
-        assert (dying.asked, sound.asked, waits) == ([0], [AT], [])
+        cut, sound = FakeRemote(SMALL.data, cut_at=AT), FakeRemote(SMALL.data)
+        assert fetched(mirrored(cut, sound), options(1, waits)) == SMALL.data
+        assert (cut.requests, sound.requests, waits) == ([0], [AT], [])
 
-    def test_with_one_attempt_each_mirror_is_asked_once(self) -> None:
+    def test_single_attempt_tries_each_mirror_once(self) -> None:
         waits: list[float] = []
-        sources = [Source(SMALL.data, cut_at=AT) for _ in range(3)]
+        sources = [FakeRemote(SMALL.data, cut_at=AT) for _ in range(3)]
         with pytest.raises(Truncated) as caught:
             fetched(mirrored(*sources), options(1, waits))
-        assert ([source.asked for source in sources], waits) == ([[0], [AT], [AT]], [])
+        assert ([source.requests for source in sources], waits) == ([[0], [AT], [AT]], [])
         assert len(caught.value.attempts) == 3
 
-    def test_with_more_attempts_all_are_asked_again_after_a_wait(self) -> None:
+    def test_further_attempts_try_all_mirrors_again_after_a_wait(self) -> None:
         waits: list[float] = []
-        sources = [Source(SMALL.data, cut_at=AT) for _ in range(2)]
+        sources = [FakeRemote(SMALL.data, cut_at=AT) for _ in range(2)]
         with pytest.raises(Truncated):
             fetched(mirrored(*sources), options(3, waits))
-        assert [source.asked for source in sources] == [[0, AT, AT], [AT, AT, AT]]
+        assert [source.requests for source in sources] == [[0, AT, AT], [AT, AT, AT]]
         assert len(waits) == 2
 
-    def test_progress_resets_the_count_of_rounds(self) -> None:
-        class Steady(Source):
-            """It gives a mebibyte and a half at a time."""
+    def test_progress_resets_the_attempts(self) -> None:
+        class Steady(FakeRemote):
+            """It serves 1.5 MiB per request."""
 
             def body(self, offset: int) -> object:  # type: ignore[override]
                 self.cut_at = offset + (3 << 19)
                 return super().body(offset)
 
-        assert fetched(mirrored(Steady(LARGE.data), Source(error=NotFound("no"))), options(2), what=LARGE) == LARGE.data
+        assert (
+            fetched(mirrored(Steady(LARGE.data), FakeRemote(error=NotFound("no"))), options(2), what=LARGE)
+            == LARGE.data
+        )
 
-    def test_a_cut_mirror_is_resumed_if_the_origin_is_unreachable(self) -> None:
-        mirror = Source(SMALL.data, cut_at=AT, deaths=1)
-        unreachable = Source(error=Unreachable("no such host"))
+    def test_cut_mirror_is_resumed_if_the_own_endpoint_is_unreachable(self) -> None:
+        mirror = FakeRemote(SMALL.data, cut_at=AT, cuts=1)
+        unreachable = FakeRemote(error=Unreachable("no such host"))
         assert fetched(mirrored(mirror, unreachable)) == SMALL.data
-        assert mirror.asked == [0, AT]
+        assert mirror.requests == [0, AT]
 
-    def test_a_mirror_that_was_never_opened_causes_no_further_round(self) -> None:
+    def test_no_second_round_if_no_mirror_could_be_opened(self) -> None:
         waits: list[float] = []
-        sources = [Source(error=Unavailable("refused")) for _ in range(2)]
+        sources = [FakeRemote(error=Unavailable("refused")) for _ in range(2)]
         with pytest.raises(Unavailable):
             fetched(mirrored(*sources), options(5, waits))
-        assert ([source.asked for source in sources], waits) == ([[0], [0]], [])
+        assert ([source.requests for source in sources], waits) == ([[0], [0]], [])
 
-    def test_a_silent_cut_continues_on_another_mirror_if_the_size_is_known(self) -> None:
-        silent, sound = Source(SMALL.data, cut_at=AT, declares=False), Source(SMALL.data)
+    def test_silent_cut_is_continued_at_the_next_mirror_if_the_size_is_known(self) -> None:
+        silent, sound = FakeRemote(SMALL.data, cut_at=AT, declares_size=False), FakeRemote(SMALL.data)
         out = bytearray()
         fetch_known(mirrored(silent, sound), SMALL.descriptor, out.extend, options=options(1))
         assert out == SMALL.data
-        assert (silent.asked, sound.asked) == ([0], [AT])
+        assert (silent.requests, sound.requests) == ([0], [AT])
 
-    def test_a_silent_cut_of_unknown_size_is_skipped(self) -> None:
-        silent = Source(SMALL.data[:AT], declares=False, ranges=False)
-        assert fetched(mirrored(silent, Source(SMALL.data)), options(1)) == SMALL.data
+    def test_silent_cut_is_replaced_by_the_next_mirror_if_the_size_is_unknown(self) -> None:
+        silent = FakeRemote(SMALL.data[:AT], declares_size=False, supports_ranges=False)
+        assert fetched(mirrored(silent, FakeRemote(SMALL.data)), options(1)) == SMALL.data
 
-    def test_a_mirror_that_answers_with_another_offset_is_skipped(self) -> None:
-        class Odd(Source):
+    def test_mirror_that_answers_from_another_offset_is_skipped(self) -> None:
+        class Odd(FakeRemote):
             def body(self, offset: int) -> object:  # type: ignore[override]
                 return super().body(offset + 10)
 
-        assert fetched(mirrored(Odd(SMALL.data), Source(SMALL.data))) == SMALL.data
+        assert fetched(mirrored(Odd(SMALL.data), FakeRemote(SMALL.data))) == SMALL.data
 
 
 class TestHints:
-    """A wrong `size:` is the user's, and no place is blamed for it."""
+    """A wrong `size:` hint is the user's error: no mirror is excluded for it."""
 
-    def test_a_wrong_size_hint_is_checked_once_per_mirror_without_a_warning(self) -> None:
-        sources = Source(SMALL.data), Source(SMALL.data)
+    def test_each_mirror_is_tried_once_and_none_is_excluded(self) -> None:
+        sources = FakeRemote(SMALL.data), FakeRemote(SMALL.data)
         notices: list[Notice] = []
         with pytest.raises(SizeMismatch) as caught:
             fetched(mirrored(*sources, notices=notices), hints=Hints(size=10))
         assert "no source confirms size:10" in caught.value.hint
         assert len(caught.value.attempts) == 2
-        assert [source.asked for source in sources] == [[0], [0]]
+        assert [source.requests for source in sources] == [[0], [0]]
         assert warnings(notices) == []
 
     @pytest.mark.parametrize("other", [Unavailable("refused"), NotFound("no")])
-    def test_a_contradicted_size_hint_outweighs_other_failures(self, other: Exception) -> None:
+    def test_contradicted_hint_is_reported_even_if_other_mirrors_fail(self, other: Exception) -> None:
         for order in (1, -1):
-            sources = [Source(SMALL.data), Source(error=other)][::order]  # type: ignore[arg-type]
+            sources = [FakeRemote(SMALL.data), FakeRemote(error=other)][::order]  # type: ignore[arg-type]
             with pytest.raises(SizeMismatch, match="no source confirms size:10"):
                 fetched(mirrored(*sources), hints=Hints(size=10))
 
-    def test_right_content_of_another_size_ends_the_failover(self) -> None:
-        sources = Source(SMALL.data, declares=False, ranges=False), Source(SMALL.data)
+    def test_too_large_hint_is_reported_if_the_digest_matches(self) -> None:
+        sources = FakeRemote(SMALL.data, declares_size=False, supports_ranges=False), FakeRemote(SMALL.data)
         notices: list[Notice] = []
         with pytest.raises(UnexpectedSize, match="the content has 3000 bytes, expected 5000"):
             fetched(mirrored(*sources, notices=notices), hints=Hints(size=5000))
-        assert [source.asked for source in sources] == [[0], []]
+        assert [source.requests for source in sources] == [[0], []]
         assert warnings(notices) == []
 
-    def test_wrong_content_is_reported_even_if_its_size_is_right(self) -> None:
+    def test_wrong_content_is_a_digest_mismatch_with_a_correct_hint(self) -> None:
         with pytest.raises(DigestMismatch):
-            fetched(mirrored(liar(SMALL), liar(SMALL)), hints=Hints(size=3000))
+            fetched(mirrored(corrupt_remote(SMALL), corrupt_remote(SMALL)), hints=Hints(size=3000))
 
 
 class TestSeveralTransfers:
-    def test_a_mirror_with_wrong_content_is_not_asked_for_the_same_object_again(self) -> None:
-        lying, honest = liar(SMALL), Source(SMALL.data)
-        remote = mirrored(lying, honest)
+    def test_corrupt_mirror_is_not_tried_for_the_same_object_again(self) -> None:
+        corrupt, sound = corrupt_remote(SMALL), FakeRemote(SMALL.data)
+        remote = mirrored(corrupt, sound)
         assert [fetched(remote), fetched(remote)] == [SMALL.data] * 2
-        assert (lying.asked, honest.asked) == ([0], [0, 0])
+        assert (corrupt.requests, sound.requests) == ([0], [0, 0])
 
-    def test_if_all_mirrors_had_wrong_content_none_is_asked_again(self) -> None:
-        sources = liar(SMALL), liar(SMALL)
+    def test_no_mirror_is_tried_again_if_all_are_corrupt(self) -> None:
+        sources = corrupt_remote(SMALL), corrupt_remote(SMALL)
         remote = mirrored(*sources)
         for _ in range(2):
             with pytest.raises(DigestMismatch) as caught:
                 fetched(remote)
             assert len(caught.value.attempts) == 2
-        assert [source.asked for source in sources] == [[0], [0]]
+        assert [source.requests for source in sources] == [[0], [0]]
 
-    def test_a_mirror_with_wrong_content_is_still_asked_for_other_objects(self) -> None:
-        both = Source(LARGE.data)
-        remote = mirrored(both, Source(SMALL.data))
+    def test_corrupt_mirror_is_tried_for_other_objects(self) -> None:
+        both = FakeRemote(LARGE.data)
+        remote = mirrored(both, FakeRemote(SMALL.data))
         assert fetched(remote) == SMALL.data
         assert fetched(remote, what=LARGE) == LARGE.data
 
-    def test_concurrent_transfers_have_separate_failover_state(self) -> None:
-        lying, honest = liar(SMALL), Source(SMALL.data)
-        remote = mirrored(lying, honest)
+    def test_concurrent_transfers_have_separate_state(self) -> None:
+        corrupt, sound = corrupt_remote(SMALL), FakeRemote(SMALL.data)
+        remote = mirrored(corrupt, sound)
         one, other = remote.search(SMALL.descriptor), remote.search(SMALL.descriptor)
         one.open(0)
         other.open(0)
@@ -246,97 +261,101 @@ class TestSeveralTransfers:
         assert other.open(0).readinto(memoryview(bytearray(10)))
         one.reject(DigestMismatch("wrong"))
         one.open(0)
-        assert (lying.asked, honest.asked) == ([0, 0], [0, 0])
+        assert (corrupt.requests, sound.requests) == ([0, 0], [0, 0])
 
 
-def test_a_file_is_read_only_when_all_of_it_is_right() -> None:
-    desc, file = fetch(mirrored(liar(SMALL), Source(SMALL.data)), str(SMALL.digest), options=options())
+def test_file_is_verified_before_it_is_read() -> None:
+    desc, file = fetch(mirrored(corrupt_remote(SMALL), FakeRemote(SMALL.data)), str(SMALL.digest), options=options())
     with file:
         assert file.read() == SMALL.data
     assert desc.size == len(SMALL.data)
 
 
-def test_a_file_is_not_opened_if_no_mirror_has_the_right_bytes() -> None:
+def test_fetch_fails_if_every_mirror_is_corrupt() -> None:
     with pytest.raises(DigestMismatch):
-        fetch(mirrored(liar(SMALL)), str(SMALL.digest), options=options())
+        fetch(mirrored(corrupt_remote(SMALL)), str(SMALL.digest), options=options())
 
 
-def test_mirrors_without_the_pull_capability_are_unsupported() -> None:
-    remote = mirrored(Source(SMALL.data), capabilities=[("resolve",)])
+def test_no_mirror_with_the_pull_capability_is_unsupported() -> None:
+    remote = mirrored(FakeRemote(SMALL.data), capabilities=[("resolve",)])
     with pytest.raises(Unsupported, match="may serve content"):
         fetched(remote)
 
 
-def test_embedded_data_is_used_if_its_digest_is_right() -> None:
+def test_embedded_content_is_used_only_if_it_matches() -> None:
     """behaviours B19."""
-    source = Source(SMALL.data)
+    source = FakeRemote(SMALL.data)
     for data, asked in ((SMALL.data, []), (flip(SMALL.data, 1), [0])):
         out = bytearray()
         desc = Descriptor(SMALL.digest, len(data), data=data)
         fetch_known(mirrored(source), desc, out.extend, options=options())
-        assert (out, source.asked) == (SMALL.data, asked)
+        assert (out, source.requests) == (SMALL.data, asked)
 
 
 class TestNames:
-    """What no digest is known of comes from one place at a time."""
+    """A name without a known digest is read from one mirror at a time."""
 
-    def _fetched(self, *sources: Source, how: FetchOptions | None = None, **more: object) -> tuple[bytes, Descriptor]:
+    def _fetched(
+        self, *sources: FakeRemote, how: FetchOptions | None = None, **more: object
+    ) -> tuple[bytes, Descriptor]:
         out = bytearray()
         remote = mirrored(*sources, **more)  # type: ignore[arg-type]
         desc = fetch_to(remote, "v1.2/app.tgz", out.extend, Hints(), how or options())
         return bytes(out), desc
 
-    def test_an_unverified_name_comes_from_the_first_mirror_with_one_warning(self) -> None:
+    def test_name_is_read_from_the_first_mirror_that_serves_it_with_one_warning(self) -> None:
         notices: list[Notice] = []
-        sources = Files(error=NotFound("no")), Files(SMALL.data), Files(LARGE.data)
+        sources = FakeNameRemote(error=NotFound("no")), FakeNameRemote(SMALL.data), FakeNameRemote(LARGE.data)
         data, desc = self._fetched(*sources, how=options(notices=notices))
         assert (data, desc.digest) == (SMALL.data, SMALL.digest)
-        assert sources[2].asked == ["v1.2/app.tgz"]  # whether it knows a digest, and no more
+        assert sources[2].requests == ["v1.2/app.tgz"]  # resolved, not read
         assert len(warnings(notices)) == 1
 
-    def test_an_unverified_name_is_resumed_on_the_same_mirror_only(self) -> None:
-        dying, other = Files(SMALL.data, cut_at=AT, deaths=1), Files(LARGE.data)
-        assert self._fetched(dying, other)[0] == SMALL.data
-        assert dying.asked[1:] == [0, AT]
-        assert other.asked == ["v1.2/app.tgz"]
+    def test_cut_is_resumed_at_the_same_mirror_only(self) -> None:
+        cut, other = FakeNameRemote(SMALL.data, cut_at=AT, cuts=1), FakeNameRemote(LARGE.data)
+        assert self._fetched(cut, other)[0] == SMALL.data
+        assert cut.requests[1:] == [0, AT]
+        assert other.requests == ["v1.2/app.tgz"]
 
-    def test_bytes_of_a_failed_mirror_are_discarded_for_an_unverified_name(self) -> None:
-        dying, other = Files(SMALL.data, cut_at=AT), Files(LARGE.data)
-        assert self._fetched(dying, other, how=options(2))[0] == LARGE.data
+    def test_failed_mirror_leaves_no_bytes_in_the_output_of_the_next(self) -> None:
+        cut, other = FakeNameRemote(SMALL.data, cut_at=AT), FakeNameRemote(LARGE.data)
+        assert self._fetched(cut, other, how=options(2))[0] == LARGE.data
 
-    def test_a_mirror_whose_file_changes_midway_is_skipped(self) -> None:
-        class Changing(Files):
-            stands = False
+    def test_mirror_whose_content_changes_is_skipped(self) -> None:
+        class Changing(FakeNameRemote):
+            is_unchanged = False
 
             def body(self, offset: int) -> object:  # type: ignore[override]
                 body = super().body(offset)
                 self.data = flip(self.data, 3)
                 return body
 
-        data, _ = self._fetched(Changing(SMALL.data, cut_at=AT, deaths=1), Files(LARGE.data))
+        data, _ = self._fetched(Changing(SMALL.data, cut_at=AT, cuts=1), FakeNameRemote(LARGE.data))
         assert data == LARGE.data
 
-    def test_a_digest_of_a_trusted_mirror_is_preferred_to_an_unverified_name(self) -> None:
-        data, desc = self._fetched(Files(LARGE.data), Source(SMALL.data, tag=SMALL.descriptor), liar(SMALL))
+    def test_digest_from_any_trusted_mirror_is_preferred(self) -> None:
+        data, desc = self._fetched(
+            FakeNameRemote(LARGE.data), FakeRemote(SMALL.data, tag=SMALL.descriptor), corrupt_remote(SMALL)
+        )
         assert (data, desc.digest) == (SMALL.data, SMALL.digest)
 
-    def test_names_are_resolved_by_mirrors_with_the_capability_only(self) -> None:
-        mirror = Files(LARGE.data)
-        data, _ = self._fetched(mirror, Files(SMALL.data), capabilities=[PULL, ("pull", "resolve")])
-        assert (data, mirror.asked) == (SMALL.data, [])
+    def test_only_mirrors_with_the_resolve_capability_serve_names(self) -> None:
+        mirror = FakeNameRemote(LARGE.data)
+        data, _ = self._fetched(mirror, FakeNameRemote(SMALL.data), capabilities=[PULL, ("pull", "resolve")])
+        assert (data, mirror.requests) == (SMALL.data, [])
 
-    def test_an_unverified_file_does_not_replace_a_name_with_a_digest(self) -> None:
+    def test_unverified_content_does_not_replace_a_failed_resolve(self) -> None:
         with pytest.raises(Unavailable, match="refused"):
-            self._fetched(Files(LARGE.data), Source(error=Unavailable("refused")))
+            self._fetched(FakeNameRemote(LARGE.data), FakeRemote(error=Unavailable("refused")))
 
-    def test_the_error_of_an_unverified_name_lists_every_attempt(self) -> None:
+    def test_error_lists_all_attempts_if_every_mirror_fails(self) -> None:
         with pytest.raises(NotFound) as caught:
-            self._fetched(Files(SMALL.data, cut_at=AT), Missing(), how=options(1))
-        assert [text.partition(":")[0] for text in caught.value.attempts] == ["place 0", "place 1"]
+            self._fetched(FakeNameRemote(SMALL.data, cut_at=AT), Missing(), how=options(1))
+        assert [text.partition(":")[0] for text in caught.value.attempts] == ["mirror 0", "mirror 1"]
 
 
-class Missing(Files):
-    """It knows no digest, and has no file either."""
+class Missing(FakeNameRemote):
+    """It has neither a digest nor content for a name."""
 
     def body(self, offset: int) -> object:  # type: ignore[override]
         raise NotFound("no such file")
@@ -354,29 +373,29 @@ class _Pinned(Rules):
 
 
 class TestUnderRules:
-    def _governed(self, *sources: Source) -> Repository:
+    def _repository(self, *sources: FakeRemote) -> Repository:
         return Repository(mirrored(*sources), _Pinned())
 
-    def test_a_mirror_with_wrong_content_is_skipped(self) -> None:
+    def test_corrupt_mirror_is_skipped(self) -> None:
         out = bytearray()
-        remote = self._governed(liar(SMALL), Source(SMALL.data))
+        remote = self._repository(corrupt_remote(SMALL), FakeRemote(SMALL.data))
         fetch_known(remote, SMALL.descriptor, out.extend, options=options())
         assert out == SMALL.data
 
-    def test_a_digest_outside_the_policy_is_requested_from_no_mirror(self) -> None:
-        source = Source(b"x")
+    def test_refused_digest_is_not_requested(self) -> None:
+        source = FakeRemote(b"x")
         with pytest.raises(PolicyRefused):
-            fetch_known(self._governed(source), Descriptor(Digest.of(b"x", "sha512")), lambda _: None)
-        assert source.asked == []
+            fetch_known(self._repository(source), Descriptor(Digest.of(b"x", "sha512")), lambda _: None)
+        assert source.requests == []
 
-    def test_a_name_rewritten_by_policy_is_requested_on_each_mirror(self) -> None:
-        class Noting(Files):
+    def test_every_mirror_gets_the_pinned_name(self) -> None:
+        class Noting(FakeNameRemote):
             def open_name(self, object_id: str, hints: Hints) -> object:  # type: ignore[override]
                 names.append(object_id)
                 return super().open_name(object_id, hints)
 
         names: list[str] = []
         out = bytearray()
-        remote = self._governed(Noting(b""), Noting(SMALL.data))
+        remote = self._repository(Noting(b""), Noting(SMALL.data))
         fetch_to(remote, "app.tgz", out.extend, Hints(size=3000), options())
         assert (out, names) == (SMALL.data, ["pinned-app.tgz"] * 2)
