@@ -1,4 +1,4 @@
-"""OCI runtime bundles: the runtime's config.json from an image's config (image-spec conversion.md)."""
+"""OCI runtime bundles: convert an image config to a runtime config.json (image-spec conversion.md)."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _MASKED = (
 )
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ALL = (IdRange(0, 0, 2**32 - 1),)  # ids that are the same on the host
+_ALL = (IdRange(0, 0, 2**32 - 1),)  # the identity mapping
 _TTY_GROUP = 5
 _SAFE = ["nosuid", "noexec", "nodev"]
 
 
 def write_config(config: ImageConfig, stage: Staged, options: ApplyOptions) -> None:
-    """Write `config.json` beside `rootfs`. Raises InvalidContent for a user that the image does not know."""
+    """Write `config.json` next to `rootfs`. Raises InvalidContent if the image's account files lack its user."""
     text = json.dumps(runtime_config(config, Accounts.read(stage.root), user_namespace(options)), indent=2) + "\n"
     with os_errors("config.json"):
         descriptor = os.open("config.json", _CREATE, 0o666, dir_fd=stage.top)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        _let_in(stage.top, options)
+        _allow_root_group(stage.top, options)
 
 
-def _let_in(bundle: int, options: ApplyOptions) -> None:
-    """Let the root group of the container pass through the bundle's directory, which a runtime needs for `rootfs`."""
+def _allow_root_group(bundle: int, options: ApplyOptions) -> None:
+    """Give the container's root group search permission on the bundle directory: a runtime needs it for `rootfs`."""
     owner = options.parent_owner()
     if owner is not None and os.geteuid() == 0:
         os.chown(bundle, -1, owner[1])
@@ -46,7 +46,7 @@ def _let_in(bundle: int, options: ApplyOptions) -> None:
 
 
 class UserNamespace(NamedTuple):
-    """The id maps of a container's user namespace. `rootless`: it is made by an ordinary user."""
+    """ID mappings of a container's user namespace. `rootless`: an unprivileged user creates it."""
 
     uids: tuple[IdRange, ...]
     gids: tuple[IdRange, ...]
@@ -54,7 +54,7 @@ class UserNamespace(NamedTuple):
 
 
 def user_namespace(options: ApplyOptions) -> UserNamespace | None:
-    """The namespace in which the owners of an unpacked tree are what the image names; None for that of the host."""
+    """The user namespace in which an unpacked tree has the image's owners; None for the host's namespace."""
     rootless = os.geteuid() != 0
     if options.uid_map or options.gid_map:
         return UserNamespace(options.uid_map or _ALL, options.gid_map or _ALL, rootless)
@@ -64,13 +64,13 @@ def user_namespace(options: ApplyOptions) -> UserNamespace | None:
 
 
 def check_bundle(config: ImageConfig) -> None:
-    """Raise Unsupported for an image whose bundle would not run here."""
+    """Raise Unsupported for an image that cannot run as a Linux bundle."""
     if config.platform.os == "windows":
-        raise Unsupported("a Windows image cannot become a bundle for Linux", hint="unpack it without --bundle")
+        raise Unsupported("cannot create a Linux bundle from a Windows image", hint="unpack it without --bundle")
 
 
 def runtime_config(config: ImageConfig, accounts: Accounts, namespace: UserNamespace | None) -> dict[str, Any]:
-    """The runtime configuration of an image."""
+    """Runtime configuration for an image."""
     linux: dict[str, Any] = {
         "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")],
         "maskedPaths": list(_MASKED),
@@ -120,16 +120,16 @@ def _process(config: ImageConfig, accounts: Accounts) -> dict[str, Any]:
 
 
 def _user(text: str, accounts: Accounts) -> dict[str, Any]:
-    """`user`, `uid`, `user:group`, `uid:gid` and their mixtures (image-spec config.md, "User")."""
+    """Parse `user`, `uid`, `user:group`, `uid:gid` and mixed forms (image-spec config.md, "User")."""
     name, _, group = text.partition(":")
     account = accounts.user(name or "0")
     if account is None:
-        raise InvalidContent(f"the image runs as {text!r}, which its /etc/passwd does not know")
+        raise InvalidContent(f"the image runs as {text!r}, which is not in its /etc/passwd")
     gid = account.gid
     if group:
         found = accounts.group(group)
         if found is None:
-            raise InvalidContent(f"the image runs as {text!r}, which its /etc/group does not know")
+            raise InvalidContent(f"the image runs as {text!r}, whose group is not in its /etc/group")
         gid = found
     user: dict[str, Any] = {"uid": account.uid, "gid": gid}
     if not group and account.name and (more := accounts.supplementary(account.name, gid)):
@@ -138,7 +138,7 @@ def _user(text: str, accounts: Accounts) -> dict[str, Any]:
 
 
 def _annotations(config: ImageConfig) -> dict[str, str]:
-    """Facts of the image; its labels win over what they are derived from."""
+    """Annotations derived from the image config; the image's labels take precedence."""
     platform, run = config.platform, config.execution
     derived = {
         "os": platform.os,
@@ -158,7 +158,7 @@ def _mounts(*, rootless: bool, terminals: bool) -> list[dict[str, Any]]:
     group = [f"gid={_TTY_GROUP}"] if terminals else []
     pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", *group]
     sys = {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*_SAFE, "ro"]}
-    if rootless:  # sysfs belongs to a network namespace of one's own
+    if rootless:  # mounting sysfs requires a network namespace of the container's own
         sys = {"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", *_SAFE, "ro"]}
     return [
         {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -171,7 +171,7 @@ def _mounts(*, rootless: bool, terminals: bool) -> list[dict[str, Any]]:
 
 
 def _volumes(config: ImageConfig) -> list[dict[str, Any]]:
-    """A place to write to for each volume that the image declares."""
+    """A writable tmpfs for each volume that the image declares."""
     return [_tmpfs(path, ["nosuid", "nodev", "mode=755"]) for path in sorted(config.execution.volumes)]
 
 

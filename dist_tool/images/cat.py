@@ -1,4 +1,4 @@
-"""Cat: files out of an image, reading no more layers than it takes."""
+"""Cat: write files of an image, fetching no more layers than needed."""
 
 from __future__ import annotations
 
@@ -21,114 +21,114 @@ from dist_tool.tar.reader import DIRECTORY, FILE, LINK, SYMLINK, TarReader
 from dist_tool.tar.writer import file_content
 
 
-class _Place(NamedTuple):
-    """An entry of the image: the number of its layer, and what is there."""
+class _Location(NamedTuple):
+    """An entry of the image: its layer number and its record in that layer's index."""
 
     layer: int
     found: Found
 
 
-class _NotPlain(Exception):
-    """The names of a layer, or the target of a hard link, cannot be searched as text."""
+class _NeedsMergedTree(Exception):
+    """Path lookup needs the merged tree: a hard link, or a layer whose names cannot be compared as text."""
 
 
 def cat(
     image: Image, source: LayerFetcher, paths: Sequence[bytes], sink: Sink, limits: Limits = DEFAULT_LIMITS
 ) -> None:
-    """Write the content of each file to `sink`, in the order asked for.
+    """Write the content of each file to `sink`, in the order of `paths`.
 
-    Layers are fetched from the top down, and no further than every name is decided. Symlinks
-    are followed inside the image. Nothing is written before all files were found and their
-    layers verified. Raises NotFound for what is not there, InvalidArgument for what is no file,
-    and as `unpack`.
+    Layers are fetched from the top down, until every path is resolved. Symlinks are followed
+    inside the image. Nothing is written before all files are found and their layers verified.
+    Raises NotFound for a missing path, InvalidArgument for a path that is not a regular file,
+    and the errors of `unpack`.
     """
     with BufferedLayers(image.layers, source) as layers:
-        for layer, run in _runs(layers.first(lambda: _places(layers, paths, limits))):
+        for layer, run in _runs(layers.first(lambda: _locate(layers, paths, limits))):
             _write(layers, layer, run, sink, limits)
 
 
-def _places(layers: BufferedLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
-    """Layer and number of the entry that holds the content of each file."""
+def _locate(layers: BufferedLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
+    """The layer number and entry number of each file's content."""
     try:
         with TempDatabase(SCHEMA) as db:
             search = _Search(layers, limits, db)
             return [search.file(path) for path in paths]
-    except _NotPlain:
+    except _NeedsMergedTree:
         return _by_merging(layers, paths, limits)
 
 
 class _Search:
-    """Layers that were listed so far, from the top down."""
+    """Path lookup in layer indexes, which are built on demand from the top layer down."""
 
     def __init__(self, layers: BufferedLayers, limits: Limits, db: TempDatabase) -> None:
         self._layers = layers
         self._limits = limits
         self._db = db
-        self._listings: dict[int, LayerIndex] = {}
+        self._indexes: dict[int, LayerIndex] = {}
 
     def file(self, path: bytes) -> tuple[int, int]:
-        """Layer and number of the entry that holds the content of the file `path`."""
-        place = self._resolve(path)
-        if place.found.kind != FILE:
+        """The layer number and entry number of the content of the file `path`."""
+        location = self._resolve(path)
+        if location.found.kind != FILE:
             raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
-        return place.layer, place.found.number
+        return location.layer, location.found.number
 
-    def _resolve(self, path: bytes) -> _Place:
+    def _resolve(self, path: bytes) -> _Location:
         pending, real, links, steps = path.split(b"/")[::-1], b"", 0, 0
-        place = _Place(0, Found(-1, DIRECTORY, b""))
+        location = _Location(0, Found(-1, DIRECTORY, b""))
         while pending:
             name = pending.pop()
             steps += 1
             if steps > STEPS:
-                raise UnsafePath(f"{shown(path)}: its symlinks are too long")
+                raise UnsafePath(f"{shown(path)}: the targets of its symlinks are too long")
             if name == b"..":
                 real = real.rpartition(b"/")[0]
             if name in (b"", b".", b".."):
                 continue
-            here = below(real, name)
-            found = self._find(here)
+            candidate = below(real, name)
+            found = self._find(candidate)
             if found is None or (any(pending) and found.found.kind not in (DIRECTORY, SYMLINK)):
                 raise NotFound(f"no file {shown(path)} in the image")
-            place = found
+            location = found
             if found.found.kind == SYMLINK:
                 links += 1
                 if links > LINKS:
-                    raise UnsafePath(f"{shown(path)}: more than {LINKS} symlinks on the way")
+                    raise UnsafePath(f"{shown(path)}: more than {LINKS} symlinks in the path")
                 real = b"" if found.found.link.startswith(b"/") else real
                 pending += found.found.link.split(b"/")[::-1]
             else:
-                real = here
-        return place
+                real = candidate
+        return location
 
-    def _find(self, path: bytes) -> _Place | None:
-        """The uppermost entry of exactly that name. Raises _NotPlain when it depends on all layers."""
+    def _find(self, path: bytes) -> _Location | None:
+        """The topmost entry with exactly this name. Raises _NeedsMergedTree if the result depends on all layers."""
         for number in range(len(self._layers) - 1, -1, -1):
-            listing = self._listing(number)
-            found = listing.find(path)
+            index = self._index(number)
+            found = index.find(path)
             if found is not None:
                 if found.kind == LINK:
-                    raise _NotPlain
-                return _Place(number, found)
-            if listing.hides(path):
+                    raise _NeedsMergedTree
+                return _Location(number, found)
+            if index.hides(path):
                 return None
         return None
 
-    def _listing(self, number: int) -> LayerIndex:
-        listing = self._listings.get(number)
-        if listing is None:
+    def _index(self, number: int) -> LayerIndex:
+        index = self._indexes.get(number)
+        if index is None:
             with self._layers.stream(number, self._limits) as stream:
                 entries = iter(TarReader(stream.next, self._limits))
-                listing = LayerIndex(self._db, number, entries, self._limits.depth)
+                index = LayerIndex(self._db, number, entries, self._limits.depth)
                 self._layers.check(number, stream)
-            self._listings[number] = listing
-        if not listing.plain:
-            raise _NotPlain
-        return listing
+            self._indexes[number] = index
+        if not index.plain:
+            raise _NeedsMergedTree
+        return index
 
 
 def _by_merging(layers: BufferedLayers, paths: Sequence[bytes], limits: Limits) -> list[tuple[int, int]]:
-    """The same by way of the whole tree, for layers that need it."""
-    places = []
+    """As `_locate`, by merging all layers."""
+    locations = []
     with merged(layers, limits) as tree:
         for path in paths:
             found = tree.find(path)
@@ -137,14 +137,14 @@ def _by_merging(layers: BufferedLayers, paths: Sequence[bytes], limits: Limits) 
             leaf = Leaf.unpack(found) if found >= 0 else None
             if leaf is None or leaf.kind != FILE:
                 raise InvalidArgument(f"{shown(path)} is not a regular file in the image")
-            places.append((leaf.layer, leaf.entry))
-    return places
+            locations.append((leaf.layer, leaf.entry))
+    return locations
 
 
-def _runs(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[Leaf]]]:
-    """Entries in the order asked for, by layer; those that come one after the other in it are together."""
+def _runs(locations: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[Leaf]]]:
+    """Split entries into runs, in the order given: a run is of one layer, with ascending entry numbers."""
     run: list[Leaf] = []
-    for layer, number in places:
+    for layer, number in locations:
         if run and not (layer == run[-1].layer and number > run[-1].entry):
             yield run[0].layer, run
             run = []
@@ -154,7 +154,7 @@ def _runs(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[Leaf]]]
 
 
 def _write(layers: BufferedLayers, layer: int, run: list[Leaf], sink: Sink, limits: Limits) -> None:
-    """Write files of one layer. The last bytes are withheld until the layer is verified once more."""
+    """Write files of one layer. The last bytes are withheld until the layer has been verified again."""
     withheld = _Withheld(sink)
     with layers.again(layer, limits) as stream:
         reader = TarReader(stream.next, limits)
@@ -168,7 +168,7 @@ def _write(layers: BufferedLayers, layer: int, run: list[Leaf], sink: Sink, limi
 
 
 class _Withheld:
-    """A sink that passes on all but the last `SMALL` bytes until `release`."""
+    """A sink that withholds at least the last `SMALL` bytes until `release`."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -176,8 +176,8 @@ class _Withheld:
         self._size = 0
 
     def __call__(self, data: memoryview) -> None:
-        """Append."""
-        self._pieces.append(bytes(data))  # a copy: a small view would keep a large piece of the layer in memory
+        """Append `data`."""
+        self._pieces.append(bytes(data))  # a copy: a small view would hold a large chunk of the layer in memory
         self._size += len(data)
         while self._size - len(self._pieces[0]) >= SMALL:
             self._pass_on()

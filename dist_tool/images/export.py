@@ -1,4 +1,4 @@
-"""Export: the merged file system of an image as one tar, without unpacking."""
+"""Export: write the merged file system of an image as one tar, without unpacking."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from dist_tool.tar.writer import TarWriter
 def export(image: Image, source: LayerFetcher, sink: Sink, limits: Limits = DEFAULT_LIMITS) -> None:
     """Write the image's file system to `sink` as a tar, whiteouts applied.
 
-    Every layer is read twice: first to merge the layers and verify them, so that nothing is
-    written of an image that is not right. Files come first, in the order of the layers; a name
-    that shares its file with one before it is a hard link. Directories come last, depth first,
-    parents before children, each followed by its symlinks. An extractor that restores a
-    directory when it leaves it (GNU tar) then does so when nothing in it changes any more. The
-    symlinks are in this part because GNU tar creates those with `..` or an absolute target at
-    its very end, and afterwards restores only the directories whose entries came just before
-    them. Raises as `unpack`, and what `sink` raises.
+    Every layer is read twice: the first pass merges and verifies the layers, so that nothing
+    of an invalid image is written. Files come first, in layer order; a further name of a file
+    already written is a hard link. Directories come last, depth first, parents before children,
+    each followed by its symlinks: an extractor that restores a directory's metadata when it
+    leaves it (GNU tar) then does so after the last change in it. Symlinks are in this part
+    because GNU tar creates those with `..` or an absolute target at the end, and afterwards
+    restores only the directories whose entries immediately precede them. Raises the errors of
+    `unpack` and of `sink`.
     """
     with (
         BufferedLayers(image.layers, source, AHEAD) as layers,
@@ -40,15 +40,15 @@ def export(image: Image, source: LayerFetcher, sink: Sink, limits: Limits = DEFA
         for path, entry, first in tree.members():
             if entry is not None and first:
                 writer.hard_link(path, first, entry)
-            elif entry is not None or path:  # the root only when a layer describes it
+            elif entry is not None or path:  # the root only if a layer has an entry for it
                 writer.entry(path or b".", entry or _implied())
         writer.close()
 
 
 def merged(layers: BufferedLayers, limits: Limits, check: Callable[[bytes, Entry], None] | None = None) -> MergedTree:
-    """The tree of all layers, each of them verified; the caller closes it.
+    """The merged tree of all layers, each verified; the caller closes it.
 
-    `check` as for `MergedTree`. Raises as `apply_layer`, DigestMismatch.
+    `check` as for `MergedTree`. Raises the errors of `apply_layer`, and DigestMismatch.
     """
     with ExitStack() as stack:
         tree = stack.enter_context(MergedTree(limits, check))
@@ -61,7 +61,7 @@ def merged(layers: BufferedLayers, limits: Limits, check: Callable[[bytes, Entry
 
 
 def _implied() -> Entry:
-    """A directory that no layer describes (behaviours G8); its time is the epoch, always the same."""
+    """A directory for which no layer has an entry (behaviours G8); its time is the epoch, for reproducible output."""
     entry = Entry()
     entry.kind, entry.mode = DIRECTORY, 0o755
     entry.uid = entry.gid = entry.size = entry.mtime = entry.atime = 0
@@ -71,7 +71,7 @@ def _implied() -> Entry:
 
 
 def _write_layer(reader: TarReader, names: Iterator[tuple[Leaf, bytes]], writer: TarWriter) -> None:
-    """Write the entries that are left of one layer: `names` are in its order."""
+    """Write the entries of one layer that remain after merging; `names` are in the layer's order."""
     number, entry = -1, Entry()
     first = b""
     for leaf, name in names:
@@ -86,9 +86,9 @@ def _write_layer(reader: TarReader, names: Iterator[tuple[Leaf, bytes]], writer:
 
 
 def entry_at(reader: TarReader, leaf: Leaf, after: int = -1) -> Entry:
-    """The entry of a leaf in its layer, of which entries up to number `after` were read.
+    """Read on to the entry of `leaf`; entries up to number `after` have been read.
 
-    Raises InvalidContent when the layer is not the one that was merged.
+    Raises InvalidContent if the layer differs from the one that was merged.
     """
     entry = None
     for _ in range(leaf.entry - after):

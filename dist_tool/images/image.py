@@ -1,4 +1,4 @@
-"""An image as unpacking needs it: manifest and config read and compared, layers to be opened."""
+"""An image: its manifest and config, checked against each other, and the descriptors of its layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dist_tool.transfer.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One platform's image. `layers` are pairs of descriptor and diff ID, lowest first."""
+    """The image for one platform. `layers` are pairs of descriptor and diff ID, lowest first."""
 
     desc: Descriptor
     config: ImageConfig
@@ -25,10 +25,10 @@ class Image:
 
 
 def open_image(repository: Repository, object_id: str, platform: Platform) -> Image:
-    """Read the manifest and config of the image for a platform; each of them once.
+    """Read the manifest and config of the image for a platform, each once.
 
-    Raises NotFound, BadManifest if they do not belong together, Unsupported for an artifact that
-    is not an image (behaviours E12) and for layers that are encrypted (E14) or of an unknown type.
+    Raises NotFound, BadManifest if they contradict each other, Unsupported for an artifact that is
+    not an image (behaviours E12) and for layers that are encrypted (E14) or of an unknown type.
     """
     selected = select_image(repository, object_id, platform)
     desc, manifest = selected.desc, selected.manifest
@@ -43,7 +43,7 @@ def open_image(repository: Repository, object_id: str, platform: Platform) -> Im
     config = parse_config(data)
     if len(config.diff_ids) != len(manifest.layers):  # behaviours E16
         raise BadManifest(
-            f"{desc.digest} has {len(manifest.layers)} layers, its config {len(config.diff_ids)} diff IDs"
+            f"{desc.digest} has {len(manifest.layers)} layers, but its config has {len(config.diff_ids)} diff IDs"
         )
     for layer in manifest.layers:
         _check_layer(layer)
@@ -54,4 +54,4 @@ def _check_layer(layer: Descriptor) -> None:
     if layer.media_type.endswith("+encrypted"):
         raise Unsupported(f"the layer {layer.digest} is encrypted")
     if not is_layer(layer.media_type):
-        raise Unsupported(f"the layer {layer.digest} is of the unknown type {layer.media_type}")
+        raise Unsupported(f"the layer {layer.digest} has the unknown type {layer.media_type}")

@@ -1,4 +1,4 @@
-"""The bytes of an image's layers, every blob verified: fetched ahead, kept in temporary files, or read in place."""
+"""Fetch an image's layers, each blob verified: ahead of use, through temporary files, or read in place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dist_tool.tar.limits import Limits
 from dist_tool.threads import start_thread
 from dist_tool.transfer.repository import Repository
 
-_STOP_S = 2.0  # a worker that waits for a silent source is left behind (it is a daemon)
+_STOP_S = 2.0  # a worker blocked on a silent source is abandoned (it is a daemon thread)
 AHEAD = 4  # layers fetched at the same time
 _LOCAL = frozenset({"path", "layout", "archive", "store"})
 
@@ -29,36 +29,36 @@ _T = TypeVar("_T")
 
 
 def is_local(locator: Locator) -> bool:
-    """True for files of this machine. `layout::KIND::REST` is a layout that another remote serves."""
+    """Return True for local files. `layout::KIND::REST` is a layout that another remote serves."""
     return locator.kind in _LOCAL and "::" not in locator.rest
 
 
 class LayerFetcher:
-    """The layers of an image in a remote.
+    """Fetches an image's layers from a remote.
 
-    `in_place`: a layer that was opened once is on this machine, and is opened again rather than
-    copied to a temporary file when it is read twice.
+    `in_place`: a layer that has been opened once is on this machine; it is opened again for a
+    second read, not copied to a temporary file.
     """
 
     in_place = False
 
     def __init__(self, repository: Repository, *, in_place: bool = False) -> None:
         self._repository = repository
-        self._options = repository.options._replace(small=0)  # nothing of a layer is used before all of it is right
+        self._options = repository.options._replace(small=0)  # results are used only after verification
         self.may_retract = repository.mirrored and not repository.stored
         self.in_place = in_place and not self.may_retract
 
     def open(self, layer: Descriptor) -> VerifiedReader:
-        """A layer, read from where it is; the end is the verdict."""
+        """Open a layer for reading. Its last read raises if the digest does not match."""
         return self._repository.open_known(_bare(layer), options=self._options)[1]
 
     def reopen(self, layer: Descriptor) -> VerifiedReader:
-        """A layer that was opened before, without progress: its bytes were counted then."""
+        """Open a layer again, without progress events: its bytes have been counted."""
         silent = self._options._replace(run=replace(self._options.run, progress=no_progress))
         return self._repository.open_known(_bare(layer), options=silent)[1]
 
     def bring(self, layer: Descriptor, spool: Spool) -> None:
-        """Write a layer to `spool`, from whichever place has it. Never raises: `spool.read` does."""
+        """Fetch a layer into `spool`. Never raises: an error is raised by `spool.read`."""
         try:
             self._repository.fetch_known(_bare(layer), spool, options=self._options)
         except BaseException as error:
@@ -80,16 +80,16 @@ def fetched_ahead(
     ahead: int = AHEAD,
     whole: bool = False,
 ) -> Iterator[Iterator[Read]]:
-    """A `Read` for each layer in order, while up to `ahead` of them are being fetched.
+    """Yield a `Read` for each layer in order, while up to `ahead` layers are fetched concurrently.
 
-    They go to temporary files in `directory`, a path or a descriptor; where it is None to open a
-    layer is what brings it near. With `ahead` 0 each layer is opened when its turn comes. With `whole` nothing of a
-    layer is given before all of it is right. Reading raises what fetching does, and DataLoss at
-    the end of a wrong blob; or the block ends by Retracted, where what it was given was wrong
-    and another place may do better.
+    Layers are fetched into temporary files in `directory`, a path or a descriptor. If it is None,
+    opening a layer fetches it (into the store). With `ahead` 0 each layer is opened when its turn
+    comes. With `whole` no byte of a layer is returned before the whole layer is verified. Reading
+    raises the errors of fetching, and DataLoss at the end of a corrupt blob. The block raises
+    Retracted if it has read corrupt bytes and another mirror may have the right ones.
     """
     if not ahead:
-        yield _straight(layers, source)
+        yield _one_at_a_time(layers, source)
         return
     fetching = _Fetching(layers, source, directory, min(ahead, max(1, len(layers))), whole=whole)
     try:
@@ -102,14 +102,14 @@ def fetched_ahead(
         fetching.stop()
 
 
-def _straight(layers: Sequence[Descriptor], source: LayerFetcher) -> Iterator[Read]:
+def _one_at_a_time(layers: Sequence[Descriptor], source: LayerFetcher) -> Iterator[Read]:
     for layer in layers:
         with source.open(layer) as reader:
             yield reader.read
 
 
 class _Job:
-    """A layer, and how to read it once its turn has come."""
+    """A layer, and its open source once `started` is set."""
 
     def __init__(self, layer: Descriptor) -> None:
         self.layer = layer
@@ -118,13 +118,13 @@ class _Job:
         self.error: BaseException | None = None
 
     def close(self) -> None:
-        """Let go of what is open. Idempotent."""
+        """Close the source. Idempotent."""
         if self.source is not None:
             self.source.close()
 
 
 class _Fetching:
-    """Layers under way: at most twice as many temporary files exist as layers are being fetched."""
+    """Fetch layers in worker threads. At most `2 * ahead` temporary files exist at a time."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class _Fetching:
                 job.source = self._source.open(job.layer)
                 job.started.set()
                 return
-        except BaseException as error:  # it is raised where the layer is read
+        except BaseException as error:  # raised by `reads`
             job.error = error
             job.started.set()
             return
@@ -170,7 +170,7 @@ class _Fetching:
         self._source.bring(job.layer, spool)
 
     def reads(self) -> Iterator[Read]:
-        """The layers' readers, in order; each temporary file goes when the next is asked for."""
+        """Yield the layers' readers, in order; each temporary file is removed when the next reader is requested."""
         for job in self._jobs:
             if not self._workers:
                 self._fetch(job)
@@ -183,19 +183,19 @@ class _Fetching:
             self._window.release()
 
     def retracted(self) -> bool:
-        """Whether something wrong was read that may be had right; waits until that is known."""
+        """Whether corrupt bytes were read that another mirror may have right; waits until that is known."""
         spools = (job.source for job in self._jobs if isinstance(job.source, Spool))
         return self._source.may_retract and any(spool.retracted() for spool in spools)
 
     def stop(self) -> None:
-        """Begin nothing more; what is under way ends with the next piece that arrives."""
+        """Start no more fetches; running ones end when their next chunk arrives."""
         self._stopped = True
         for _ in self._workers:
             self._window.release()
         self._close()
         for worker in self._workers:
             worker.join(_STOP_S)
-        self._close()  # what a worker had just begun
+        self._close()  # sources that a worker opened in the meantime
 
     def _close(self) -> None:
         for job in self._jobs:
@@ -203,7 +203,7 @@ class _Fetching:
 
 
 class _Opening:
-    """A layer that a thread opens, which may take until it is fetched."""
+    """A layer that a background thread opens; opening may include fetching all of it."""
 
     def __init__(self, source: LayerFetcher, layer: Descriptor) -> None:
         self._source = source
@@ -216,11 +216,11 @@ class _Opening:
     def _run(self) -> None:
         try:
             self._reader = self._source.open(self._layer)
-        except BaseException as error:  # raised by `reader`, whatever it is
+        except BaseException as error:  # raised by `reader`
             self._error = error
 
     def reader(self) -> VerifiedReader:
-        """The open layer, for the caller to close. Raises what opening does."""
+        """The open layer, which the caller closes. Raises the error of opening."""
         self._thread.join()
         reader, self._reader = self._reader, None
         if reader is None:
@@ -229,18 +229,18 @@ class _Opening:
         return reader
 
     def close(self) -> None:
-        """Close a layer that was not asked for. Idempotent."""
+        """Close a layer that `reader` has not returned. Idempotent."""
         self._thread.join(_STOP_S)
         if self._reader is not None:
             self._reader.close()
 
 
 class BufferedLayers:
-    """Layers that can be read more than once, fetched when they are first asked for.
+    """Layers that can be read more than once, fetched on first use.
 
-    A context manager. `ahead` further layers are fetched meanwhile, in the order of the list. What
-    is on this machine (`LayerFetcher.in_place`) is read in place, and verified each time; everything
-    else is kept in temporary files.
+    A context manager. Meanwhile up to `ahead` further layers are fetched, in list order. Local
+    layers (`LayerFetcher.in_place`) are read in place and verified on each read; all others are
+    buffered in temporary files.
     """
 
     def __init__(self, layers: Sequence[tuple[Descriptor, Digest]], source: LayerFetcher, ahead: int = 0) -> None:
@@ -257,10 +257,10 @@ class BufferedLayers:
         return len(self._layers)
 
     def first(self, work: Callable[[], _T]) -> _T:
-        """`work()`, which reads layers while they come: what is wrong with one is found out at its end.
+        """Run `work`, which reads layers while they are fetched; a corrupt layer is detected at its end.
 
-        Where another place may still give what one gave wrong, once more with layers that are
-        given when all is right.
+        If a layer was corrupt and another mirror may have it right, run `work` a second time,
+        with each layer readable only after it is verified.
         """
         try:
             return work()
@@ -275,7 +275,7 @@ class BufferedLayers:
 
     @contextmanager
     def stream(self, index: int, limits: Limits) -> Iterator[LayerStream]:
-        """Layer number `index`, uncompressed, from its beginning. It is verified when it was read to its end."""
+        """Layer number `index`, uncompressed, from the start. The blob is verified once it is read to the end."""
         algorithm = self._layers[index][1].algorithm
         if not self._source.in_place:
             with LayerStream(self._spool(index).reader().read, limits, algorithm) as stream:
@@ -286,10 +286,10 @@ class BufferedLayers:
 
     @contextmanager
     def again(self, index: int, limits: Limits) -> Iterator[LayerStream]:
-        """Layer number `index`, which was verified, once more; it need not be read to its end.
+        """Layer number `index`, already verified, from the start; it need not be read to the end.
 
-        What is read in place may have changed since: the block ends by DataLoss then, and what was
-        made of the bytes is wrong.
+        A layer that is read in place may have changed since. The block then raises DataLoss, and
+        the bytes that it has read are invalid.
         """
         if not self._source.in_place:
             with LayerStream(self._spools[index].reader().read, limits, None) as stream:
@@ -301,24 +301,24 @@ class BufferedLayers:
                     yield stream
                 except InvalidContent:
                     stream.finish()
-                    _verify_rest(reader)  # other bytes than before are the better reason
+                    _verify_rest(reader)  # if the bytes have changed, DataLoss is the better error
                     raise
                 stream.finish()
             _verify_rest(reader)
 
     def check(self, index: int, stream: LayerStream) -> None:
-        """Raise DigestMismatch unless the stream, which was read to its end, is that layer."""
+        """Raise DigestMismatch unless the stream, read to its end, has the diff ID of layer `index`."""
         expected, actual = self._layers[index][1], stream.digest()
         if actual != expected:
             raise DigestMismatch(f"the uncompressed layer is {actual}, expected {expected}").with_facts(
                 object_id=str(self._layers[index][0].digest)
             )
 
-    def _coming(self, index: int) -> range:
+    def _lookahead(self, index: int) -> range:
         return range(index, min(index + 1 + self._ahead, len(self._layers)))
 
     def _spool(self, index: int) -> Spool:
-        for number in self._coming(index):
+        for number in self._lookahead(index):
             if number not in self._spools:
                 self._start(number)
         return self._spools[index]
@@ -332,7 +332,7 @@ class BufferedLayers:
             self._workers.append(worker)
 
     def _open(self, index: int) -> VerifiedReader:
-        for number in self._coming(index):
+        for number in self._lookahead(index):
             if self._ahead and number not in self._opened:
                 self._openings[number] = _Opening(self._source, self._layers[number][0])
                 self._opened.add(number)
@@ -357,7 +357,7 @@ class BufferedLayers:
 
 
 def _verify_rest(reader: VerifiedReader) -> None:
-    """Read to the end, which raises DataLoss unless all bytes of the layer were right."""
+    """Read to the end. Raises DataLoss unless the whole layer matches its digest."""
     buffer = bytearray(INPUT)
     while reader.readinto(buffer):
         pass

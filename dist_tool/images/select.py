@@ -1,4 +1,4 @@
-"""Choosing one platform's manifest out of an index (behaviours E3-E11)."""
+"""Select the manifest for one platform from an index (behaviours E3-E11)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ASKED_LIMIT = 100  # manifests of an index that are read because their entries n
 
 
 class SelectedImage(NamedTuple):
-    """The manifest of an image for one platform, and what was read to find it.
+    """The manifest of an image for one platform, and the objects read to find it.
 
-    `manifest` is None if its entry in the index was enough. `configs` has the image configs that
-    were read, by digest, so that none is requested twice.
+    `manifest` is None if its entry in the index was sufficient. `configs` maps digests to the image
+    configs that were read, so that none is requested twice.
     """
 
     desc: Descriptor
@@ -40,11 +40,11 @@ class SelectedImage(NamedTuple):
 def select_image(repository: Repository, object_id: str, wanted: Platform) -> SelectedImage:
     """Find the manifest of an image for one platform.
 
-    Follows nested indexes. If an entry or a single image does not name its platform, its
-    config does. Raises NotFound, listing what there is, LimitExceeded if more than ASKED_LIMIT
-    manifests would have to be read.
+    Follows nested indexes. If an entry, or a single image, does not name its platform, it is
+    taken from the image's config. Raises NotFound, listing the available platforms, and
+    LimitExceeded if more than ASKED_LIMIT manifests would have to be read.
     """
-    hints = _MANIFEST._replace(other=(("platform", str(wanted)),))  # a layout may hold several under one name
+    hints = _MANIFEST._replace(other=(("platform", str(wanted)),))  # a layout may have several entries with one name
     search = _Search(repository, wanted)
     for _ in range(DEPTH_LIMIT):
         desc, manifest = read_manifest(repository, object_id, hints)
@@ -59,19 +59,19 @@ def select_image(repository: Repository, object_id: str, wanted: Platform) -> Se
 
 
 def hints_of(entry: Descriptor) -> Hints:
-    """The hints for requesting an entry of an index: its media type, if that is one of a manifest or an index."""
+    """The hints for requesting an index entry: its media type, if it is that of a manifest or index."""
     return _MANIFEST._replace(media_types=(entry.media_type,) if is_manifest_like(entry.media_type) else ())
 
 
 def read_manifest(repository: Repository, object_id: str, hints: Hints = _MANIFEST) -> tuple[Descriptor, Manifest]:
-    """Fetch and read a manifest or index. Raises as `Repository.fetch_to` and `parse_manifest`."""
+    """Fetch and parse a manifest or index. Raises the errors of `Repository.fetch_to` and `parse_manifest`."""
     desc, data = read(repository, object_id, hints)
     known = desc.media_type if desc.media_type.endswith("+json") else ""
     return desc, parse_manifest(data, known)
 
 
 def read(repository: Repository, object_id: str, hints: Hints) -> tuple[Descriptor, bytes]:
-    """Fetch a manifest, an index or a config: at most MANIFEST_LIMIT bytes."""
+    """Fetch a manifest, index or config of at most MANIFEST_LIMIT bytes."""
     parts: list[bytes] = []
     limit = min(repository.options.limit or MANIFEST_LIMIT, MANIFEST_LIMIT)
     options = repository.options._replace(limit=limit)
@@ -80,7 +80,7 @@ def read(repository: Repository, object_id: str, hints: Hints) -> tuple[Descript
 
 
 class _Search:
-    """The search for the manifest of one platform, in an index and those nested in it."""
+    """Search for the manifest of one platform in an index and its nested indexes."""
 
     def __init__(self, repository: Repository, wanted: Platform) -> None:
         self._repository = repository
@@ -89,7 +89,7 @@ class _Search:
         self.configs: dict[Digest, bytes] = {}
 
     def entry(self, index: Manifest) -> Descriptor:
-        """The entry of an index that is, or may lead to, the wanted manifest."""
+        """The index entry that is, or may lead to, the manifest for the platform."""
         try:
             return select(index.manifests, self._wanted)
         except NotFound:
@@ -110,7 +110,7 @@ class _Search:
         if len(self.manifests) == ASKED_LIMIT:
             raise LimitExceeded(
                 f"more than {ASKED_LIMIT} entries of the index name no platform",
-                hint="name the manifest by its digest",
+                hint="give the digest of the manifest",
             )
         manifest = read_manifest(self._repository, str(entry.digest), hints_of(entry))[1]
         self.manifests[entry.digest] = manifest

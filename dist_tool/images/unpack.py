@@ -1,4 +1,4 @@
-"""Unpack: an image's layers, in order, to a directory that appears whole or not at all."""
+"""Unpack: apply an image's layers in order to a directory that appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from dist_tool.stream.spool import Retracted
 
 @dataclass(frozen=True, slots=True)
 class UnpackOptions:
-    """How to unpack.
+    """Options for `unpack`.
 
-    `ahead` layers are fetched at a time, none before its turn where it is 0. With `spool` they
-    go to temporary files, else opening a layer is what brings it near. `force` replaces what is
-    at the target, but never a directory of `protected`. `bundle` writes an OCI runtime bundle:
-    the target holds `config.json` and `rootfs`. The limits of `apply` hold for each layer, that
-    on size for all together. `whole`: no layer is applied before all of it has come, and is
-    right. `sync`: the tree is on disk before it appears.
+    `ahead`: number of layers fetched concurrently; 0 fetches each layer when its turn comes.
+    `spool`: fetch layers into temporary files; otherwise opening a layer fetches it (into the
+    store). `force`: replace an existing target, but never a directory in `protected`. `bundle`:
+    write an OCI runtime bundle, with `config.json` and `rootfs` in the target. The limits of
+    `apply` hold for each layer, the size limit for all layers together. `whole`: apply no layer
+    before it is fetched completely and verified. `sync`: the tree is on disk before it appears.
     """
 
     apply: ApplyOptions = field(default_factory=ApplyOptions)
@@ -43,7 +43,7 @@ class UnpackOptions:
 
 
 class Unpacked(NamedTuple):
-    """What was unpacked: the image's manifest digest and the chain ID of its layers (None: it has none)."""
+    """The manifest digest of the unpacked image, and the chain ID of its layers (None if it has no layers)."""
 
     digest: Digest
     chain_id: Digest | None
@@ -53,14 +53,14 @@ def unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions, 
     """Unpack an image to `target`, which must be absent or an empty directory.
 
     Every blob's digest and every diff ID is checked. Raises DigestMismatch, InvalidContent,
-    LimitExceeded, LocalFailure, and what fetching raises; then nothing is left behind.
+    LimitExceeded, LocalFailure and the errors of fetching; nothing is left behind then.
     """
     once = replace(run, report=_once(run.report))
     try:
         return _unpack(image, source, target, how, once)
     except Retracted:
-        # A tree that was begun with wrong bytes is of no use. From now on they are judged before they are used.
-        run.report(Notice("info", "a layer was wrong at one place and may be right at another; unpacking anew"))
+        # The partial tree contains corrupt content. The second run verifies each layer before it is applied.
+        run.report(Notice("info", "a mirror served a corrupt layer; unpacking again with other mirrors"))
         return _unpack(image, source, target, replace(how, whole=True), once)
 
 
@@ -81,20 +81,20 @@ def _unpack(image: Image, source: LayerFetcher, target: str, how: UnpackOptions,
 
 
 def _once(report: Report) -> Report:
-    """`report`, which hears of each kind of omission once."""
-    told: set[Notice] = set()
+    """Wrap `report` so that each kind of omission is reported once."""
+    reported: set[Notice] = set()
 
     def once(notice: Notice) -> None:
         kind = notice._replace(text=notice.text.partition(" (")[0])
-        if kind not in told:
-            told.add(kind)
+        if kind not in reported:
+            reported.add(kind)
             report(notice)
 
     return once
 
 
 def _apply_all(image: Image, reads: Iterator[Read], root: int, options: ApplyOptions, run: Run) -> None:
-    """Apply the layers in their order; what they expand to counts together."""
+    """Apply the layers in order; the size limit holds for the sum of their uncompressed sizes."""
     left = options.limits.size
     skipped = SpillDict()
     try:

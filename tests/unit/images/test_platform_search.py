@@ -79,7 +79,7 @@ def test_an_entry_that_is_repeated_is_read_once() -> None:
 def test_more_entries_without_a_platform_than_the_limit_are_refused() -> None:
     remote, found = _find(AMD, *[_manifest(number) for number in range(ASKED_LIMIT + 1)])
     assert isinstance(found, LimitExceeded)
-    assert (found.exit_code, found.hint) == (5, "name the manifest by its digest")
+    assert (found.exit_code, found.hint) == (5, "give the digest of the manifest")
     assert remote.opened.total() == 1 + ASKED_LIMIT + 1
 
 

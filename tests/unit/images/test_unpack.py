@@ -422,6 +422,6 @@ def test_bundle_with_one_map_has_the_identity_for_the_other_and_no_group_that_is
 
 def test_bundle_for_an_unknown_user_leaves_nothing(tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "layout", {"image": image_of(tar(file("f")), config={"User": "nobody-knows"})})
-    with pytest.raises(InvalidContent, match="/etc/passwd does not know"):
+    with pytest.raises(InvalidContent, match="not in its /etc/passwd"):
         run(layout, tmp_path / "target", bundle=True)
     assert left_over(tmp_path / "target") == []
