@@ -1,1 +1,1 @@
-"""Questions about the configuration, and its upkeep: logins, pins, explanations."""
+"""Administration: logins, pins, and explaining the configuration of a name."""

@@ -1,4 +1,4 @@
-"""Explaining a name: where its objects would be asked for, in order, and by whose word."""
+"""Explain a name: the endpoints that would be tried, in order, and the file that configures each."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dist_tool.settings import CAPABILITIES, Endpoint, Route, Settings
 
 
 class ExplainedEndpoint(NamedTuple):
-    """One place, as it would be asked. `url` is "" for what is no registry; secrets are in none of this.
+    """One endpoint, and how it would be contacted. No field holds secrets.
 
-    `tls` None means plain http, or no network at all. `credentials` has one line for each
-    source, in the order in which they are asked.
+    `url` is "" for endpoints that are not registries. `tls` None means plain http, or no network
+    access. `credentials` has one line for each source, in the order in which they are tried.
     """
 
     role: str
@@ -32,7 +32,7 @@ class ExplainedEndpoint(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What a name comes to. `refused` is what policy says against it, "" for nothing."""
+    """The effective configuration of a name. `refused` is the reason why policy rejects it, "" if it does not."""
 
     locator: str
     object: str
@@ -49,22 +49,22 @@ class Explanation(NamedTuple):
 
 
 def parse_name(text: str, settings: Settings) -> tuple[Locator, ObjectName]:
-    """A locator or a reference: a bare locator stays without the tag `latest`. Raises InvalidArgument."""
+    """Parse a locator or a reference; a bare locator does not get the tag `latest`. Raises InvalidArgument."""
     try:
         locator = settings.locator(text)
         if locator.kind in ("", "registry") or ":" not in locator.rest:
             return locator, ObjectName()
     except InvalidArgument:
-        pass  # it has a tag or a digest, or is wrong both ways
+        pass  # it has a tag or a digest, or is invalid as a reference too
     found = settings.reference(text)
     try:
         return found.locator, parse_object(found.object_id) if found.object_id else ObjectName()
-    except InvalidArgument:  # a name in a layout, or a path on a server: nothing is decided by it
+    except InvalidArgument:  # a name in a layout, or a path on a server: no setting depends on it
         return found.locator, ObjectName()
 
 
 def parse_host_or_name(text: str, settings: Settings) -> tuple[Locator, ObjectName]:
-    """As `parse_name`; but what can be a host is one, as for a login. It has no path."""
+    """As `parse_name`, but text that can be a host is parsed as one, with an empty path, as for a login."""
     head = text.partition(":")[0]
     if "/" not in text and not is_path(text) and ("." in head or head.lower() == "localhost" or text.startswith("[")):
         return Locator("", f"{parse_host(text)}/"), ObjectName()
@@ -72,9 +72,9 @@ def parse_host_or_name(text: str, settings: Settings) -> tuple[Locator, ObjectNa
 
 
 def explain(locator: Locator, name: ObjectName, settings: Settings) -> Explanation:
-    """Look a name up as a fetch would; nothing is asked of the network, and no helper is run.
+    """Look up a name as a fetch would, without network requests and without running a helper.
 
-    `name` may be empty, where it is not known. Raises InvalidArgument for a broken file.
+    `name` is empty if no object was given. Raises InvalidArgument for an invalid file.
     """
     known = name if name.tag or name.digest else None
     route = settings.route_for(locator, known)
@@ -86,13 +86,13 @@ def explain(locator: Locator, name: ObjectName, settings: Settings) -> Explanati
         prefix=route.prefix if route else "",
         where=route.where if route else "",
         endpoints=tuple(_endpoints(locator, route or Route(), settings)),
-        policy={key: {"value": _plain(getattr(policy, key)), "where": where} for key, where in policy.where.items()},
+        policy={key: {"value": _jsonable(getattr(policy, key)), "where": where} for key, where in policy.where.items()},
         refused=_refusal(locator, known, route, settings),
         pin={"digest": str(pin.digest), "where": pin.where} if pin else None,
     )
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -116,7 +116,7 @@ def _endpoints(locator: Locator, route: Route, settings: Settings) -> list[Expla
             found.append(_registry(locator, target, endpoint, settings))
         else:
             found.append(_local(target.kind, str(target), endpoint))
-    return [place._replace(role="remote" if n == len(found) else "mirror") for n, place in enumerate(found, 1)]
+    return [each._replace(role="remote" if n == len(found) else "mirror") for n, each in enumerate(found, 1)]
 
 
 def _local(kind: str, target: str, endpoint: Endpoint) -> ExplainedEndpoint:
@@ -126,7 +126,7 @@ def _local(kind: str, target: str, endpoint: Endpoint) -> ExplainedEndpoint:
 
 
 def _capabilities(endpoint: Endpoint) -> tuple[str, ...]:
-    return tuple(word for word in CAPABILITIES if endpoint.can(word))
+    return tuple(name for name in CAPABILITIES if endpoint.can(name))
 
 
 def _registry(locator: Locator, target: Locator, endpoint: Endpoint, settings: Settings) -> ExplainedEndpoint:

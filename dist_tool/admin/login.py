@@ -1,4 +1,4 @@
-"""Logging in to a registry and out of it: credentials are tried before they are kept."""
+"""Registry login and logout. Credentials are verified with the registry before they are saved."""
 
 from __future__ import annotations
 
@@ -22,50 +22,54 @@ from dist_tool.transport.session import HttpSession, Request
 
 
 class Login(NamedTuple):
-    """What became of a login. `verified` is False where the registry asks nobody who they are.
+    """The result of a login. `verified` is False if the registry requires no authentication.
 
-    `hidden_by` names a source that has something for the host and is asked before this one.
+    `hidden_by` names a source that takes precedence over the saved login, "" if there is none.
     """
 
     host: str
-    kept: SavedLogin
+    saved: SavedLogin
     verified: bool
     hidden_by: str
 
 
 def login(host: str, credentials: Credentials, settings: Settings, *, file: str = "", run: Run = NO_RUN) -> Login:
-    """Try user and password, and keep them where docker would (behaviours C22-C27).
+    """Verify user name and password, and save them where docker would (behaviours C22-C27).
 
-    `host` is canonical; `file` is written instead of the usual place. Raises Unauthenticated
-    where the registry refuses them, and what `logins.save` raises; nothing is kept then.
+    `host` is canonical; `file` overrides the usual credentials file. Raises Unauthenticated if
+    the registry rejects them, and the errors of `saved_logins.save`; nothing is saved then.
     """
     if not credentials.basic:
         raise InvalidArgument("user name or password is empty")
     credentials.remembered()
     endpoint = _endpoint_of(host, settings)
-    place = CredentialLocation.choose(endpoint.auth, settings.environ, file)
+    location = CredentialLocation.choose(endpoint.auth, settings.environ, file)
     verified = _verify(host, credentials, endpoint, settings, run)
     try:
-        kept = save(place, host, credentials, settings.environ, run)
+        saved = save(location, host, credentials, settings.environ, run)
     finally:
         forget_tokens(settings.token_dir, run)
     first = Keychain(endpoint.auth, settings.environ).answering(host)
-    return Login(host, kept, verified, "" if first in (place.file, place.helper) else first or "the configuration")
+    hidden_by = "" if first in (location.file, location.helper) else first or "the configuration"
+    return Login(host, saved, verified, hidden_by)
 
 
 def logout(host: str, settings: Settings, *, file: str = "", run: Run = NO_RUN) -> tuple[SavedLogin, str]:
-    """Forget a host and all access tokens; with the source that still has something for it, "" for none."""
+    """Remove a host's credentials, and all access tokens.
+
+    Returns the change, and the source that still has credentials for the host, "" for none.
+    """
     auth = _endpoint_of(host, settings).auth
-    place = CredentialLocation.choose(auth, settings.environ, file)
+    location = CredentialLocation.choose(auth, settings.environ, file)
     try:
-        kept = remove(place, host, settings.environ, run)
+        removed = remove(location, host, settings.environ, run)
     finally:
         forget_tokens(settings.token_dir, run)
-    return kept, Keychain(auth, settings.environ).answering(host, besides=place.helper or place.file)
+    return removed, Keychain(auth, settings.environ).answering(host, besides=location.helper or location.file)
 
 
 def _endpoint_of(host: str, settings: Settings) -> Endpoint:
-    """The settings for the host as it is contacted: a route that leads elsewhere is about that other host."""
+    """The settings for contacting the host itself: a route to another host does not apply."""
     locator = Locator("", f"{host}/")
     route = settings.route_for(locator)
     own = route.own if route else Endpoint()
@@ -80,7 +84,7 @@ def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: S
 
     auths = {"auths": {credential_key(host): {"auth": credentials.basic.removeprefix("Basic ")}}}
     trial = Context(
-        # Only what is to be tried is known there, and no token that somebody else's login has got.
+        # Only the credentials to verify are configured, and no cached token of another login is used.
         replace(endpoint, auth=AuthSettings(realm_hosts=endpoint.auth.realm_hosts)),
         replace(settings, environ={**settings.environ, "DIST_AUTH_CONFIG": json.dumps(auths)}, cache_dir=""),
         run,
@@ -90,14 +94,14 @@ def _verify(host: str, credentials: Credentials, endpoint: Endpoint, settings: S
         try:
             service.ask("GET", path, {}, (200,)).close()
         except Unauthenticated as error:
-            what = f"{host} refuses user name and password of {credentials.username!r}"
+            what = f"{host} rejected the user name and password of {credentials.username!r}"
             raise error.with_(what=what, hint="nothing was saved") from error.cause
         home = service.home
     return _asks_for_credentials(home, path, trial)
 
 
 def _asks_for_credentials(home: Origin, path: str, trial: Context) -> bool:
-    """Whether a request without credentials is refused with 401."""
+    """Whether a request without credentials is answered with 401."""
     with closing(HttpSession(home, trial)) as session:
         reply = session.send(Request("GET", f"{home}{path}"))
         reply.close()

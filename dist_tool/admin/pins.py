@@ -1,4 +1,4 @@
-"""Pins: what a tag means now, to be written down, or to be compared with what is written."""
+"""Pins: resolve a tag, to record its digest or to compare it with the recorded one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dist_tool.transfer.repository import open_repository
 
 
 class Pinned(NamedTuple):
-    """A tag's full `NAME:TAG`, what it is pinned to (None: not yet), and what it means now."""
+    """A tag's full `NAME:TAG`, the digest it is pinned to (None if not pinned), and the digest it points to now."""
 
     name: str
     before: Digest | None
@@ -22,20 +22,20 @@ class Pinned(NamedTuple):
 
 
 def look_up(reference: Reference, settings: Settings, run: Run = NO_RUN) -> Pinned:
-    """Ask what a tag means, whatever its pin says.
+    """Resolve a tag, ignoring its pin.
 
-    A reference with a digest as well is not asked for its tag: the digest is looked for, and
-    must be there. A policy that wants digests does not stand in the way: it is what pins are
-    for. Raises InvalidArgument for what has no tag, and all that resolving raises.
+    If the reference has a digest as well, that digest is resolved instead of the tag, and must
+    exist. `require_digest` does not apply: pins are the way to comply with it. Raises
+    InvalidArgument for a reference without a tag, and the errors of resolving.
     """
     name = parse_object(reference.object_id or "latest")
     if reference.locator.kind not in ("", "registry"):
-        raise InvalidArgument(f"{reference.locator} is not in a registry", hint="only tags of one are pinned")
+        raise InvalidArgument(f"{reference.locator} is not in a registry", hint="only tags in a registry can be pinned")
     if not name.tag:
         raise InvalidArgument(f"{reference} has no tag to pin", hint="expected NAME:TAG or NAME:TAG@DIGEST")
     policy = replace(settings.policy, require_digest=())
-    asked = replace(settings, pins={}, policy=policy)
-    with open_repository(reference.locator, asked, run) as repository:
+    unpinned = replace(settings, pins={}, policy=policy)
+    with open_repository(reference.locator, unpinned, run) as repository:
         found = repository.resolve(str(name.digest or name.tag)).digest
     policy.check_digest(found)
     return Pinned(f"{reference.locator.rest}:{name.tag}", settings.pin_for(reference.locator, name.tag), found)

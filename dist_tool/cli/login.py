@@ -39,16 +39,16 @@ def command(host: str, username: str | None, password_stdin: bool, file: str | N
     done = login(name, _credentials(name, username, password_stdin), settings, file=file or "", run=run)
     if not done.verified:
         common.report(Notice("warning", f"{name} asks for no credentials: they could not be tried"))
-    if done.kept.plain:
+    if done.saved.plain:
         common.report(
             Notice(
                 "warning",
-                f"the password lies unencrypted in {done.kept.where}; a credential helper would keep it better",
+                f"the password lies unencrypted in {done.saved.where}; a credential helper would keep it better",
             )
         )
     if done.hidden_by:
         common.report(Notice("warning", f"{done.hidden_by} is asked first, and has something for {name}"))
-    common.report(Notice("info", f"logged in to {name}: {done.kept.where}"))
+    common.report(Notice("info", f"logged in to {name}: {done.saved.where}"))
 
 
 def _credentials(host: str, username: str | None, password_stdin: bool) -> Credentials:

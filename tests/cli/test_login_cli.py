@@ -73,7 +73,7 @@ def test_what_the_registry_refuses_is_not_saved(
 ) -> None:
     done = login(invoke, monkeypatch, locked_registry.host, *words, "--password-stdin", password=b"s3cret")
     assert done.code == 4
-    assert f"refuses user name and password of '{words[1]}': nothing was saved" in done.stderr
+    assert f"rejected the user name and password of '{words[1]}': nothing was saved" in done.stderr
     assert "s3cret" not in done.stderr
     assert not saved.exists()
 
