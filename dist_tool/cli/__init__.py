@@ -1,4 +1,4 @@
-"""The command line: a lazy table of commands, and the one place where errors become exit codes."""
+"""The command line: a lazily imported command table, and the mapping of errors to exit codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import click
 
 from dist_tool import __version__
-from dist_tool.cli._alarm import TimeIsOver, set_alarm
+from dist_tool.cli._alarm import TimeLimitReached, set_alarm
 from dist_tool.cli._errors import write_error, write_trace
 from dist_tool.cli._output import ReaderClosed, TextOutput, close_stdout, remove_unfinished
 from dist_tool.errors import TIME_IS_OVER, DeadlineExceeded, DistError, InvalidArgument, LocalFailure
@@ -23,40 +23,44 @@ if TYPE_CHECKING:
 
 
 class CommandInfo(NamedTuple):
-    """A command: `target` is MODULE:ATTRIBUTE. The summary is here so that --help imports nothing."""
+    """A command. `target` is MODULE:ATTRIBUTE. `summary` is in the table so that --help imports no command."""
 
     target: str
     summary: str
 
 
 COMMANDS: dict[str, CommandInfo] = {
-    "fetch": CommandInfo("dist_tool.cli.fetch:command", "Write one object to standard output, verified."),
-    "resolve": CommandInfo("dist_tool.cli.resolve:command", "Print the digest that a reference means."),
-    "content": CommandInfo("dist_tool.cli.content:command", "List, read, add and remove content of the store."),
-    "remotes": CommandInfo("dist_tool.cli.remotes:command", "List kinds of remotes and configured names."),
+    "fetch": CommandInfo("dist_tool.cli.fetch:command", "Write one verified object to standard output."),
+    "resolve": CommandInfo("dist_tool.cli.resolve:command", "Print the digest of a reference."),
+    "content": CommandInfo(
+        "dist_tool.cli.content:command", "List, read, add, check and remove content of the local store."
+    ),
+    "remotes": CommandInfo("dist_tool.cli.remotes:command", "List the kinds of remotes and the configured names."),
     "apply": CommandInfo("dist_tool.cli.apply:command", "Apply one layer from standard input to a directory."),
-    "unpack": CommandInfo("dist_tool.cli.unpack:command", "Unpack an image to a directory, all or nothing."),
+    "unpack": CommandInfo("dist_tool.cli.unpack:command", "Unpack an image to a directory or a runtime bundle."),
     "export": CommandInfo("dist_tool.cli.export:command", "Write an image's file system as one tar."),
-    "cat": CommandInfo("dist_tool.cli.cat:command", "Write files out of an image to standard output."),
+    "cat": CommandInfo("dist_tool.cli.cat:command", "Write files of an image to standard output."),
     "config": CommandInfo("dist_tool.cli.config:command", "Explain, show and check the configuration."),
-    "login": CommandInfo("dist_tool.cli.login:command", "Try credentials for a registry, and keep them."),
-    "logout": CommandInfo("dist_tool.cli.logout:command", "Forget the credentials for a registry."),
-    "auth": CommandInfo("dist_tool.cli.auth:command", "Show where credentials would come from."),
-    "pin": CommandInfo("dist_tool.cli.pin:command", "Write down what a tag means, or check that it still does."),
+    "login": CommandInfo("dist_tool.cli.login:command", "Check credentials for a registry, and save them."),
+    "logout": CommandInfo("dist_tool.cli.logout:command", "Remove the credentials for a registry."),
+    "auth": CommandInfo("dist_tool.cli.auth:command", "Show which credentials would be used."),
+    "pin": CommandInfo(
+        "dist_tool.cli.pin:command", "Record the digest a tag points to, or check that it has not moved."
+    ),
     "serve": CommandInfo("dist_tool.cli.serve:command", "Serve an image layout as a read-only registry."),
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are run, and only then."""
+    """A group that imports each command only when it is run."""
 
     def __init__(self, *args: Any, table: dict[str, CommandInfo], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.no_args_is_help = False  # an error is one line, also this one
+        self.no_args_is_help = False  # report the missing command as a one-line error
         self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The names, in the table's order: the order of use."""
+        """The command names, in table order: the usual order of use."""
         return list(self.table)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
@@ -69,13 +73,13 @@ class LazyGroup(click.Group):
         return found
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse; --help is written in here."""
-        with _ends_of_life():
+        """Parse the arguments; click writes --help here."""
+        with _convert_exits():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. A usage error knows whose it is: click's own say nothing in a few cases."""
-        with _ends_of_life():
+        """Run the command. Adds the command to usage errors for which click does not set a context."""
+        with _convert_exits():
             try:
                 return super().invoke(ctx)
             except click.UsageError as error:
@@ -84,14 +88,14 @@ class LazyGroup(click.Group):
                 raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The summaries of the table."""
+        """Write the command list from the table, without importing commands."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, info.summary) for name, info in self.table.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command, or suggest one."""
+        """Find a command; for an unknown name, suggest a similar one."""
         if args and not args[0].startswith("-") and args[0] not in self.table:
             from difflib import get_close_matches
 
@@ -109,13 +113,13 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, "--version", message="dist %(version)s")
 def dist() -> None:
-    """Move container content: each command reads or writes one stream, keyed by digest."""
+    """Move container content. Each command reads or writes one stream; objects are named by digest."""
 
 
-class _EndedBy(BaseException):
-    """A signal ends the command: unwinds, so that temporary files go and ingests stay resumable.
+class _SignalReceived(BaseException):
+    """A signal ends the command. Unwinding removes temporary files and leaves ingests resumable.
 
-    An Exception would be taken for a failure by whoever handles those on the way up.
+    Derives from BaseException: handlers of Exception must not treat it as a failure.
     """
 
     def __init__(self, number: signal.Signals) -> None:
@@ -124,55 +128,55 @@ class _EndedBy(BaseException):
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
-    raise _EndedBy(signal.Signals(number))
+    raise _SignalReceived(signal.Signals(number))
 
 
 @contextmanager
-def _ends_of_life() -> Iterator[None]:
-    """What click would make something else of: it ends with 1 and in silence where any pipe breaks."""
+def _convert_exits() -> Iterator[None]:
+    """Convert exceptions that click would handle itself: it exits silently with 1 if any pipe breaks."""
     try:
         yield
     except KeyboardInterrupt:
-        raise _EndedBy(signal.SIGINT) from None
+        raise _SignalReceived(signal.SIGINT) from None
     except ReaderClosed:
-        raise _EndedBy(signal.SIGPIPE) from None
+        raise _SignalReceived(signal.SIGPIPE) from None
     except OSError as error:
-        raise _unforeseen(error) from error
+        raise _unexpected_os_error(error) from error
 
 
-def _unforeseen(error: OSError) -> DistError:
-    """An OSError that nobody has made one of ours: the system's word for it, and of which file."""
-    if error.errno is None:  # a library's own, of any meaning
-        return _bug(error)
-    said = error.strerror or str(error)
-    what = f"{os.fsdecode(error.filename)}: {said}" if isinstance(error.filename, str | bytes) else said
-    return LocalFailure(what, hint="--debug shows what it was wanted for")
+def _unexpected_os_error(error: OSError) -> DistError:
+    """A LocalFailure for an OSError that no other code has converted, with the system's message and the file name."""
+    if error.errno is None:  # raised by a library, not by a system call
+        return _internal_error(error)
+    reason = error.strerror or str(error)
+    what = f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
+    return LocalFailure(what, hint="run again with --debug to see the failed operation")
 
 
-def _bug(error: Exception) -> DistError:
+def _internal_error(error: Exception) -> DistError:
     return DistError(f"internal error: {type(error).__name__}: {error}", hint="run again with --debug, and report it")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and leave with its exit code. Never returns, never exits with 255."""
+    """Run the command and exit with its exit code. Never returns, never exits with 255."""
     args = list(sys.argv[1:] if argv is None else argv)
-    _hold_standard_files()
+    _reserve_standard_descriptors()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, _on_signal)
     try:
-        with _ends_of_life():
+        with _convert_exits():
             code = _run(args)
-    except _EndedBy as end:
-        _die_by(end.number)
-    _leave(code)
+    except _SignalReceived as received:
+        _exit_by_signal(received.number)
+    _exit_now(code)
 
 
-def _hold_standard_files() -> None:
-    """Where one of 0, 1, 2 is closed, keep its number: else a socket gets it, and our output with it.
+def _reserve_standard_descriptors() -> None:
+    """If descriptor 0, 1 or 2 is closed, open /dev/null in its slot, so that no socket or file gets the number.
 
-    What is held here is opened the wrong way round, so that to read input or to write output
-    fails, as it should: nothing is not the same as an empty input. Messages go nowhere.
+    0 is opened for writing and 1 for reading, so that reading input or writing output fails: a
+    closed stdin must not read as empty input. Messages to a closed stderr are discarded.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -187,8 +191,8 @@ def _hold_standard_files() -> None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
-def _leave(code: int) -> NoReturn:
-    """End at once: everything is written and closed, and taking the interpreter down costs a tenth of a start."""
+def _exit_now(code: int) -> NoReturn:
+    """Exit without interpreter shutdown, which takes a tenth of the start-up time. All output is written and closed."""
     remove_unfinished()
     _end_helpers()
     with suppress(OSError, ValueError):
@@ -197,7 +201,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _end_helpers() -> None:
-    """End credential helpers that other threads wait for: they have process groups of their own."""
+    """Kill credential helpers that other threads wait for: each has its own process group."""
     module = sys.modules.get("dist_tool.auth.helper_process")
     if module is not None:
         module.end_all()
@@ -214,16 +218,16 @@ def _run(args: list[str]) -> int:
         return _fail(args, error, debug="--debug" in args)
     except ReaderClosed:
         raise
-    except TimeIsOver:
+    except TimeLimitReached:
         return _fail(args, DeadlineExceeded(TIME_IS_OVER), debug="--debug" in args)
     except Exception as error:
         if "--debug" in args:
             write_trace(error)
-        return _fail(args, _bug(error), debug=False)
+        return _fail(args, _internal_error(error), debug=False)
 
 
 def _invoke(args: list[str]) -> int:
-    with redirect_stdout(TextOutput()):  # click's; data does not go this way
+    with redirect_stdout(TextOutput()):  # for click's own output; data bypasses it
         try:
             result = dist.main(args, prog_name="dist", standalone_mode=False)
         except click.exceptions.Exit as done:  # --help and --version
@@ -242,19 +246,19 @@ def _as_usage_error(error: click.ClickException) -> DistError:
 
 
 def _fail(args: list[str], error: DistError, *, debug: bool) -> int:
-    set_alarm(None)  # the error is known: it is not to be replaced
+    set_alarm(None)  # a timeout must not replace this error
     if debug:
         write_trace(error)
     write_error(error, as_json="--error-format=json" in args or "--error-format json" in " ".join(args))
     return error.exit_code
 
 
-def _die_by(number: signal.Signals) -> NoReturn:
-    """End by a signal, so that the shell sees 128 + its number and loops stop as they should."""
+def _exit_by_signal(number: signal.Signals) -> NoReturn:
+    """Terminate by the signal itself, so that the shell sees 128 + its number and ends its loops."""
     remove_unfinished()
     _end_helpers()
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    os._exit(128 + number)  # where the signal is blocked
+    os._exit(128 + number)  # if the signal is blocked

@@ -1,7 +1,7 @@
-"""The time limit of a whole command, also for system calls that have no time limit of their own.
+"""Time limit of a whole command, including system calls that have no timeout.
 
-Requests, locks and programs check the deadline themselves and fail with a better message. This is
-for the rest: a reader that stops, a silent standard input, a FIFO that nothing else has open.
+Requests, locks and programs check the deadline themselves and fail with a better message. The alarm
+covers the rest: a stalled reader of standard output, a silent standard input, a FIFO with no other end.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType
 
-_GRACE_S = 0.5  # what checks the deadline itself comes first
-_AGAIN_S = 5.0  # an exception that is raised in a destructor is lost, and cleaning up may block
+_GRACE_S = 0.5  # code that checks the deadline itself fails first
+_AGAIN_S = 5.0  # repeated: an exception raised in a destructor is lost, and cleanup may block
 
 
-class TimeIsOver(BaseException):
-    """The command has run for as long as it may. Not an Exception: nothing on the way up may handle it."""
+class TimeLimitReached(BaseException):
+    """The command has reached its time limit. Not an Exception, so that no handler of those catches it."""
 
 
 def set_alarm(seconds: float | None) -> None:
-    """Raise TimeIsOver in the main thread `seconds` from now and a moment, or never. Replaces an earlier alarm.
+    """Raise TimeLimitReached in the main thread shortly after `seconds` from now; None cancels the alarm.
 
-    Does nothing in other threads: signals are handled in the main thread only.
+    Replaces an earlier alarm. Does nothing in other threads: only the main thread handles signals.
     """
     if seconds is None:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -36,4 +36,4 @@ def set_alarm(seconds: float | None) -> None:
 
 
 def _on_alarm(_number: int, _frame: FrameType | None) -> None:
-    raise TimeIsOver
+    raise TimeLimitReached

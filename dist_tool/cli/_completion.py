@@ -1,4 +1,4 @@
-"""Types of words that the shell completes from the file system. Commands and options it learns from click."""
+"""Parameter types that the shell completes from the file system. click completes commands and options."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-class _OnDisk(click.types.StringParamType):
-    """A path, taken as it is typed, but never empty. `name` is what the shell looks for."""
+class _Path(click.types.StringParamType):
+    """A path, used as typed, never empty. `name` is `file` or `dir`, the kind that the shell completes."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an empty word: most often it is a variable that is not set."""
+        """Refuse an empty argument, which is usually an unset variable."""
         if value == "" and not _is_default(param, ctx):
             self.fail("the path is empty", param, ctx)
         return super().convert(value, param, ctx)
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """Left to the shell, which does it as it does elsewhere."""
+        """Use the shell's own completion of paths."""
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(incomplete, type=self.name)]
@@ -35,18 +35,18 @@ def _is_default(param: click.Parameter | None, ctx: click.Context | None) -> boo
     return ctx.get_parameter_source(param.name) is click.core.ParameterSource.DEFAULT
 
 
-class _Place(_OnDisk):
-    """What may be a path; nobody can be asked for the names of registries here."""
+class _Reference(_Path):
+    """A reference or locator, which may be a path. Names in registries are not completed."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Anything: the parser of references and locators checks it."""
+        """Accept any text: the parser of references and locators validates it."""
         return click.types.StringParamType.convert(self, value, param, ctx)
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
-        """A file, in what begins as a path."""
+        """Complete a path if the text begins like one."""
         from dist_tool.names.locator import is_path
 
         return super().shell_complete(ctx, param, incomplete) if is_path(incomplete) else []
 
 
-FILE, DIR, PLACE = _OnDisk("file"), _OnDisk("dir"), _Place("file")
+FILE, DIR, REFERENCE = _Path("file"), _Path("dir"), _Reference("file")

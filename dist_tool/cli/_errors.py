@@ -1,4 +1,4 @@
-"""Errors on standard error: one line, or one JSON object; and the exit code of several."""
+"""Write errors to standard error, as one line or one JSON object; exit code of several failures."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import click
 from dist_tool.errors import DistError, printable
 from dist_tool.redaction import hide
 
-# Their exceptions hold URLs with everything in them, and headers.
+# Modules whose exceptions may contain headers and URLs with secrets.
 _UNQUOTED = ("requests", "urllib3", "http", "ssl", "socket", "_ssl", "_socket")
 
 
 def write_error(error: DistError, *, as_json: bool) -> None:
-    """Write an error. That nobody can read it changes nothing: the exit code still tells."""
+    """Write an error. A failure to write is ignored: the exit code still reports the error."""
     try:
         sys.stderr.write((_as_json(error) if as_json else f"dist: {error}") + "\n")
         sys.stderr.flush()
@@ -25,7 +25,7 @@ def write_error(error: DistError, *, as_json: bool) -> None:
 
 
 def write_trace(error: BaseException) -> None:
-    """Write where an error was raised, and what it was caused by: our own texts, of libraries the types only."""
+    """Write the traceback of an error and its causes; for exceptions of HTTP libraries, only the type."""
     lines: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error
@@ -46,7 +46,7 @@ def _traced(error: BaseException, end: str) -> list[str]:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     if kind.__module__.partition(".")[0] in _UNQUOTED:
-        text = "(its text may hold secrets, and is not shown)"
+        text = "(message not shown: it may contain secrets)"
     else:
         text = printable(str(error))
     return [
@@ -79,21 +79,21 @@ def _as_json(error: DistError) -> str:
 
 
 class Failures:
-    """Failures of a command with many objects: each is reported at once, the rest goes on."""
+    """Failures of a command with many objects: each is reported immediately, and the others continue."""
 
     def __init__(self) -> None:
-        self._by_code: dict[int, DistError] = {}  # one of each: memory does not grow with their number
+        self._by_code: dict[int, DistError] = {}  # one error per code: memory does not grow with the number of failures
 
     @contextmanager
     def noted(self, object_id: str = "") -> Iterator[None]:
-        """Note and report a DistError inside, and go on after the block."""
+        """Record and report a DistError raised in the block, and continue after it."""
         try:
             yield
         except DistError as error:
             self.note(error.with_facts(object_id=object_id))
 
     def note(self, error: DistError) -> None:
-        """Report a failure at once, on a line of its own."""
+        """Record a failure and report it immediately."""
         params = click.get_current_context().params
         if params.get("debug"):
             write_trace(error)
@@ -101,7 +101,7 @@ class Failures:
         self._by_code.setdefault(error.exit_code, error)
 
     def exit_code(self) -> int:
-        """0 without failures, the code that all of them share, else 1."""
+        """0 without failures, the common exit code if all failures share one, else 1."""
         from dist_tool.transfer.batch import shared_exit_code
 
         return shared_exit_code(self._by_code.values())

@@ -1,4 +1,4 @@
-"""The image that a command is about: finding it, through the store where that is on."""
+"""Options of commands that read an image, and opening it, through the store if that is enabled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class ImageOptions(NamedTuple):
-    """What `image_options` say."""
+    """Values of `image_options`."""
 
     platform: str | None
     store: bool | None
@@ -26,7 +26,7 @@ class ImageOptions(NamedTuple):
 
     @contextmanager
     def open(self, reference: str, common: Common) -> Iterator[tuple[Session, OpenedImage]]:
-        """Open the image of a reference; errors inside get its name."""
+        """Open the image of a reference; errors raised in the block get its name."""
         from dist_tool.run import Notice
 
         settings, run = common.begin(store=self.store)
@@ -43,14 +43,16 @@ class ImageOptions(NamedTuple):
 
 
 def image_options(function: _F) -> _F:
-    """--platform, --store and --progress; the command gets `wanted`."""
+    """Add --platform, --store and --progress; the command gets `wanted`."""
     return gathered(function, "wanted", ImageOptions, _OPTIONS)
 
 
 _OPTIONS = (
     click.option(
-        "--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of several. Default: linux, this machine."
+        "--platform",
+        metavar="OS/ARCH[/VARIANT]",
+        help="Platform of the image. Default: linux on this machine's architecture.",
     ),
-    click.option("--store/--no-store", default=None, help="Keep blobs in the local store, and use what is there."),
+    click.option("--store/--no-store", default=None, help="Store blobs in the local store, and reuse stored ones."),
     progress_option,
 )

@@ -1,4 +1,4 @@
-"""Options of the commands that apply layers, and what they come to."""
+"""Options of the commands that read or apply layers, and their conversion to library options."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from dist_tool.tar.limits import Limits
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_LIMITS = ("max_size", "max_entries", "max_depth", "max_ratio", "max_window")
-_CHOSEN_RATIO_FLOOR = 1 << 30  # bytes above which a ratio that the user gives counts
-_WAYS = ("owners", "uidmap", "gidmap", "devices", "rootlesscontainers")
+_LIMIT_NAMES = ("max_size", "max_entries", "max_depth", "max_ratio", "max_window")
+_CHOSEN_RATIO_FLOOR = 1 << 30  # uncompressed bytes above which --max-ratio applies
+_APPLY_NAMES = ("owners", "uidmap", "gidmap", "devices", "rootlesscontainers")
 
 
 def limit_options(function: _F) -> _F:
-    """The limits; the command gets `limits`, a function that makes Limits of them."""
+    """Add the limit options; the command gets `limits`, a function that returns Limits."""
 
     def invoke(*args: Any, **kwargs: Any) -> Any:
-        given = {name: kwargs.pop(name) for name in _LIMITS}
+        given = {name: kwargs.pop(name) for name in _LIMIT_NAMES}
         return function(*args, limits=lambda: _limits(given), **kwargs)
 
     return decorated(invoke, function, _LIMIT_OPTIONS)
 
 
 def apply_options(function: _F) -> _F:
-    """Limits, owners and devices; the command gets `how`, a function that makes ApplyOptions of them."""
+    """Add the options for limits, owners and devices; the command gets `how`, a function that returns ApplyOptions."""
 
     def invoke(*args: Any, **kwargs: Any) -> Any:
-        given = {name: kwargs.pop(name) for name in (*_LIMITS, *_WAYS)}
+        given = {name: kwargs.pop(name) for name in (*_LIMIT_NAMES, *_APPLY_NAMES)}
         return function(*args, how=lambda: _apply_options(given), **kwargs)
 
     return decorated(invoke, function, (*_APPLY_OPTIONS, *_LIMIT_OPTIONS))
@@ -67,7 +67,7 @@ def _apply_options(given: dict[str, Any]) -> ApplyOptions:
     owners = given["owners"]
     uid_map, gid_map = (tuple(map(parse_id_range, given[name])) for name in ("uidmap", "gidmap"))
     if owners is False and (uid_map or gid_map):
-        raise InvalidArgument("--no-owners and an id map contradict each other")
+        raise InvalidArgument("--no-owners cannot be combined with --uidmap or --gidmap")
     return ApplyOptions(
         owners=os.geteuid() == 0 if owners is None else owners,
         uid_map=uid_map,
@@ -80,30 +80,39 @@ def _apply_options(given: dict[str, Any]) -> ApplyOptions:
 
 _AT_LEAST_ONE = click.IntRange(min=1)
 _LIMIT_OPTIONS = (
-    click.option("--max-size", metavar="SIZE", help="Refuse what expands to more than this. Default: 128GiB."),
-    click.option("--max-entries", metavar="N", type=_AT_LEAST_ONE, help="Entries of a layer. Default: 4000000."),
-    click.option("--max-depth", metavar="N", type=_AT_LEAST_ONE, help="Components of a name. Default: 512."),
+    click.option("--max-size", metavar="SIZE", help="Maximum uncompressed size. Default: 128GiB."),
+    click.option(
+        "--max-entries", metavar="N", type=_AT_LEAST_ONE, help="Maximum number of entries in a layer. Default: 4000000."
+    ),
+    click.option(
+        "--max-depth", metavar="N", type=_AT_LEAST_ONE, help="Maximum number of components in a path. Default: 512."
+    ),
     click.option(
         "--max-ratio",
         metavar="N",
         type=_AT_LEAST_ONE,
-        help="Expanded to compressed size, above 1GiB. Default: 2000, above 16GiB.",
+        help="Maximum ratio of uncompressed to compressed size, checked above 1GiB. Default: 2000, above 16GiB.",
     ),
-    click.option("--max-window", metavar="SIZE", help="Memory that zstd may ask for. Default: 128MiB."),
+    click.option("--max-window", metavar="SIZE", help="Maximum zstd window size, in memory. Default: 128MiB."),
 )
 _APPLY_OPTIONS = (
     click.option(
-        "--owners/--no-owners", default=None, help="Set the owners that the layer names. Default: as root only."
+        "--owners/--no-owners", default=None, help="Set owners as recorded in the layer. Default: only as root."
     ),
     click.option(
-        "--uidmap", metavar="C:H:N", multiple=True, help="N user ids from C on, in the layer, are those from H on here."
+        "--uidmap",
+        metavar="C:H:N",
+        multiple=True,
+        help="Map N user IDs, from C in the layer to H on the host. May be repeated.",
     ),
-    click.option("--gidmap", metavar="C:H:N", multiple=True, help="The same for group ids."),
+    click.option("--gidmap", metavar="C:H:N", multiple=True, help="The same for group IDs."),
     click.option(
         "--devices",
         type=click.Choice(["auto", "skip", "placeholder", "create"]),
         default="auto",
-        help="What becomes of devices. Default: auto, created as root and skipped otherwise.",
+        help="How to handle device nodes. Default: auto, created as root and skipped otherwise.",
     ),
-    click.option("--rootlesscontainers", is_flag=True, help="Record owners in the attribute user.rootlesscontainers."),
+    click.option(
+        "--rootlesscontainers", is_flag=True, help="Record owners in the extended attribute user.rootlesscontainers."
+    ),
 )

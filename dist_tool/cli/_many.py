@@ -1,4 +1,4 @@
-"""`dist fetch --stdin`: lines in, objects out, in the order of the lines."""
+"""`dist fetch --stdin`: read lines, and write the objects that they name in the same order."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class _Incomplete(Exception):
-    """Some objects failed: a file that should hold all of them does not appear."""
+    """Some objects failed, so an output file for all of them must not appear."""
 
 
 def fetch_lines(repository: Repository, delivery: Delivery) -> int:
-    """Fetch every object that standard input names; returns the exit code.
+    """Fetch every object named on standard input; returns the exit code.
 
-    A failed one is reported with its line and does not stop the others. The exit code is the
-    one that all failures share, else 1.
+    A failure is reported with its line and does not stop the others. The exit code is the common
+    code if all failures share one, else 1.
     """
     failures = Failures()
     try:
@@ -48,7 +48,7 @@ def fetch_lines(repository: Repository, delivery: Delivery) -> int:
             for outcome in in_order(read_lines(b"\0" if delivery.null else b"\n"), work, delivery.jobs):
                 target.deliver(outcome)
                 if outcome.error is not None:
-                    failures.note(_of_line(outcome.line, outcome.error, repository))
+                    failures.note(_with_line(outcome.line, outcome.error, repository))
             if failures.exit_code():
                 raise _Incomplete
     except _Incomplete:
@@ -56,12 +56,12 @@ def fetch_lines(repository: Repository, delivery: Delivery) -> int:
     return failures.exit_code()
 
 
-def _of_line(line: Line, error: DistError, repository: Repository) -> DistError:
+def _with_line(line: Line, error: DistError, repository: Repository) -> DistError:
     return error.with_facts(locator=str(repository.locator), object_id=f"{line.text.split()[0]} (line {line.number})")
 
 
 def read_lines(separator: bytes) -> Iterator[Line]:
-    """The lines of standard input as they come; empty ones are passed over.
+    """The lines of standard input as they arrive; empty lines are skipped.
 
     Raises LocalFailure, InvalidArgument for a line that is too long.
     """
@@ -76,7 +76,7 @@ def _line(number: int, data: bytes) -> Iterator[Line]:
 
 
 class Spooled(NamedTuple):
-    """An object that was fetched and verified, waiting for its turn."""
+    """A fetched and verified object, buffered until its turn to be written."""
 
     desc: Descriptor
     content: Spool
@@ -86,7 +86,7 @@ def spooled(repository: Repository, object_id: str, hints: Hints) -> Spooled:
     """Fetch an object into memory or a temporary file. The caller closes `content`."""
     content = Spool()
     try:
-        options = repository.options._replace(small=0)  # the spool holds the bytes: none need be held beside it
+        options = repository.options._replace(small=0)  # the spool buffers the bytes already
         return Spooled(repository.fetch_to(object_id, content, hints, options), content)
     except BaseException:
         content.close()
@@ -94,9 +94,9 @@ def spooled(repository: Repository, object_id: str, hints: Hints) -> Spooled:
 
 
 class ConcatenatedOutput:
-    """The objects' bytes, one after the other; with `framed`, each behind a line DIGEST TYPE SIZE.
+    """Writes the objects one after the other; with `framed`, each after a line DIGEST TYPE SIZE.
 
-    Every object is verified before its first byte, whatever its size.
+    Every object, of any size, is verified before its first byte is written.
     """
 
     def __init__(self, repository: Repository, sink: Sink, *, framed: bool) -> None:
@@ -105,11 +105,11 @@ class ConcatenatedOutput:
         self._framed = framed
 
     def work(self, line: Line) -> Spooled:
-        """Fetch a line's object, in a worker."""
+        """Fetch the object of a line. Runs in a worker thread."""
         return spooled(self._repository, *line.parse())
 
     def deliver(self, outcome: Outcome[Spooled]) -> None:
-        """Write what came of a line."""
+        """Write the result of a line."""
         if outcome.result is None:
             if outcome.error is not None:
                 self._frame(f"{outcome.line.text.split()[0]} error {outcome.error.exit_code}\n")
@@ -128,15 +128,15 @@ class ConcatenatedOutput:
 def _header(desc: Descriptor) -> str:
     """The line DIGEST TYPE SIZE of a frame.
 
-    The type is text of a server: anything but a media type could move SIZE, and with it the
-    place of the next header.
+    The type comes from the server: text that is not a media type could shift SIZE, and so the
+    position of the next header.
     """
     media_type = desc.media_type if is_media_type(desc.media_type) else OCTET_STREAM
     return f"{desc.digest} {media_type} {desc.size}\n"
 
 
 class DirectoryOutput:
-    """One file a digest in a directory, named ALGORITHM-ENCODED; prints its path when it is there."""
+    """Writes one file per digest to a directory, named ALGORITHM-ENCODED, and prints its path once complete."""
 
     def __init__(self, repository: Repository, directory: str) -> None:
         self._repository = repository
@@ -146,7 +146,7 @@ class DirectoryOutput:
             os.makedirs(directory if isinstance(target, int) else target, exist_ok=True)
 
     def work(self, line: Line) -> str:
-        """Fetch a line's object into its file, unless that is there and right."""
+        """Fetch the object of a line into its file, unless the file exists and is intact."""
         object_id, hints = line.parse()
         desc = self._repository.identify(object_id, hints)
         path = os.path.join(self._directory, f"{desc.digest.algorithm}-{desc.digest.encoded}")
@@ -162,14 +162,14 @@ class DirectoryOutput:
 
 
 def _is_intact(path: str, desc: Descriptor) -> bool:
-    """True if a file holds exactly the object: it is hashed, its name alone proves nothing.
+    """Return True if a file holds exactly the object. The file is hashed: its name proves nothing.
 
-    Raises LocalFailure for what is no regular file. A FIFO would be waited for, a device read for ever.
+    Raises LocalFailure if it is not a regular file: opening a FIFO could block, and reading a device never end.
     """
     try:
         descriptor = open_regular(path, follow_links=True)
     except NotRegularFile as error:
-        raise LocalFailure(f"{path} is not a regular file", hint="remove it, or name another directory") from error
+        raise LocalFailure(f"{path} is not a regular file", hint="remove it, or give another directory") from error
     except OSError:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they come to."""
+"""Options that several commands share, and the settings, run and session made from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
-_NOT_HAD = frozenset(kind.exit_code for kind in (NotFound, Unauthenticated, Unavailable))
+_NOT_OBTAINED = frozenset(kind.exit_code for kind in (NotFound, Unauthenticated, Unavailable))
 
 
 def show_notice(notice: Notice, *, verbose: bool = False) -> None:
@@ -36,7 +36,7 @@ def show_notice(notice: Notice, *, verbose: bool = False) -> None:
         sys.stderr.write(f"dist: {prefix}{printable(notice.text)}\n")
         sys.stderr.flush()
     except OSError:
-        pass  # nobody listens: no reason to stop the transfer
+        pass  # standard error is closed, which does not stop the transfer
 
 
 def counted(number: int, noun: str) -> str:
@@ -52,23 +52,23 @@ class Common(NamedTuple):
     config: str | None
     timeout: str | None
     error_format: str = "text"
-    debug: bool = False  # main looks at it too, and at the error format: they matter when nothing else worked
+    debug: bool = False  # main reads --debug and --error-format from argv too, for errors before parsing
 
     def report(self, notice: Notice) -> None:
-        """Show a notice on standard error, if it is wanted."""
+        """Show a notice on standard error, as --quiet and --verbose allow."""
         if not self.quiet:
             show_notice(notice, verbose=self.verbose)
 
     def settings(
         self, *, max_size: str | None = None, lenient: bool | None = None, store: bool | None = None
     ) -> Settings:
-        """Flags over environment over files."""
+        """The settings: flags override the environment, which overrides files."""
         return self.begin(max_size=max_size, lenient=lenient, store=store)[0]
 
     def begin(
         self, *, max_size: str | None = None, lenient: bool | None = None, store: bool | None = None
     ) -> tuple[Settings, Run]:
-        """The settings, and the operation of this command, its deadline counted from now."""
+        """The settings, and the `Run` of this command, its deadline counted from now."""
         from time import monotonic
 
         from dist_tool.config import load, parse_bytes, parse_duration
@@ -90,7 +90,7 @@ class Common(NamedTuple):
 
     @contextmanager
     def session(self, settings: Settings, run: Run, progress: str = "none") -> Iterator[Session]:
-        """The session of this command, with progress shown as the option asks. Closed at the end."""
+        """The session of this command, with progress shown as --progress selects. Closed at the end of the block."""
         from dist_tool.cli._progress import as_progress, choose
         from dist_tool.session import Session
 
@@ -113,7 +113,7 @@ def _limit_command(seconds: float | None, started: float) -> None:
 
 
 def _timeout_of_environment() -> float | None:
-    """The time limit that the environment sets, before any file is read; `load` reports one that is wrong."""
+    """The time limit from the environment, before any file is read; `load` reports an invalid value."""
     from dist_tool.config.options import from_environ
 
     try:
@@ -123,7 +123,7 @@ def _timeout_of_environment() -> float | None:
 
 
 def value_of(option: str, parse: Callable[[str], _T], text: str | None) -> _T | None:
-    """The parsed value of an option, None where it is not given. Raises InvalidArgument naming the option."""
+    """The parsed value of an option, None if it is not given. Raises InvalidArgument naming the option."""
     try:
         return None if text is None else parse(text)
     except InvalidArgument as error:
@@ -132,27 +132,27 @@ def value_of(option: str, parse: Callable[[str], _T], text: str | None) -> _T | 
 
 @contextmanager
 def naming(typed: str, locator: Locator, object_id: str = "") -> Iterator[None]:
-    """Errors inside come out naming the place and the object.
+    """Add the locator and the object to errors raised in the block.
 
-    Where a name cannot be had that is also that of a file here, the file may have been meant.
+    If a name cannot be fetched and a local file has the same name, the hint suggests the file.
     """
     try:
         yield
     except DistError as error:
         path = typed.partition(":")[0]
-        if not locator.kind and error.exit_code in _NOT_HAD and os.path.exists(path):
-            hint = "; ".join(part for part in (error.hint, f"for what is here write ./{path}") if part)
+        if not locator.kind and error.exit_code in _NOT_OBTAINED and os.path.exists(path):
+            hint = "; ".join(part for part in (error.hint, f"to use the local file, write ./{path}") if part)
             error = error.with_(hint=hint)
         raise error.with_facts(locator=str(locator), object_id=object_id) from error.cause
 
 
 def common_options(function: _F) -> _F:
-    """-q, -v, --timeout, --config, --error-format and --debug; the command gets `common`."""
+    """Add -q, -v, --timeout, --config, --error-format and --debug; the command gets `common`."""
     return gathered(function, "common", Common, _COMMON)
 
 
 def gathered(function: _F, name: str, kind: Any, options: Sequence[Callable[[Any], Any]]) -> _F:
-    """Add options to a command, which gets their values together, as one `kind`, a NamedTuple."""
+    """Add options to a command, which gets their values as one NamedTuple of type `kind`."""
 
     def invoke(*args: Any, **kwargs: Any) -> Any:
         values = {field: kwargs.pop(field) for field in kind._fields}
@@ -162,9 +162,9 @@ def gathered(function: _F, name: str, kind: Any, options: Sequence[Callable[[Any
 
 
 def decorated(invoke: Callable[..., Any], function: _F, options: Sequence[Callable[[Any], Any]]) -> _F:
-    """`invoke` in the place of the command `function`, with further options before the ones it has."""
+    """Wrap the command `function` by `invoke`, with `options` before the options it has."""
     invoke.__doc__, invoke.__name__ = function.__doc__, function.__name__
-    vars(invoke).update(vars(function))  # click keeps earlier options there
+    vars(invoke).update(vars(function))  # click stores earlier options there
     wrapped: Any = invoke
     for option in reversed(options):
         wrapped = option(wrapped)
@@ -172,21 +172,21 @@ def decorated(invoke: Callable[..., Any], function: _F, options: Sequence[Callab
 
 
 _COMMON = (
-    click.option("-q", "--quiet", is_flag=True, help="Errors only on standard error."),
+    click.option("-q", "--quiet", is_flag=True, help="Show only errors on standard error."),
     click.option(
-        "-v", "--verbose", is_flag=True, help="Requests and resolved digests on standard error, never secrets."
+        "-v", "--verbose", is_flag=True, help="Show requests and resolved digests on standard error, never secrets."
     ),
     click.option(
         "--timeout",
         metavar="DURATION",
-        help="Give up after this long (30, 90s, 5m); also DIST_TIMEOUT. Default: no limit.",
+        help="Time limit of the command (30, 90s, 5m); also DIST_TIMEOUT. Default: no limit.",
     ),
     click.option("--config", type=FILE, help="Read this file instead of the user's configuration; also DIST_CONFIG."),
     click.option(
         "--error-format",
         type=click.Choice(["text", "json"]),
         default="text",
-        help="How an error is written. Default: text.",
+        help="Format of errors. Default: text.",
     ),
-    click.option("--debug", is_flag=True, help="Show a traceback with an error."),
+    click.option("--debug", is_flag=True, help="Show a traceback with each error."),
 )

@@ -1,4 +1,4 @@
-"""Standard input and output, and output files that appear whole or not at all."""
+"""Standard input and output, and output files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _STDIN = 0
 _STDOUT = 1
 _READ = 64 << 10
 _LONGEST_LINE = 64 << 10
-# Temporary files of this process: a worker cannot take its own away when the process is ended by a signal.
+# Temporary files of this process: worker threads cannot remove theirs when a signal ends the process.
 _unfinished: set[str] = set()
 
 
 class ReaderClosed(Exception):
-    """Whoever read standard output has left. Another pipe that breaks is a failure like any other."""
+    """The reader of standard output has closed it. Other broken pipes are ordinary failures."""
 
 
 def write_stdout(data: memoryview | bytes) -> None:
     """Write all of `data`, unbuffered.
 
-    Raises ReaderClosed when nobody reads, LocalFailure for any other failure (a full disk is an
-    error, not a short success).
+    Raises ReaderClosed if the reader has closed the pipe, LocalFailure for any other failure (a
+    full disk is an error, not a short write).
     """
     try:
         write_all(_STDOUT, memoryview(data))
@@ -47,9 +47,9 @@ def _output_failure(error: OSError) -> Exception:
 
 
 class TextOutput(io.TextIOBase):
-    """Standard output for click, which takes it for a text file: the same writer, and the same failures."""
+    """Standard output as a text file for click, with the writer and the errors of `write_stdout`."""
 
-    encoding = "utf-8"  # click would wrap what says that it is ASCII
+    encoding = "utf-8"  # click would wrap a stream whose encoding is ASCII
 
     def __init__(self) -> None:
         self.buffer = _BinaryOutput()
@@ -75,21 +75,21 @@ def print_line(text: str) -> None:
 
 
 def close_stdout() -> None:
-    """Close standard output, which is used no more: some file systems report failures only then (H8)."""
+    """Close standard output at the end: some file systems report write errors only on close (behaviours H8)."""
     try:
         try:
             descriptor = os.dup(_STDOUT)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-            descriptor = _STDOUT  # no other to be had, and none needed: everything is written
+            descriptor = _STDOUT  # no free descriptor, and none is needed: everything is written
         os.close(descriptor)
     except OSError as error:
         raise _output_failure(error) from error
 
 
 def stdout_sink(*, force: bool = False) -> Sink:
-    """Standard output as a sink; binary data is not shown on a terminal unless forced."""
+    """Standard output as a sink. Refuses binary data on a terminal unless `force` is set."""
     if force or not os.isatty(_STDOUT):
         return write_stdout
     checked = False
@@ -108,11 +108,11 @@ def stdout_sink(*, force: bool = False) -> Sink:
 
 @contextmanager
 def file_sink(path: str) -> Iterator[Sink]:
-    """A file that appears under its name only when the block ends well.
+    """An output file that appears under its name only if the block ends without an exception.
 
-    It is written beside its place, synced and renamed. An open descriptor (/dev/stdout,
-    /dev/fd/N) and what is no regular file (a pipe, /dev/null) are written directly. Links of
-    other users are not followed where everybody can write, see `_target`. Raises LocalFailure.
+    It is written to a temporary file in the same directory, synced and renamed. Open descriptors
+    (/dev/stdout, /dev/fd/N) and special files (a pipe, /dev/null) are written directly. Links of
+    other users in world-writable directories are not followed, see `_target`. Raises LocalFailure.
     """
     from dist_tool.cli._target import belongs_to_process, resolve
 
@@ -125,7 +125,7 @@ def file_sink(path: str) -> Iterator[Sink]:
     elif _is_special(target):
         writing = _direct(path, target, os.O_NOFOLLOW)
     else:
-        writing = _beside(path, target)
+        writing = _replacing(path, target)
     with writing as sink:
         yield sink
 
@@ -139,7 +139,7 @@ def _is_special(target: str) -> bool:
 
 @contextmanager
 def _descriptor(path: str, number: int) -> Iterator[Sink]:
-    """A descriptor that we were started with, at its position: what a file behind it holds, stays."""
+    """Write to an inherited descriptor at its position: existing content of the file stays."""
     from dist_tool.cli._target import inherited
 
     if number == _STDOUT:
@@ -163,8 +163,8 @@ def _direct(path: str, target: str, flags: int) -> Iterator[Sink]:
             os.close(descriptor)
 
 
-class _Beside:
-    """A new file as a sink: a `Draft`, since nobody else has it open."""
+class _TemporaryFile:
+    """A temporary file as a sink that can be restarted: no other process has it open."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -178,7 +178,7 @@ class _Beside:
 
 
 @contextmanager
-def _beside(path: str, target: str) -> Iterator[Sink]:
+def _replacing(path: str, target: str) -> Iterator[Sink]:
     # Not `files.replace_file`: the content is streamed, and a signal removes the unfinished file.
     mode = _mode_of(target)
     with os_errors(path):
@@ -187,7 +187,7 @@ def _beside(path: str, target: str) -> Iterator[Sink]:
     try:
         with os_errors(path):
             try:
-                yield _Beside(descriptor)
+                yield _TemporaryFile(descriptor)
                 if mode is not None:
                     os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
@@ -202,9 +202,9 @@ def _beside(path: str, target: str) -> Iterator[Sink]:
 
 
 def _temporary_for(target: str, mode: int) -> tuple[int, str]:
-    """A new file beside `target`, of what the umask leaves of `mode`.
+    """Create a temporary file in the directory of `target`, with `mode` less the umask.
 
-    The kernel applies the umask. To ask for it is to change it for a moment, for all threads.
+    The kernel applies the umask: reading it means changing it for a moment, for all threads.
     """
     directory, name = os.path.split(target)
     temporary = os.path.join(directory, f".{name[:40]}.{os.urandom(8).hex()}.part")
@@ -212,10 +212,10 @@ def _temporary_for(target: str, mode: int) -> tuple[int, str]:
 
 
 def _mode_of(path: str) -> int | None:
-    """The mode for what replaces a file, None if there is no file.
+    """The mode for the replacement of a file, None if there is no file.
 
-    Without setuid and setgid: they were given to other content. Writing to the file, as cp and
-    curl do, clears them too, by the kernel's hand for every user but root.
+    Without setuid and setgid, which were granted to other content. The kernel clears them too
+    when a user other than root writes to the file in place, as cp and curl do.
     """
     try:
         return stat.S_IMODE(os.stat(path).st_mode) & ~(stat.S_ISUID | stat.S_ISGID)
@@ -224,7 +224,7 @@ def _mode_of(path: str) -> int | None:
 
 
 def remove_unfinished() -> None:
-    """Take away the temporary files of writers that will not come to an end."""
+    """Remove the temporary files of writers that will not finish."""
     for temporary in list(_unfinished):
         _remove(temporary)
 
@@ -236,21 +236,21 @@ def _remove(path: str) -> None:
 
 @contextmanager
 def input_failures() -> Iterator[None]:
-    """An OSError inside is one of standard input: LocalFailure."""
+    """Convert an OSError raised in the block to a LocalFailure about standard input."""
     with os_errors("standard input"):
         yield
 
 
 def read_stdin(size: int = _READ) -> bytes:
-    """What is there, `size` bytes at the most; nothing at the end. Raises LocalFailure."""
+    """Read available bytes, at most `size`; empty at the end of input. Raises LocalFailure."""
     with input_failures():
         return os.read(_STDIN, size)
 
 
 def stdin_lines(separator: bytes = b"\n") -> Iterator[bytes]:
-    """The lines as they come, without their ends.
+    """The lines of standard input as they arrive, without separators.
 
-    Raises LocalFailure, and InvalidArgument for a line without end: nothing here grows with the input.
+    Raises LocalFailure, and InvalidArgument for a line that is too long, which bounds memory.
     """
     rest = b""
     while data := read_stdin():

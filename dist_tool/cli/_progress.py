@@ -1,4 +1,4 @@
-"""Progress on standard error: bars on a terminal, a plain line now and then, or JSON lines."""
+"""Progress on standard error: bars on a terminal, a plain line every few seconds, or JSON lines."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
     from dist_tool.run import Event, Progress
 
-_BARS_AFTER_S = 0.5  # nothing is drawn, and rich not loaded, for what is done sooner
+_BARS_AFTER_S = 0.5  # shorter transfers draw nothing and do not load rich
 _PLAIN_EVERY_S = 5.0
 _JSON_EVERY_S = 0.25
-_WIDE = 70  # columns of a terminal that has room for speed and time
+_WIDE = 70  # minimum columns for speed and remaining time
 _ENDED = frozenset({"done", "exists", "failed"})
 
 progress_option = click.option(
     "--progress",
     type=click.Choice(["auto", "bar", "plain", "json", "none"]),
     default="auto",
-    help="How progress is shown on standard error. Default: auto, bars on a terminal, else a line every few seconds.",
+    help="Progress display on standard error. Default: auto, bars on a terminal, else a line every few seconds.",
 )
 
 
 class Tally:
-    """What is known of all objects: bytes of this run, and those that were there before apart."""
+    """Totals over all objects. Bytes of this run are counted separately from resumed bytes."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Event] = {}
@@ -41,7 +41,7 @@ class Tally:
         self._began = time.monotonic()
 
     def note(self, event: Event) -> None:
-        """Take note of an event."""
+        """Update the totals with an event."""
         if event.state in _ENDED:
             self.objects.pop(event.ref, None)
             self.done += 1
@@ -50,7 +50,7 @@ class Tally:
             self.objects[event.ref] = event
 
     def line(self) -> str:
-        """One line about everything."""
+        """A one-line summary."""
         moving = list(self.objects.values())
         moved = self._moved + sum(event.offset - event.resumed for event in moving)
         rate = moved / max(time.monotonic() - self._began, 0.001)
@@ -60,7 +60,7 @@ class Tally:
             of = f" of {_size(event.total)}" if event.total is not None else ""
             parts.append(f"{printable(event.ref, 80)}: {_size(event.offset)}{of}")
         elif moving:
-            parts.append(f"{len(moving)} under way")
+            parts.append(f"{len(moving)} in progress")
         return f"{', '.join(parts)}; {_size(moved)} in this run, {_size(rate)}/s"
 
 
@@ -73,7 +73,7 @@ def _size(count: float) -> str:
 
 
 class Plain:
-    """A line every few seconds: for logs."""
+    """A summary line every few seconds, for logs."""
 
     def __init__(self) -> None:
         self._tally = Tally()
@@ -88,11 +88,11 @@ class Plain:
                 _write(f"dist: {self._tally.line()}")
 
     def close(self) -> None:
-        """Nothing to take away."""
+        """Nothing to remove from the display."""
 
 
 class Json:
-    """One JSON object an event; those that only tell of bytes at most four times a second an object."""
+    """One JSON object per event; `moving` events at most four times a second per object."""
 
     def __init__(self) -> None:
         self._next: dict[str, float] = {}
@@ -111,11 +111,11 @@ class Json:
             _write(json.dumps({"progress": event._asdict()}))
 
     def close(self) -> None:
-        """Nothing to take away."""
+        """Nothing to remove from the display."""
 
 
 class Bars:
-    """rich's bars, one an object under way, gone when all is done."""
+    """Progress bars of rich, one for each object in progress, removed at the end."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -140,7 +140,7 @@ class Bars:
         from rich import progress as rich_progress
         from rich.console import Console
 
-        console = Console(stderr=True, soft_wrap=True)  # lines of others stay whole
+        console = Console(stderr=True, soft_wrap=True)  # do not wrap other output
         columns: list[rich_progress.ProgressColumn] = [
             rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(),
@@ -165,20 +165,20 @@ class Bars:
         self._progress.update(task, rate=f"{_size(speed)}/s" if speed else "")
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         with self._lock:
             if self._progress is not None:
                 self._progress.stop()
 
 
 def _write(text: str) -> None:
-    with suppress(OSError):  # nobody listens: no reason to stop the transfer
+    with suppress(OSError):  # standard error is closed, which does not stop the transfer
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
 
 def choose(mode: str, environ: Mapping[str, str], *, quiet: bool) -> Plain | Json | Bars | None:
-    """The display for `--progress`; None for none. Close it at the end."""
+    """The display for `--progress`; None for no display. The caller closes it."""
     if mode == "none" or (quiet and mode == "auto"):
         return None
     if mode == "auto":
@@ -189,7 +189,7 @@ def choose(mode: str, environ: Mapping[str, str], *, quiet: bool) -> Plain | Jso
 
 
 def as_progress(display: Plain | Json | Bars | None) -> Progress:
-    """A display as the library wants it."""
+    """A display as a `Progress` callback; None becomes a no-op."""
     from dist_tool.run import no_progress
 
     return display or no_progress

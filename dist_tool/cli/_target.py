@@ -1,4 +1,4 @@
-"""Resolution of an output path: an open descriptor of ours, or a file, through trusted links only."""
+"""Resolve an output path to an open descriptor or a file, following only trusted links."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _DESCRIPTORS = re.compile(r"/proc/([0-9]+)(?:/task/[0-9]+)?/fd")
 
 
 def resolve(path: str) -> str | int:
-    """The number of the descriptor of ours that `path` names, or an absolute path without links.
+    """The number of the open descriptor that `path` names, or an absolute path without links.
 
-    A descriptor: /dev/stdout, /dev/fd/N, /proc/self/fd/N, and links to them. Raises OSError:
-    EACCES for a link, regular file or FIFO of another user in a directory that is sticky and
-    writable by all, such as /tmp, as Linux does with fs.protected_symlinks, protected_regular
+    Descriptors are /dev/stdout, /dev/fd/N, /proc/self/fd/N, and links to them. Raises OSError:
+    EACCES for a link, regular file or FIFO of another user in a sticky world-writable
+    directory such as /tmp, as Linux does with fs.protected_symlinks, protected_regular
     and protected_fifos set; ELOOP.
     """
     current = "/" if path.startswith("/") else os.getcwd()
@@ -36,7 +36,7 @@ def resolve(path: str) -> str | int:
         try:
             status = os.lstat(current)
         except OSError:
-            continue  # not there yet; or opening it fails for the same reason
+            continue  # missing, or opening it fails for the same reason
         if not any(pending) and belongs_to_process(current):
             return current
         if not stat.S_ISLNK(status.st_mode):
@@ -56,7 +56,7 @@ def resolve(path: str) -> str | int:
 def inherited(number: int) -> int:
     """A duplicate of a descriptor that this process was started with.
 
-    Raises OSError (EBADF) if there is none; files that we opened ourselves are not inheritable.
+    Raises OSError (EBADF) if there is none. Files that this process has opened are not inheritable.
     """
     if not os.get_inheritable(number):
         raise OSError(EBADF, os.strerror(EBADF))
@@ -64,7 +64,7 @@ def inherited(number: int) -> int:
 
 
 def belongs_to_process(path: str) -> bool:
-    """True if a resolved path is the open file of another process, as in /proc/PID/fd/N."""
+    """Return True if a resolved path is an open file of another process, as in /proc/PID/fd/N."""
     return _DESCRIPTORS.fullmatch(os.path.dirname(path)) is not None
 
 
@@ -81,4 +81,4 @@ def _check_owner(status: os.stat_result, directory: str, path: str) -> None:
     shared = parent.st_mode & stat.S_ISVTX and parent.st_mode & stat.S_IWOTH
     if shared and status.st_uid not in (os.geteuid(), parent.st_uid):
         what = "a link" if stat.S_ISLNK(status.st_mode) else "a file"
-        raise OSError(EACCES, f"{what} of another user in {directory}, where everybody can write", path)
+        raise OSError(EACCES, f"{what} of another user in the world-writable directory {directory}", path)

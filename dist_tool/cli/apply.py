@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 )
 @click.argument("directory", type=DIR)
 @click.option(
-    "--diff-id", metavar="DIGEST", help="What the uncompressed layer must be; exit code 5 where it is something else."
+    "--diff-id", metavar="DIGEST", help="Expected digest of the uncompressed layer; exit code 5 if it differs."
 )
 @apply_options
 @common_options
 def command(directory: str, diff_id: str | None, how: Callable[[], ApplyOptions], common: Common) -> None:
     """Apply one layer, read from standard input, to a directory; print its diff ID.
 
-    The layer is a tar, plain or compressed with gzip or zstd. DIRECTORY is created where it is
-    not there; what is in it counts as the layers below. Nothing outside of it is touched,
-    whatever the layer holds. What was applied before an error stays: see `dist unpack` for all
-    or nothing.
+    The layer is a tar, plain or compressed with gzip or zstd. DIRECTORY is created if it does not
+    exist; existing content counts as the layers below. Nothing outside DIRECTORY is changed,
+    whatever the layer contains. Entries applied before an error remain: use `dist unpack` for
+    all or nothing.
     """
     from dist_tool.cli._output import print_line, read_stdin
     from dist_tool.layers.changeset import apply_layer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import PLACE
+from dist_tool.cli._completion import REFERENCE
 from dist_tool.cli._image import ImageOptions, image_options
 from dist_tool.cli._layer_options import limit_options
 from dist_tool.cli._options import Common, common_options
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("cat", epilog="Example: dist cat docker.io/library/redis:7 /etc/os-release")
-@click.argument("reference", type=PLACE)
+@click.argument("reference", type=REFERENCE)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @limit_options
 @image_options
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def command(
     reference: str, paths: tuple[str, ...], limits: Callable[[], Limits], wanted: ImageOptions, common: Common
 ) -> None:
-    """Write files out of an image to standard output, one after the other.
+    """Write files of an image to standard output, one after the other.
 
-    Layers are fetched from the top, and only as many as it takes to know. Symlinks are followed
-    inside the image.
+    Layers are fetched from the top down, and only as many as needed. Symlinks are followed inside
+    the image.
     """
     from dist_tool.cli._output import stdout_sink
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import PLACE
+from dist_tool.cli._completion import REFERENCE
 from dist_tool.cli._delivery import Delivery, delivery_options
 from dist_tool.cli._options import Common, common_options, naming
 from dist_tool.cli._progress import progress_option
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     epilog="Example: dist fetch docker.io/library/redis sha256:a027… | jq -r '.layers[].digest' "
     "| xargs -n1 -P10 dist fetch docker.io/library/redis > /dev/null",
 )
-@click.argument("locator", type=PLACE)
+@click.argument("locator", type=REFERENCE)
 @click.argument("object_id", metavar="OBJECT", required=False)
 @click.argument("words", metavar="[HINT]...", nargs=-1)
 @delivery_options
-@click.option("--store/--no-store", default=None, help="Keep objects in the local store, and use what is there.")
-@click.option("--max-size", metavar="SIZE", help="Refuse an object larger than this (8MiB, 2GB, 1048576).")
-@click.option("--lenient", is_flag=True, default=None, help="Only warn of a wrong Docker-Content-Digest header.")
+@click.option("--store/--no-store", default=None, help="Store objects in the local store, and reuse stored ones.")
+@click.option("--max-size", metavar="SIZE", help="Refuse larger objects (8MiB, 2GB, 1048576).")
+@click.option("--lenient", is_flag=True, default=None, help="Only warn about a wrong Docker-Content-Digest header.")
 @progress_option
 @common_options
 def command(
@@ -44,14 +44,15 @@ def command(
 ) -> int:
     """Write one object of a remote, or many, to standard output.
 
-    LOCATOR is where: a name (docker.io/library/redis), a directory or archive (./layout,
+    LOCATOR is a repository: a name (docker.io/library/redis), a directory or archive (./layout,
     ./redis.tar) or KIND::REST.
     OBJECT is a tag or a digest. HINT is TYPE:CONTENT advice: size:N, mediatype:TYPE,
     type:manifest|index|config|layer|blob.
 
-    An object of up to 4 MiB is verified before its first byte; of a larger one the end is
-    withheld until the whole is verified. With --stdin, --store or --verify=before nothing
-    unverified is written at all. The exit code is the verdict.
+    An object of up to 4 MiB is verified before its first byte is written; the end of a larger
+    object is withheld until the whole is verified. With --stdin, --store or --verify=before no
+    unverified byte is written. Check the exit code: the output is complete and correct only
+    if it is 0.
     """
     from dist_tool.names.hints import parse_hints
 

@@ -11,13 +11,13 @@ from dist_tool.names.hub import HUB
 
 @click.command("logout", epilog="Example: dist logout ghcr.io")
 @click.argument("host", default=HUB)
-@click.option("--file", type=FILE, help="Change this credentials file instead of the usual one.")
+@click.option("--file", type=FILE, help="Change this credentials file instead of the default one.")
 @common_options
 def command(host: str, file: str | None, common: Common) -> None:
-    """Forget the credentials for a registry, in the file and with its helper.
+    """Remove the credentials for a registry from the file and its helper.
 
-    HOST is docker.io where none is given. That there are none is no failure. Access tokens that were
-    obtained with earlier logins, for any registry, are forgotten as well.
+    HOST defaults to docker.io. It is no error if there are none. Cached access tokens of all
+    registries are removed as well.
     """
     from dist_tool.admin.login import logout
     from dist_tool.names.locator import parse_host
@@ -25,7 +25,9 @@ def command(host: str, file: str | None, common: Common) -> None:
 
     name = parse_host(host)
     settings, run = common.begin()
-    kept, still = logout(name, settings, file=file or "", run=run)
-    common.report(Notice("info", f"logged out of {name}: {kept.where}" if kept.changed else f"not logged in to {name}"))
-    if still:
-        common.report(Notice("warning", f"{still} still has something for {name}"))
+    removed, other = logout(name, settings, file=file or "", run=run)
+    common.report(
+        Notice("info", f"logged out of {name}: {removed.where}" if removed.changed else f"not logged in to {name}")
+    )
+    if other:
+        common.report(Notice("warning", f"{other} still has credentials for {name}"))

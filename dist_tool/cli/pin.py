@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import FILE, PLACE
+from dist_tool.cli._completion import FILE, REFERENCE
 from dist_tool.cli._options import Common, common_options, naming
 from dist_tool.errors import InvalidArgument
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 
 @click.command("pin", epilog="Example: dist pin --check || dist pin redis:7")
-@click.argument("references", metavar="[REFERENCE]...", nargs=-1, type=PLACE)
-@click.option("--file", type=FILE, help="Write this configuration file instead of the user's own.")
-@click.option("--check", is_flag=True, help="Only compare pins with what their tags mean now; 5 where one has moved.")
+@click.argument("references", metavar="[REFERENCE]...", nargs=-1, type=REFERENCE)
+@click.option("--file", type=FILE, help="Write this configuration file instead of the user's.")
+@click.option("--check", is_flag=True, help="Only compare pins with their tags; exit code 5 if a tag has moved.")
 @common_options
 def command(references: tuple[str, ...], file: str | None, check: bool, common: Common) -> int:
-    """Ask what a tag means now, and write it to the configuration as its pin.
+    """Record the digest that a tag points to, as a pin in the configuration.
 
-    REFERENCE is NAME[:TAG]; with @DIGEST it is pinned to that, which must be there. Standard
-    output has NAME:TAG and the digest, one pin a line. Of the file, only the pin changes.
+    REFERENCE is NAME[:TAG], or NAME[:TAG]@DIGEST to pin the tag to that digest, which must exist.
+    Prints NAME:TAG and the digest, one pin per line. Only the pin is changed in the file.
 
-    With --check nothing is written, and each pin that does not hold is printed with what its
-    tag means now; without a REFERENCE that is all pins.
+    With --check nothing is written. Each pin whose tag has moved is printed with the tag's new
+    digest. Without a REFERENCE all pins are checked.
     """
     settings, run = common.begin()
     if check:
         return _check(references or tuple(settings.pins), settings, run)
     if not references:
-        raise InvalidArgument("there is nothing to pin", hint="give a REFERENCE, as in dist pin redis:7")
+        raise InvalidArgument("REFERENCE is missing", hint="give the tag to pin, as in dist pin redis:7")
     for text in references:
-        _pin(_looked_up(text, settings, run), file or _user_file(common), common)
+        _pin(_look_up(text, settings, run), file or _user_file(common), common)
     return 0
 
 
@@ -47,7 +47,7 @@ def _user_file(common: Common) -> str:
     return user_file(os.environ, common.config)
 
 
-def _looked_up(text: str, settings: Settings, run: Run) -> Pinned:
+def _look_up(text: str, settings: Settings, run: Run) -> Pinned:
     from dist_tool.admin.pins import look_up
 
     reference = settings.reference(text)
@@ -66,9 +66,11 @@ def _pin(found: Pinned, file: str, common: Common) -> None:
         common.report(Notice("info", f"{found.name} was {found.before}"))
     effective = common.settings().pins.get(found.name)
     if effective is None:
-        common.report(Notice("warning", f"{file} is not read as configuration: give it as --config"))
+        common.report(Notice("warning", f"{file} is not read as configuration: pass it with --config"))
     elif effective.digest != found.now:
-        common.report(Notice("warning", f"{effective.where} is read later, and pins {found.name} otherwise"))
+        common.report(
+            Notice("warning", f"{effective.where} takes precedence, and pins {found.name} to {effective.digest}")
+        )
 
 
 def _check(references: tuple[str, ...], settings: Settings, run: Run) -> int:
@@ -77,12 +79,12 @@ def _check(references: tuple[str, ...], settings: Settings, run: Run) -> int:
 
     moved = 0
     for text in references:
-        found = _looked_up(text, settings, run)
+        found = _look_up(text, settings, run)
         if found.before is None:
-            raise InvalidArgument(f"{found.name} is not pinned", hint=f"dist pin {found.name} does it")
+            raise InvalidArgument(f"{found.name} is not pinned", hint=f"run dist pin {found.name}")
         if found.before != found.now:
             moved += 1
             print_line(f"{found.name} {found.before} {found.now}")
     if moved:
-        raise DigestMismatch(f"pins that do not hold: {moved} of {len(references)}", hint="dist pin NAME:TAG pins anew")
+        raise DigestMismatch(f"{moved} of {len(references)} tags moved", hint="run dist pin NAME:TAG to update a pin")
     return 0

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 @click.command("remotes", epilog="Example: dist remotes --json | jq -r 'select(.prefix) | .prefix'")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @common_options
 def command(as_json: bool, common: Common) -> None:
-    """List the kinds of remotes, built in and from plugins, and the configured names."""
+    """List the kinds of remotes, built-in and from plugins, and the configured names."""
     from dist_tool.cli._output import print_line
 
     settings = common.settings()

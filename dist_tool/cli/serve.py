@@ -24,7 +24,7 @@ PASSWORD_VARIABLE = "DIST_SERVE_PASSWORD"  # noqa: S105 - the variable's name
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """The options as typed."""
+    """Command-line options of `dist serve`."""
 
     layout: str
     listen: str
@@ -39,37 +39,51 @@ class ServeOptions:
 @click.command("serve", epilog="Example: dist serve ./img --listen 127.0.0.1:0 --name demo")
 @click.argument("layout", type=DIR)
 @click.option(
-    "--listen", metavar="HOST:PORT", default="127.0.0.1:5000", help="Default: 127.0.0.1:5000. Port 0 is a free one."
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:5000",
+    help="Address to listen on; port 0 selects a free port. Default: 127.0.0.1:5000.",
 )
 @click.option(
-    "--name", metavar="REPOSITORY", default="", help="The repository of plain tags. Default: LAYOUT's own name."
+    "--name",
+    metavar="REPOSITORY",
+    default="",
+    help="Repository of entries with a plain tag. Default: the name of LAYOUT.",
 )
-@click.option("--token-auth", is_flag=True, help="Demand a bearer token, and give it at /token.")
-@click.option("--token-ttl", metavar="SECONDS", type=click.IntRange(1, 86400), default=300, help="Default: 300.")
-@click.option("--user", metavar="NAME", default="", help=f"Demand this name, and the password in {PASSWORD_VARIABLE}.")
+@click.option("--token-auth", is_flag=True, help="Require a bearer token, issued at /token.")
+@click.option(
+    "--token-ttl",
+    metavar="SECONDS",
+    type=click.IntRange(1, 86400),
+    default=300,
+    help="Lifetime of a token. Default: 300.",
+)
+@click.option(
+    "--user", metavar="NAME", default="", help=f"Require this user name, and the password in {PASSWORD_VARIABLE}."
+)
 @click.option(
     "--tls-cert",
     type=FILE,
     default="",
-    help="Serve https with this certificate chain (PEM).",
+    help="Serve HTTPS with this certificate chain (PEM).",
 )
-@click.option("--tls-key", type=FILE, default="", help="The certificate's key (PEM).")
-@click.option("-q", "--quiet", is_flag=True, help="Errors only on standard error.")
-@click.option("-v", "--verbose", is_flag=True, help="A line for each request on standard error.")
+@click.option("--tls-key", type=FILE, default="", help="Private key of the certificate (PEM).")
+@click.option("-q", "--quiet", is_flag=True, help="Show only errors on standard error.")
+@click.option("-v", "--verbose", is_flag=True, help="Log each request on standard error.")
 @click.option(
     "--error-format",
     type=click.Choice(["text", "json"]),
     default="text",
-    help="How an error is written. Default: text.",
+    help="Format of errors. Default: text.",
 )
-@click.option("--debug", is_flag=True, help="Show a traceback with an error.")
+@click.option("--debug", is_flag=True, help="Show a traceback with each error.")
 def command(quiet: bool, verbose: bool, **options: Any) -> None:
     """Serve the image layout LAYOUT as a read-only registry, until interrupted.
 
-    Prints one line when ready: the address, with which locators begin.
+    Prints one line when ready: HOST:PORT, the first part of locators.
     """
     for name in ("debug", "error_format"):
-        options.pop(name)  # main looks at them: they matter when nothing else worked
+        options.pop(name)  # main reads them from argv, also for errors before parsing
     _serve(ServeOptions(**options), Common(quiet, verbose, None, None).report)
 
 
@@ -78,7 +92,7 @@ def _serve(options: ServeOptions, report: Report) -> None:
 
     host, port = parse_listen(options.listen)
     if bool(options.tls_cert) != bool(options.tls_key):
-        raise InvalidArgument("--tls-cert and --tls-key go together")
+        raise InvalidArgument("--tls-cert and --tls-key must be given together")
     server = RegistryServer(
         options.layout,
         host=host,
@@ -98,7 +112,7 @@ def _serve(options: ServeOptions, report: Report) -> None:
         received = _until_signalled(server)
     finally:
         server.close()
-    _pass_on(received)
+    _reraise(received)
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -107,7 +121,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise InvalidArgument(f"--listen {text!r}: IPv6 addresses go in brackets", hint="as in [::1]:5000")
+        raise InvalidArgument(f"--listen {text!r}: put an IPv6 address in brackets", hint="as in [::1]:5000")
     if not separator or not host:
         raise InvalidArgument(f"--listen {text!r} is not HOST:PORT", hint="as in 127.0.0.1:5000 or 0.0.0.0:5000")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
@@ -123,7 +137,7 @@ def _password() -> str:
 
 
 def _until_signalled(server: RegistryServer) -> list[int]:
-    """Say that it is ready and serve; the signals that ended it. Nothing is interrupted half way."""
+    """Print the address and serve until a signal arrives. Returns the signals. Open requests are finished."""
     import signal
 
     from dist_tool.cli._output import print_line
@@ -138,7 +152,7 @@ def _until_signalled(server: RegistryServer) -> list[int]:
     before = {
         number: signal.signal(number, stop)
         for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) is not signal.SIG_IGN  # a shell's background job has nothing to interrupt
+        if signal.getsignal(number) is not signal.SIG_IGN  # a shell ignores SIGINT for background jobs
     }
     try:
         print_line(server.address)
@@ -149,8 +163,8 @@ def _until_signalled(server: RegistryServer) -> list[int]:
     return received
 
 
-def _pass_on(received: list[int]) -> None:
-    """Let the signal have its usual way, now that everything is closed: 130 or 143."""
+def _reraise(received: list[int]) -> None:
+    """Raise the received signal again after cleanup, for the usual exit status, 130 or 143."""
     import signal
 
     for number in received[:1]:
@@ -169,11 +183,9 @@ def _warn_of_exposure(server: RegistryServer, report: Report) -> None:
     if server.is_local:
         return
     if not server.user:
-        text = f"everybody who can reach {server.address} can read everything: --user asks for a password"
+        text = f"all clients that can reach {server.address} can read all content; use --user to require a password"
     elif not server.tls:
-        text = (
-            f"the password crosses the network to {server.address} unencrypted: --tls-cert and --tls-key prevent that"
-        )
+        text = f"the password is sent to {server.address} unencrypted; use --tls-cert and --tls-key to serve HTTPS"
     else:
         return
     report(Notice("warning", text))

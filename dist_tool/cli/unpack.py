@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import DIR, PLACE
+from dist_tool.cli._completion import DIR, REFERENCE
 from dist_tool.cli._image import ImageOptions, image_options
 from dist_tool.cli._layer_options import apply_options
 from dist_tool.cli._options import Common, common_options
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @click.command("unpack", epilog="Example: dist unpack docker.io/library/redis:7 ./rootfs")
-@click.argument("reference", type=PLACE)
+@click.argument("reference", type=REFERENCE)
 @click.argument("directory", type=DIR)
-@click.option("--force", is_flag=True, help="Replace what is at DIRECTORY.")
-@click.option("--bundle", is_flag=True, help="Make DIRECTORY an OCI runtime bundle: config.json and rootfs.")
+@click.option("--force", is_flag=True, help="Replace an existing DIRECTORY.")
+@click.option("--bundle", is_flag=True, help="Write an OCI runtime bundle to DIRECTORY: config.json and rootfs.")
 @click.option("--no-sync", is_flag=True, help="Do not wait until the tree is on disk.")
 @apply_options
 @image_options
@@ -38,8 +38,8 @@ def command(
     """Unpack an image's layers to a directory; print their chain ID.
 
     REFERENCE is LOCATOR[:TAG][@DIGEST], or a layout (./layout:tag). DIRECTORY must be absent
-    or empty. It appears when every digest and diff ID was right, and not at all otherwise; an
-    empty mount point is filled then.
+    or empty. It appears only once every digest and diff ID is verified; a DIRECTORY that is an
+    empty mount point is filled at that point.
     """
     import os
 

@@ -88,7 +88,7 @@ LOCATORS = [
     _locator("that is an option", "-x", "No such option"),
 ]
 OBJECTS = [
-    Bad("object missing", ("fetch", NAME), 2, "an OBJECT is missing: a tag or a digest"),
+    Bad("object missing", ("fetch", NAME), 2, "OBJECT is missing: give a tag or a digest"),
     _object("empty", "", "the object is empty"),
     _object("with a space", "a b", "'a b' is not a tag: use 1 to 128 of A-Z a-z 0-9 _ . -"),
     _object("with a newline", "latest\n", r"'latest\n' has control characters"),

@@ -59,7 +59,7 @@ def test_a_name_that_cannot_be_had_and_is_a_directory_here_may_have_been_meant_a
     (here / "config.toml").write_text('[[remote]]\nprefix = "docker.io"\nkind = "layout"\nlocation = "nowhere"\n')
     result = run_dist([*words, "--config", "config.toml"])
     assert (result.code, result.stdout) == (3, b"")
-    said = f"{here}/nowhere/library/img: no such directory: for what is here write ./img"
+    said = f"{here}/nowhere/library/img: no such directory: to use the local file, write ./img"
     assert result.stderr == f"dist: docker.io/library/img v1: {said}\n"
 
 

@@ -95,7 +95,7 @@ def test_apply_checks_the_diff_id() -> None:
         (["--max-depth", "1"], LAYERS[0], 5, "see --max-depth"),
         (["--uidmap", "5:5"], LAYERS[0], 5, "no uid map covers 0"),
         (["--uidmap", "x"], LAYERS[0], 2, "is not an id map"),
-        (["--uidmap", "0:0", "--no-owners"], LAYERS[0], 2, "contradict"),
+        (["--uidmap", "0:0", "--no-owners"], LAYERS[0], 2, "cannot be combined"),
         (["--max-size", "lots"], LAYERS[0], 2, "--max-size"),
         (["--diff-id", "sha256:x"], LAYERS[0], 2, "is not a sha256 digest"),
         (["--devices", "maybe"], LAYERS[0], 2, "--devices"),

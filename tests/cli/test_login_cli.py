@@ -37,7 +37,7 @@ def test_a_login_is_tried_and_kept_and_a_logout_forgets_it(
     done = login(invoke, monkeypatch, host, "-u", "tester", "--password-stdin")
     assert (done.code, done.stdout) == (0, b"")
     assert f"logged in to {host}: {saved}" in done.stderr
-    assert "the password lies unencrypted" in done.stderr
+    assert "the password is stored unencrypted" in done.stderr
     assert "correct horse" not in done.stderr
     assert list(json.loads(saved.read_text())["auths"]) == [host]
     assert invoke("resolve", f"{host}/x:1").code == 3, "let in, and there is no such image"
@@ -96,7 +96,7 @@ def test_a_registry_that_asks_nobody_is_a_warning(
 ) -> None:
     done = login(invoke, monkeypatch, registry.host, "-u", "me", "--password-stdin")
     assert done.code == 0
-    assert "asks for no credentials: they could not be tried" in done.stderr
+    assert "requires no authentication: the credentials were not checked" in done.stderr
     assert saved.exists()
 
 
@@ -139,8 +139,8 @@ def test_a_source_that_is_asked_first_is_named(
     monkeypatch.setenv("DIST_AUTH_CONFIG", json.dumps({"auths": {host: {"username": "old", "password": "x"}}}))
     done = login(invoke, monkeypatch, host, "-u", "tester", "--password-stdin")
     assert done.code == 0, "what is tried is what was typed"
-    assert f"warning: DIST_AUTH_CONFIG is asked first, and has something for {host}" in done.stderr
-    assert f"DIST_AUTH_CONFIG still has something for {host}" in invoke("logout", host).stderr
+    assert f"warning: DIST_AUTH_CONFIG takes precedence over the saved credentials for {host}" in done.stderr
+    assert f"DIST_AUTH_CONFIG still has credentials for {host}" in invoke("logout", host).stderr
 
 
 def test_another_file_may_be_named(
@@ -165,8 +165,8 @@ def test_another_file_may_be_named(
         (["\udcff"], "is not a host"),
         (["ghcr.io:99999"], "'ghcr.io:99999': port 99999"),
         (["ghcr.io", "--password-stdin"], "--password-stdin needs --username"),
-        (["ghcr.io"], "there is no terminal to ask at"),
-        (["ghcr.io", "-u", "me"], "there is no terminal to ask at"),
+        (["ghcr.io"], "there is no terminal to prompt on"),
+        (["ghcr.io", "-u", "me"], "there is no terminal to prompt on"),
         (["ghcr.io", "--password", "x"], "No such option"),
     ],
 )
@@ -183,7 +183,7 @@ def test_standard_input_without_a_password_is_exit_2(
     password: bytes, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
     done = login(invoke, monkeypatch, "ghcr.io", "-u", "me", "--password-stdin", password=password)
-    assert (done.code, "standard input holds no password" in done.stderr) == (2, True)
+    assert (done.code, "standard input contains no usable password" in done.stderr) == (2, True)
 
 
 def test_the_terminal_is_asked_where_there_is_one(

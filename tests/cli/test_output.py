@@ -220,7 +220,7 @@ def test_another_users_link_in_a_sticky_directory_is_not_followed(shared: Path, 
         _link(shared / "directory", directory, 4712) / "victim",
         _link(shared / "stdout", Path("/dev/stdout"), 4712),
     ):
-        with pytest.raises(LocalFailure, match=r"a link of another user in .*shared, where everybody can write"):
+        with pytest.raises(LocalFailure, match=r"a link of another user in the world-writable directory .*shared"):
             _write(link)
     assert victim.read_bytes() == b"old"
     assert [path.name for path in directory.iterdir()] == ["victim"]
@@ -239,7 +239,7 @@ def test_links_of_ours_and_of_the_directorys_owner_are_followed(shared: Path, di
 def test_another_users_file_in_a_sticky_directory_is_not_written_to(shared: Path, make: Callable[[Path], None]) -> None:
     make(shared / "x")
     os.chown(shared / "x", 4712, -1)
-    with pytest.raises(LocalFailure, match=r"a file of another user in .*shared"):
+    with pytest.raises(LocalFailure, match=r"a file of another user in the world-writable directory .*shared"):
         _write(shared / "x")
 
 

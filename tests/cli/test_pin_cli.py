@@ -84,7 +84,7 @@ def test_check_tells_which_pins_do_not_hold(name: str, file: Path, invoke: Invok
     assert invoke("pin", "--check", f"{name}:v1").code == 0
     done = invoke("pin", "--check")
     assert (done.code, done.stdout.decode()) == (5, f"{name}:v2 {SHA} {TWO.manifest.digest}\n")
-    assert "pins that do not hold: 1 of 2: dist pin" in done.stderr
+    assert "1 of 2 tags moved: run dist pin" in done.stderr
     assert file.read_text() == text
     assert invoke("pin", "--check", f"{name}:other").code == 3
     write(file)
@@ -115,13 +115,13 @@ def test_another_file_may_be_named_and_one_that_is_not_read_is_a_warning(
 def test_a_file_that_overrides_the_pin_is_a_warning(name: str, file: Path, invoke: Invoke) -> None:
     drop_in = write(file.parent / "config.d" / "a.toml", f'[pin]\n"{name}:v1" = "{SHA}"\n')
     done = invoke("pin", f"{name}:v1")
-    assert f"warning: {drop_in}:2 is read later, and pins {name}:v1 otherwise" in done.stderr
+    assert f"warning: {drop_in}:2 takes precedence, and pins {name}:v1 to sha256:" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "there is nothing to pin"),
+        ([], "REFERENCE is missing"),
         (["./images:v1"], "./images is not in a registry"),
         ([f"a.example/x@{SHA}"], "has no tag to pin"),
         (["http::a.example/x"], "http::a.example/x is not in a registry"),

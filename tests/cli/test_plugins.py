@@ -116,8 +116,8 @@ def test_a_broken_plugin_beside_it_fails_its_own_locators_only(site: Path, tmp_p
 @pytest.mark.parametrize(
     ("raised", "code", "told"),
     [
-        ("PermissionError(13, 'Permission denied', '/shelf/lock')", 9, "/shelf/lock: Permission denied: --debug shows"),
-        ("BrokenPipeError(32, 'Broken pipe')", 9, "Broken pipe: --debug shows"),
+        ("PermissionError(13, 'Permission denied', '/shelf/lock')", 9, "/shelf/lock: Permission denied: run again"),
+        ("BrokenPipeError(32, 'Broken pipe')", 9, "Broken pipe: run again with --debug"),
         ("OSError('of a kind of its own')", 1, "internal error: OSError: of a kind of its own: run again with --debug"),
         ("ValueError('oh')", 1, "internal error: ValueError: oh: run again with --debug"),
     ],

@@ -115,4 +115,4 @@ def test_what_is_no_file_under_the_name_of_a_digest_is_an_error_at_once(
     make(directory / "into" / str(small.digest).replace(":", "-"))
     result = run_dist(["fetch", "./img", "-", "--into", "into"], stdin=f"{small.digest}\n".encode(), timeout_s=20)
     assert result.code == 9
-    assert "is not a regular file: remove it, or name another directory" in result.stderr
+    assert "is not a regular file: remove it, or give another directory" in result.stderr

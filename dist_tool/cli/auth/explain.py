@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from dist_tool.cli._completion import PLACE
+from dist_tool.cli._completion import REFERENCE
 from dist_tool.cli._options import Common, common_options
 
 
 @click.command("explain", epilog="Example: dist auth explain --json ghcr.io/org/app | jq -r '.[].sources[]'")
-@click.argument("name", metavar="LOCATOR|REFERENCE|HOST", type=PLACE)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list, an object for each registry.")
+@click.argument("name", metavar="LOCATOR|REFERENCE|HOST", type=REFERENCE)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array with an object for each registry.")
 @common_options
 def command(name: str, as_json: bool, common: Common) -> None:
-    """Show where the credentials for a name would come from, for each registry that serves it.
+    """Show which credentials would be used for a name, for each registry that serves it.
 
-    One line for each source, in the order in which they are asked. The first that has something
-    answers. No helper is run, and no secret is shown.
+    Prints one line for each source, in the order in which they are tried. The first source with
+    an entry is used. No helper is run, and no secret is shown.
     """
     from dist_tool.admin.explain import explain, parse_host_or_name
     from dist_tool.cli._output import print_line

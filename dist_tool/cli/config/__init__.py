@@ -1,4 +1,4 @@
-"""`dist config`: what is configured, one command a file."""
+"""`dist config`: subcommands, one per module."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dist_tool.cli import CommandInfo, LazyGroup
 _HERE = "dist_tool.cli.config"
 
 CONFIG: dict[str, CommandInfo] = {
-    "explain": CommandInfo(f"{_HERE}.explain:command", "Show where a name would be asked for, and why."),
+    "explain": CommandInfo(f"{_HERE}.explain:command", "Show which endpoints serve a name, and why."),
     "show": CommandInfo(f"{_HERE}.show:command", "Print the effective configuration."),
-    "check": CommandInfo(f"{_HERE}.check:command", "Check every file, and list all that is wrong."),
-    "path": CommandInfo(f"{_HERE}.path:command", "Print which files are read."),
+    "check": CommandInfo(f"{_HERE}.check:command", "Check every file, and list all errors."),
+    "path": CommandInfo(f"{_HERE}.path:command", "Print the paths of the files."),
 }
 
 
@@ -23,7 +23,7 @@ CONFIG: dict[str, CommandInfo] = {
     epilog="Example: dist config explain redis:7",
 )
 def command() -> None:
-    """Look at the configuration: mirrors, policy, pins, and the files of others.
+    """Inspect the configuration: mirrors, policy, pins, and files of other programs.
 
-    Nothing is asked of the network.
+    No network requests are made.
     """

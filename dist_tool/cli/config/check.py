@@ -12,10 +12,10 @@ from dist_tool.cli._options import Common, common_options
 @click.command("check", epilog="Example: dist config check --config ./config.toml && cp config.toml /etc/dist/")
 @common_options
 def command(common: Common) -> int:
-    """Check every file that is read, and list all that is wrong; exit code 2 where anything is.
+    """Check every file that is read, and list all errors; exit code 2 if there are any.
 
-    That is our own files, the environment, every hosts.toml and registries.conf. Standard
-    output has one line for each file that is in order.
+    Checks dist's own files, the environment, every hosts.toml and registries.conf. Prints one
+    line to standard output for each valid file.
     """
     from dist_tool.cli._errors import write_error
     from dist_tool.cli._output import print_line

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli._completion import PLACE
+from dist_tool.cli._completion import REFERENCE
 from dist_tool.cli._options import Common, common_options
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @click.command("explain", epilog="Example: dist config explain --json redis:7 | jq -r '.endpoints[].url'")
-@click.argument("reference", metavar="LOCATOR|REFERENCE", type=PLACE)
+@click.argument("reference", metavar="LOCATOR|REFERENCE", type=REFERENCE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @common_options
 def command(reference: str, as_json: bool, common: Common) -> None:
-    """Show where a name would be asked for: each endpoint in order, and who says so.
+    """Show which endpoints would be tried for a name, in order, and the file that configures each.
 
-    With a tag or digest, what holds for that object: mirrors for digests only, policy, pins.
-    Credentials are named by source; no helper is run, and nothing secret is shown.
+    With a tag or digest, shows the rules for that object: mirrors for digests only, policy, pins.
+    Credentials are named by source; no helper is run, and no secret is shown.
     """
     from dist_tool.admin.explain import explain, parse_name
     from dist_tool.cli._output import print_line

@@ -11,9 +11,10 @@ from dist_tool.cli._options import Common, common_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @common_options
 def command(as_json: bool, common: Common) -> None:
-    """Print what all files, the environment and flags come to, as a configuration file.
+    """Print the effective configuration of all files, the environment and flags, as a configuration file.
 
-    Only what differs from the default. Header values and a proxy's account are shown as "…".
+    Only settings that differ from the default are printed. Header values and a proxy's credentials
+    are shown as "…".
     """
     from dist_tool.cli._output import print_line
     from dist_tool.config.effective import as_toml, effective

@@ -151,7 +151,7 @@ def test_errors_can_be_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("args", "warned"),
-    [([], "everybody who can reach 0.0.0.0:"), (["--user", "me"], "the password crosses the network")],
+    [([], "all clients that can reach 0.0.0.0:"), (["--user", "me"], "the password is sent to 0.0.0.0:")],
 )
 def test_serving_more_than_this_machine_is_warned_of(sample: Sample, args: list[str], warned: str) -> None:
     argv = dist_command("serve", str(sample.path), "--listen", "0.0.0.0:0", *args)
