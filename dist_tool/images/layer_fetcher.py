@@ -57,7 +57,7 @@ class LayerFetcher:
         silent = self._options._replace(run=replace(self._options.run, progress=no_progress))
         return self._repository.open_known(_bare(layer), options=silent)[1]
 
-    def bring(self, layer: Descriptor, spool: Spool) -> None:
+    def fetch_into(self, layer: Descriptor, spool: Spool) -> None:
         """Fetch a layer into `spool`. Never raises: an error is raised by `spool.read`."""
         try:
             self._repository.fetch_known(_bare(layer), spool, options=self._options)
@@ -91,7 +91,7 @@ def fetched_ahead(
     if not ahead:
         yield _one_at_a_time(layers, source)
         return
-    fetching = _Fetching(layers, source, directory, min(ahead, max(1, len(layers))), whole=whole)
+    fetching = _Prefetcher(layers, source, directory, min(ahead, max(1, len(layers))), whole=whole)
     try:
         yield fetching.reads()
     except DistError as error:
@@ -123,7 +123,7 @@ class _Job:
             self.source.close()
 
 
-class _Fetching:
+class _Prefetcher:
     """Fetch layers in worker threads. At most `2 * ahead` temporary files exist at a time."""
 
     def __init__(
@@ -167,7 +167,7 @@ class _Fetching:
             return
         job.source = spool = Spool(self._directory, whole=self._whole)
         job.started.set()
-        self._source.bring(job.layer, spool)
+        self._source.fetch_into(job.layer, spool)
 
     def reads(self) -> Iterator[Read]:
         """Yield the layers' readers, in order; each temporary file is removed when the next reader is requested."""
@@ -325,9 +325,9 @@ class BufferedLayers:
 
     def _start(self, index: int) -> None:
         spool = self._spools[index] = Spool(whole=self._whole)
-        worker = start_thread(self._source.bring, self._layers[index][0], spool, name="dist-fetch")
+        worker = start_thread(self._source.fetch_into, self._layers[index][0], spool, name="dist-fetch")
         if worker is None:
-            self._source.bring(self._layers[index][0], spool)
+            self._source.fetch_into(self._layers[index][0], spool)
         else:
             self._workers.append(worker)
 

@@ -66,8 +66,8 @@ def hints_of(entry: Descriptor) -> Hints:
 def read_manifest(repository: Repository, object_id: str, hints: Hints = _MANIFEST) -> tuple[Descriptor, Manifest]:
     """Fetch and parse a manifest or index. Raises the errors of `Repository.fetch_to` and `parse_manifest`."""
     desc, data = read(repository, object_id, hints)
-    known = desc.media_type if desc.media_type.endswith("+json") else ""
-    return desc, parse_manifest(data, known)
+    media_type = desc.media_type if desc.media_type.endswith("+json") else ""
+    return desc, parse_manifest(data, media_type)
 
 
 def read(repository: Repository, object_id: str, hints: Hints) -> tuple[Descriptor, bytes]:

@@ -120,9 +120,9 @@ class Noting(LayerFetcher):
         self._note(layer)
         return super().open(layer)
 
-    def bring(self, layer: Descriptor, spool: Spool) -> None:
+    def fetch_into(self, layer: Descriptor, spool: Spool) -> None:
         self._note(layer)
-        super().bring(layer, spool)
+        super().fetch_into(layer, spool)
 
     def _note(self, layer: Descriptor) -> None:
         if self._asked is not None:
@@ -140,7 +140,7 @@ class Near(LayerFetcher):
     def open(self, layer: Descriptor) -> VerifiedReader:
         return self._opener(layer)
 
-    def bring(self, layer: Descriptor, spool: Spool) -> None:
+    def fetch_into(self, layer: Descriptor, spool: Spool) -> None:
         try:
             with self.open(layer) as reader:
                 while data := reader.read(1 << 20):
