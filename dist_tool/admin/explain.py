@@ -76,8 +76,8 @@ def explain(locator: Locator, name: ObjectName, settings: Settings) -> Explanati
 
     `name` is empty if no object was given. Raises InvalidArgument for an invalid file.
     """
-    known = name if name.tag or name.digest else None
-    route = settings.route_for(locator, known)
+    object_name = name if name.tag or name.digest else None
+    route = settings.route_for(locator, object_name)
     pin = settings.pins.get(f"{locator.rest}:{name.tag}") if settings.pin_for(locator, name.tag) else None
     policy = settings.policy
     return Explanation(
@@ -87,7 +87,7 @@ def explain(locator: Locator, name: ObjectName, settings: Settings) -> Explanati
         where=route.where if route else "",
         endpoints=tuple(_endpoints(locator, route or Route(), settings)),
         policy={key: {"value": _jsonable(getattr(policy, key)), "where": where} for key, where in policy.where.items()},
-        refused=_refusal(locator, known, route, settings),
+        refused=_refusal(locator, object_name, route, settings),
         pin={"digest": str(pin.digest), "where": pin.where} if pin else None,
     )
 

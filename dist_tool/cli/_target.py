@@ -72,8 +72,8 @@ def _descriptor(directory: str, name: str) -> int | None:
     if not (name.isascii() and name.isdigit() and len(name) < 10):
         return None
     match = _DESCRIPTORS.fullmatch(directory)
-    ours = match is not None and match[1] == os.readlink("/proc/self")
-    return int(name) if ours or directory == "/dev/fd" else None  # /dev/fd is a directory on some systems
+    is_own = match is not None and match[1] == os.readlink("/proc/self")
+    return int(name) if is_own or directory == "/dev/fd" else None  # /dev/fd is a directory on some systems
 
 
 def _check_owner(status: os.stat_result, directory: str, path: str) -> None:

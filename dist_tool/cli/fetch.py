@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 )
 @click.argument("locator", type=REFERENCE)
 @click.argument("object_id", metavar="OBJECT", required=False)
-@click.argument("words", metavar="[HINT]...", nargs=-1)
+@click.argument("hint_words", metavar="[HINT]...", nargs=-1)
 @delivery_options
 @click.option("--store/--no-store", default=None, help="Store objects in the local store, and reuse stored ones.")
 @click.option("--max-size", metavar="SIZE", help="Refuse larger objects (8MiB, 2GB, 1048576).")
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def command(
     locator: str,
     object_id: str | None,
-    words: tuple[str, ...],
+    hint_words: tuple[str, ...],
     store: bool | None,
     max_size: str | None,
     lenient: bool | None,
@@ -56,8 +56,8 @@ def command(
     """
     from dist_tool.names.hints import parse_hints
 
-    hints = parse_hints(words)
-    delivery = delivery.check(object_id, words)
+    hints = parse_hints(hint_words)
+    delivery = delivery.check(object_id, hint_words)
     settings, run = common.begin(max_size=max_size, lenient=lenient, store=store)
     parsed = settings.locator(locator)
     with naming(locator, parsed, object_id or ""), common.session(settings, run, progress) as session:
