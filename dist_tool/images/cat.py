@@ -80,7 +80,7 @@ class _Search:
             name = pending.pop()
             steps += 1
             if steps > STEPS:
-                raise UnsafePath(f"{shown(path)}: the targets of its symlinks are too long")
+                raise UnsafePath(f"{shown(path)}: its symlinks have too many components")
             if name == b"..":
                 real = real.rpartition(b"/")[0]
             if name in (b"", b".", b".."):
@@ -93,7 +93,7 @@ class _Search:
             if found.found.kind == SYMLINK:
                 links += 1
                 if links > LINKS:
-                    raise UnsafePath(f"{shown(path)}: more than {LINKS} symlinks in the path")
+                    raise UnsafePath(f"{shown(path)}: its path has more than {LINKS} symlinks")
                 real = b"" if found.found.link.startswith(b"/") else real
                 pending += found.found.link.split(b"/")[::-1]
             else:
@@ -117,8 +117,8 @@ class _Search:
         index = self._indexes.get(number)
         if index is None:
             with self._layers.stream(number, self._limits) as stream:
-                entries = iter(TarReader(stream.next, self._limits))
-                index = LayerIndex(self._db, number, entries, self._limits.depth)
+                entries = iter(TarReader(stream.next, self._limits, stream_name="the layer"))
+                listing = LayerIndex(self._db, number, entries, self._limits.depth)
                 self._layers.check(number, stream)
             self._indexes[number] = index
         if not index.plain:
@@ -157,7 +157,7 @@ def _write(layers: BufferedLayers, layer: int, run: list[Leaf], sink: Sink, limi
     """Write files of one layer. The last bytes are withheld until the layer has been verified again."""
     withheld = _Withheld(sink)
     with layers.again(layer, limits) as stream:
-        reader = TarReader(stream.next, limits)
+        reader = TarReader(stream.next, limits, stream_name="the layer")
         after = -1
         for leaf in run:
             entry = entry_at(reader, leaf, after)

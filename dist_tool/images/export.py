@@ -36,7 +36,7 @@ def export(image: Image, source: LayerFetcher, sink: Sink, limits: Limits = DEFA
         writer = TarWriter(sink)
         for index, names in groupby(tree.leaves(), key=lambda found: found[0].layer):
             with layers.again(index, limits) as stream:
-                _write_layer(TarReader(stream.next, limits), names, writer)
+                _write_layer(TarReader(stream.next, limits, stream_name="the layer"), names, writer)
         for path, entry, first in tree.members():
             if entry is not None and first:
                 writer.hard_link(path, first, entry)
@@ -54,7 +54,7 @@ def merged(layers: BufferedLayers, limits: Limits, check: Callable[[bytes, Entry
         tree = stack.enter_context(MergedTree(limits, check))
         for index in range(len(layers)):
             with layers.stream(index, limits) as stream:
-                tree.add_layer(iter(TarReader(stream.next, limits)))
+                tree.add_layer(iter(TarReader(stream.next, limits, stream_name="the layer")))
                 layers.check(index, stream)
         stack.pop_all()
     return tree

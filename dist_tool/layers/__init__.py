@@ -1,5 +1,5 @@
-"""Changesets: reading layers and applying them to a directory (image-spec layer.md).
+"""Container layers: reading them and applying them to a directory (image-spec layer.md).
 
-`compression` and `tarstream` read what a publisher wrote, `root` is the only module that
-touches the file system, `apply` joins them.
+`compression` and `tar.reader` parse untrusted input, `changeset` applies the entries through
+`rootfs.root`.
 """

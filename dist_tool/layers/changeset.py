@@ -29,7 +29,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Applied(NamedTuple):
-    """What was applied: the digest of the uncompressed layer, its size in bytes, its headers."""
+    """Result of applying a layer: diff ID, uncompressed size in bytes, number of tar headers."""
 
     diff_id: Digest
     size: int
@@ -45,31 +45,33 @@ def apply_layer(
     run: Run = NO_RUN,
     skipped: SpillDict | None = None,
 ) -> Applied:
-    """Apply the layer that `read(n)` gives to the directory open as `root`.
+    """Apply the layer read with `read(n)` to the directory open as `root`.
 
-    gzip, zstd and plain tar are told apart by content. Raises DigestMismatch where the
-    uncompressed layer is not `diff_id`, InvalidContent, UnsafePath and LimitExceeded for what
-    must not be applied, LocalFailure for what this machine refuses, and what `read` raises.
-    What was applied before an error stays: for all or nothing, apply to a directory of its own.
-    `skipped` carries the paths of devices that were left out from one layer of an image to the
-    next, because hard links in later layers may name them.
+    gzip, zstd and plain tar are detected by content. Raises DigestMismatch if the digest of the
+    uncompressed layer is not `diff_id`; InvalidContent, UnsafePath and LimitExceeded for content
+    that must not be applied; LocalFailure for errors of this machine; and the errors of `read`.
+    Not atomic: entries applied before an error remain. For all or nothing, apply to a new directory.
+    `skipped` passes the paths of skipped devices from one layer of an image to the next, because
+    they may be targets of hard links in later layers.
     """
     options = options or ApplyOptions()
     head = _Head(read, run)
     with LayerStream(head.read, options.limits, diff_id.algorithm if diff_id else "sha256") as stream:
-        reader = TarReader(stream.next, options.limits)
+        reader = TarReader(stream.next, options.limits, stream_name="the layer")
         apply_entries(reader, root, options, run, skipped)
         actual = stream.digest()
     if diff_id is not None and actual != diff_id:
-        raise DigestMismatch(f"the uncompressed layer is {actual}, expected {diff_id}")
+        raise DigestMismatch(f"the uncompressed layer has the digest {actual}, expected {diff_id}")
     if diff_id is None and not reader.complete and sniff(head.bytes) == "plain":
-        # A compressed stream has an end of its own, which was checked.
-        raise InvalidContent("the layer has no end marker: it is cut short", hint="--diff-id takes it if it is whole")
+        # The end of a compressed stream was already checked.
+        raise InvalidContent(
+            "the layer has no end marker and may be truncated", hint="to accept it, give its digest with --diff-id"
+        )
     return Applied(actual, stream.count, reader.entries)
 
 
 def own_root(root: int, options: ApplyOptions) -> None:
-    """Give a new root directory to the root of the id maps, as parents that no layer mentions. Raises LocalFailure."""
+    """Set the owner of a new root directory to mapped root, like parents without an entry. Raises LocalFailure."""
     owner = options.parent_owner()
     if owner is None or owner == (os.geteuid(), os.getegid()):
         return
@@ -80,7 +82,7 @@ def own_root(root: int, options: ApplyOptions) -> None:
 
 
 class _Head:
-    """The first bytes of a stream, noted while it is read; reading ends with the `run`."""
+    """Records the first bytes of a stream as it is read. Each read checks `run` for a timeout or cancellation."""
 
     def __init__(self, read: Read, run: Run) -> None:
         self._read = read
@@ -98,7 +100,7 @@ class _Head:
 def apply_entries(
     reader: TarReader, root: int, options: ApplyOptions, run: Run = NO_RUN, skipped: SpillDict | None = None
 ) -> None:
-    """Apply what the reader gives; raises as `apply_layer` does."""
+    """Apply the entries of the reader. Raises the errors of `apply_layer`."""
     try:
         tree = Root(root, owner=options.parent_owner(), use_openat2=options.use_openat2)
     except OSError as error:
@@ -112,7 +114,7 @@ def apply_entries(
 
 
 class Changeset:
-    """One layer on its way into a root."""
+    """Applies one layer to a root."""
 
     def __init__(
         self, reader: TarReader, root: Root, options: ApplyOptions, omissions: Omissions, skipped: SpillDict
@@ -134,7 +136,7 @@ class Changeset:
         }
 
     def apply(self) -> None:
-        """Apply every entry, then the attributes of directories."""
+        """Apply every entry, then set the attributes of directories."""
         try:
             for entry in self._reader:
                 self._path = entry.name
@@ -168,7 +170,7 @@ class Changeset:
     # Whiteouts
 
     def _whiteout(self, path: bytes, parent_path: bytes, base: bytes) -> None:
-        """Hide what lower layers have: never what this one does, in whatever order (behaviours G4)."""
+        """Remove names of lower layers, never those of this layer, in whatever order they come (behaviours G4)."""
         target = whiteout_target(path, base)
         parent = self._root.directory(parent_path)
         if parent is None:
@@ -188,7 +190,7 @@ class Changeset:
         self._later(entry, b"")
 
     def _directory(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
-        """A directory that is there keeps its content; anything else gives way (behaviours G7)."""
+        """An existing directory keeps its content; anything else is replaced (behaviours G7)."""
         self._root.mark(parent, name)
         try:
             os.mkdir(name, 0o700, dir_fd=parent.fd)
@@ -199,7 +201,7 @@ class Changeset:
         self._later(entry, below(parent.path, name))
 
     def _later(self, entry: Entry, path: bytes) -> None:
-        """Attributes of a directory are set when nothing is going to change it any more."""
+        """Schedule the attributes of a directory, which are set after all changes in it."""
         owner, xattrs = self._metadata.owner(entry, path), self._metadata.xattrs(entry, path)
         self._root.later(path, Attributes(entry.mode, owner, (entry.atime, entry.mtime), xattrs))
 
@@ -221,10 +223,10 @@ class Changeset:
             os.fchmod(fd, mode)
             if times is not None:
                 os.utime(fd, ns=times)
-        except PermissionError:  # a directory that was there before, and is somebody else's
+        except PermissionError:  # an existing directory of another user
             self._omissions.note("times", path)
 
-    # Everything else. Each creates what must not be there, and makes room where it is.
+    # Other types. Each creates a new file, and replaces an existing one.
 
     def _file(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
         try:
@@ -262,7 +264,7 @@ class Changeset:
                 offset += written
 
     def _describe(self, fd: int, entry: Entry) -> None:
-        """What an open file gets once its content is there."""
+        """Set the metadata of an open file, after its content was written."""
         metadata = self._metadata
         owner = metadata.owner(entry, self._path)
         if owner is not None:
@@ -273,7 +275,7 @@ class Changeset:
         os.utime(fd, ns=(entry.atime, entry.mtime))
 
     def _symlink(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
-        """The target is kept as it is written, wherever it points (behaviours G14)."""
+        """The target is stored unchanged, wherever it points (behaviours G14)."""
         check_target(self._path, entry.link)
         try:
             os.symlink(entry.link, name, dir_fd=parent.fd)
@@ -284,7 +286,7 @@ class Changeset:
             self._describe_inode(inode, entry)
 
     def _describe_inode(self, inode: bytes, entry: Entry) -> None:
-        """Set what the layer gives to a symlink, a fifo or a device."""
+        """Set the metadata of a symlink, FIFO or device."""
         owner = self._metadata.owner(entry, self._path)
         if owner is not None:
             self._metadata.set_owner(inode, owner, self._path)
@@ -295,7 +297,7 @@ class Changeset:
         os.utime(inode, ns=(entry.atime, entry.mtime))
 
     def _hard_link(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
-        """Links the name itself, never what it points to, and sets nothing (CVE-2021-32760; G12, G13)."""
+        """Link the target without following symlinks; set no metadata (CVE-2021-32760; behaviours G12, G13)."""
         target = clean(entry.link, self._options.limits.depth)
         source_path, _, source = target.rpartition(b"/")
         directory = self._root.directory(source_path)
@@ -304,13 +306,13 @@ class Changeset:
                 raise FileNotFoundError(errno.ENOENT, "")
             info = os.stat(source, dir_fd=directory.fd, follow_symlinks=False)
             if stat.S_ISDIR(info.st_mode):
-                raise InvalidContent(f"{shown(self._path)}: a hard link to {shown(target)}, which is a directory")
+                raise InvalidContent(f"{shown(self._path)}: hard link to {shown(target)}, which is a directory")
             self._link((directory, source), (parent, name), info)
-        except FileNotFoundError as error:  # never there, or in a directory that the link replaces
+        except FileNotFoundError as error:  # missing, or in a directory that the link replaces
             if directory is not None and below(directory.path, source) in self._skipped:
                 self._skip(parent, name)
                 return
-            raise InvalidContent(f"{shown(self._path)}: a hard link to {shown(target)}, which is not there") from error
+            raise InvalidContent(f"{shown(self._path)}: hard link to {shown(target)}, which does not exist") from error
 
     def _link(
         self, source: tuple[RootDirectory, bytes], new: tuple[RootDirectory, bytes], info: os.stat_result
@@ -321,7 +323,7 @@ class Changeset:
         except FileExistsError:
             existing = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
             if os.path.samestat(existing, info):
-                return  # the same file already; removing it first could remove the target
+                return  # already the same file; removing it could remove the target
             self._root.remove(directory, name)
             _link(source, new)
 
@@ -329,7 +331,7 @@ class Changeset:
         self._node(entry, parent, name, stat.S_IFIFO, 0)
 
     def _device(self, entry: Entry, parent: RootDirectory, name: bytes) -> None:
-        """Devices take root, and a user may not want them at all (behaviours G21)."""
+        """Create, replace or skip a device: creating needs root, and is optional (behaviours G21)."""
         check_device(self._path, entry)
         choice = self._options.devices
         if choice == "placeholder":
@@ -340,15 +342,15 @@ class Changeset:
             kind = stat.S_IFCHR if entry.kind == tarstream.CHAR else stat.S_IFBLK
             try:
                 self._node(entry, parent, name, kind, os.makedev(*entry.device))
-            except PermissionError as error:  # root of a user namespace may not
+            except PermissionError as error:  # also for root in a user namespace
                 if choice == "create":
                     raise LocalFailure(
-                        f"{shown(self._path)}: devices cannot be created here", hint="see --devices"
+                        f"{shown(self._path)}: cannot create the device", hint="run as root, or see --devices"
                     ) from error
                 self._skip(parent, name)
 
     def _skip(self, parent: RootDirectory, name: bytes) -> None:
-        """Leave a device, or a link to one, out: what lower layers have under the name goes all the same."""
+        """Skip a device or a hard link to one. A file of that name in lower layers is removed nevertheless."""
         self._root.remove(parent, name)
         self._skipped.put(below(parent.path, name))
         self._omissions.note("device", self._path)

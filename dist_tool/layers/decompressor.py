@@ -1,7 +1,7 @@
-"""Decompression in a thread of its own, at most a few pieces ahead of whoever reads.
+"""Decompression and hashing in a separate thread, a limited number of pieces ahead of the reader.
 
-The interpreter's lock is free while zlib, zstd, hashlib and the system work, so that reading,
-decompressing and hashing overlap with writing files.
+zlib, zstd, hashlib and system calls release the GIL, so reading, decompressing and hashing
+overlap with writing files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dist_tool.oci.digest import Digest, new_hasher
 from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 from dist_tool.threads import start_thread
 
-_AHEAD = 16  # pieces: bounds memory to this many times compression.OUTPUT
-_CLOSE_S = 2.0  # a thread that waits for a silent source is left behind (it is a daemon)
+_AHEAD = 16  # pieces; limits memory to this number times compression.OUTPUT
+_CLOSE_S = 2.0  # then a thread that is still waiting for its source is abandoned (it is a daemon)
 
 
 class LayerStream:
-    """A layer's uncompressed bytes, and the digest over all of them, none when `algorithm` is None.
+    """A layer's uncompressed stream and its digest (no digest if `algorithm` is None).
 
-    A context manager: `close` ends the thread. What the thread raised comes out of `next`.
+    A context manager: `close` ends the thread. `next` raises the errors of the thread.
     """
 
     def __init__(self, read: Read, limits: Limits = DEFAULT_LIMITS, algorithm: str | None = "sha256") -> None:
@@ -45,12 +45,12 @@ class LayerStream:
                 if self._stopped:
                     return
                 self._queue.put(piece)
-        except BaseException as error:  # handed to the reader, whatever it is
+        except BaseException as error:  # raised in the reader's thread
             last = error
         self._queue.put(last)
 
     def next(self) -> bytes:
-        """The next piece; none at the end. Raises what reading and decompressing raise."""
+        """The next piece; empty at the end. Raises the errors of reading and decompressing."""
         if self._ended:
             return b""
         piece = self._queue.get() if self._thread else self._decompressed()
@@ -63,26 +63,26 @@ class LayerStream:
         return piece
 
     def _decompressed(self) -> bytes:
-        """The next piece, decompressed here and now: there was no thread to be had."""
+        """The next piece, decompressed synchronously because no thread could be started."""
         piece = next(self._pieces, b"")
         if self._hasher is not None:
             self._hasher.update(piece)
         return piece
 
     def digest(self) -> Digest:
-        """The digest of everything read; only meaningful after the end (behaviours E17)."""
+        """The digest of the uncompressed stream; valid only after its end (behaviours E17)."""
         assert self._algorithm is not None
         assert self._hasher is not None
         return Digest(self._algorithm, self._hasher.hexdigest())
 
     def close(self) -> None:
-        """End the thread. Idempotent."""
+        """End the thread; give up waiting for it after `_CLOSE_S` seconds. Idempotent."""
         self._stop()
         if self._thread is not None:
             self._thread.join(_CLOSE_S)
 
     def finish(self) -> None:
-        """End the thread however long it waits for its source, which nothing reads any more then."""
+        """End the thread, with no time limit. Afterwards nothing reads the source."""
         self._stop()
         if self._thread is not None:
             self._thread.join()

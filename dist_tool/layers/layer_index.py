@@ -1,12 +1,12 @@
-"""The names in one layer, so that a stack of layers can be searched from the top.
+"""Index of the names in one layer, to search a stack of layers from the top.
 
 The search compares names as text. That is correct for a layer that was written from a directory:
-it has an entry for each directory above each of its entries, and each name once. Any other layer
-may name a file through the symlink of another layer, and is not `plain`.
+it has an entry for each parent directory of its entries, and each name once. Any other layer may
+refer to a file through a symlink in another layer, and is not `plain`.
 
-A hard link is resolved when its entry is read, as unpacking does: only entries before it in the
-same layer count. A target that is not among them (in a lower layer, or behind a symlink) depends
-on the layers below, and the entry keeps the kind LINK.
+A hard link is resolved when its entry is read, as unpacking does: only earlier entries of the
+same layer are considered. If the target is not one of them (it is in a lower layer, or behind a
+symlink), it depends on the layers below, and the entry has the kind LINK.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dist_tool.rootfs.names import below, clean
 from dist_tool.rootfs.temp_database import TempDatabase
 from dist_tool.tar.reader import DIRECTORY, LINK, SYMLINK, Entry
 
-# What is hidden: a name, with all below it; or all below a name, which is written with a slash at its end.
+# `hidden`: a path hides itself and everything below it; a path with a trailing slash only what is below it.
 SCHEMA = """
 CREATE TABLE listed (
     layer INTEGER, path BLOB, number INTEGER, kind BLOB, link BLOB, PRIMARY KEY (layer, path)) WITHOUT ROWID;
@@ -28,10 +28,10 @@ CREATE TABLE hidden (layer INTEGER, path BLOB, PRIMARY KEY (layer, path)) WITHOU
 
 
 class Found(NamedTuple):
-    """An entry: its number in its layer, its kind, and the target of a symlink.
+    """An indexed entry: its number in the layer, its kind, and the target of a symlink.
 
-    For a hard link these are the values of the entry that it shares, or the kind is LINK when that
-    entry is not known.
+    For a hard link these are the values of its target, or the kind is LINK if the target is not
+    known.
     """
 
     number: int
@@ -43,9 +43,9 @@ _ROOT = Found(-1, DIRECTORY, b"")
 
 
 class LayerIndex:
-    """The names of one layer, kept in a scratch that has `SCHEMA`.
+    """The names of one layer, stored in a temporary database with `SCHEMA`.
 
-    Reading the entries raises as `apply_layer` does for bad names.
+    Raises the errors of `apply_layer` for invalid names.
     """
 
     def __init__(self, db: TempDatabase, layer: int, entries: Iterator[Entry], depth: int) -> None:
@@ -53,7 +53,7 @@ class LayerIndex:
         self._db = db
         self._layer = layer
         self._depth = depth
-        self._parent = b""  # the last one that was seen to be a directory
+        self._parent = b""  # cache: the last parent that was checked to be a directory
         for number, entry in enumerate(entries):
             self._add(number, entry, clean(entry.name, depth))
 
@@ -62,7 +62,7 @@ class LayerIndex:
         if is_metadata(path):
             return
         check_parents(path, parent)
-        if not self.plain:  # nobody will ask
+        if not self.plain:  # the index will not be used
             return
         if parent != self._parent:
             above = self.find(parent)
@@ -78,19 +78,19 @@ class LayerIndex:
             self.plain = self.plain and added == 1
 
     def _linked(self, number: int, entry: Entry) -> Found:
-        """The earlier entry of this layer that a hard link shares, else the link itself."""
+        """The earlier entry of this layer that is the target of a hard link, else the link itself."""
         found = self.find(clean(entry.link, self._depth))
         return Found(number, LINK, b"") if found is None or found.kind == DIRECTORY else found
 
     def find(self, path: bytes) -> Found | None:
-        """The entry of exactly that name."""
+        """The entry with exactly this path, or None."""
         if not path:
             return _ROOT
         found = self._db.row("SELECT number, kind, link FROM listed WHERE layer = ? AND path = ?", self._layer, path)
         return Found(*cast("tuple[int, bytes, bytes]", found)) if found else None
 
     def hides(self, path: bytes) -> bool:
-        """True where nothing that lower layers have at `path` shows."""
+        """True if this layer hides `path` in all lower layers."""
         if self._hidden(path):
             return True
         parent = path

@@ -1,7 +1,8 @@
-"""The merged file system of layers, without file contents: the entry and layer that each name comes from.
+"""Merged file tree of a stack of layers, without file contents: the entry and layer of each name.
 
-The rules are those of `apply`, in tables: symlinked parents are followed inside, whiteouts
-spare their own layer, a hard link is the file that its target was.
+Applies the rules of `changeset` to database tables: symlinks in parent paths are followed inside the
+tree, whiteouts do not affect their own layer, a hard link refers to the file that its target was
+when the link was read.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from dist_tool.tar.reader import DIRECTORY, LINK, SYMLINK, Entry
 
 
 class Leaf(NamedTuple):
-    """What is no directory: entry number `entry` of layer number `layer`. Several names may share it.
+    """A file that is not a directory: entry number `entry` of layer number `layer`. It may have several names.
 
-    In a tree it is one number, in the order of layers and entries.
+    Stored as one integer, which sorts by layer and entry.
     """
 
     layer: int
@@ -30,19 +31,19 @@ class Leaf(NamedTuple):
     kind: bytes
 
     def pack(self) -> int:
-        """The number."""
+        """Encode as an integer."""
         return (self.layer << 40 | self.entry) << 8 | self.kind[0]
 
     @classmethod
     def unpack(cls, number: int) -> Leaf:
-        """The leaf of a number."""
+        """Decode an integer."""
         return cls(number >> 48, number >> 8 & (1 << 40) - 1, bytes((number & 0xFF,)))
 
 
 class LayerMember(NamedTuple):
-    """A directory or symlink of the tree. `entry` is None for a directory that no layer describes.
+    """A directory or symlink in the tree. `entry` is None for a directory without an entry in any layer.
 
-    `first` is the name of the symlink that this one is a hard link to, else empty.
+    `first` is the path of the symlink that this one is a hard link to, else empty.
     """
 
     path: bytes
@@ -50,9 +51,10 @@ class LayerMember(NamedTuple):
     first: bytes
 
 
-# `node` of a name is a packed Leaf, or the id of a directory, negated. `layer` is the last one that has the name or
-# something below it. What hangs below a replaced directory stays, out of reach of the root. The components of a `path`
-# are separated by NUL, which sorts before all bytes of a name: what is in a directory follows it, before its siblings.
+# `node` of a name is a packed Leaf, or the negated ID of a directory. `layer` is the topmost layer with an entry for
+# the name or for a path below it. Rows below a replaced directory remain, unreachable from the root. The components of
+# a `path` are separated by NUL, which sorts before all bytes of a name: a directory's content sorts after the directory
+# and before its siblings.
 _SCHEMA = """
 CREATE TABLE names (folder INTEGER, name BLOB, layer INTEGER, node INTEGER, PRIMARY KEY (folder, name)) WITHOUT ROWID;
 CREATE TABLE folders (id INTEGER PRIMARY KEY, parent INTEGER, name BLOB, path BLOB, entry BLOB);
@@ -80,29 +82,29 @@ SELECT path, names.name, node, links.entry, shared FROM live JOIN names ON folde
     JOIN folders ON folders.id = live.id JOIN links USING (node) WHERE node & 255 = {}
 ORDER BY path, name
 """
-_PARENTS = 10_000  # how many directories are remembered by name
+_PARENTS = 10_000  # size of the cache of directories by path
 _SYMLINK = SYMLINK[0]
 _SEPARATOR = b"\0"
 
 
 class MergedTree:
-    """Layers, one on top of the other. Close it.
+    """Merged tree of a stack of layers. Must be closed.
 
-    `check(path, entry)` may refuse an entry by raising. Raises as `apply_layer` does for what must
-    not be applied, LocalFailure when the disk fails.
+    `check(path, entry)` may reject an entry by raising. Raises the errors of `apply_layer` for
+    content that must not be applied, LocalFailure if the disk fails.
     """
 
     def __init__(self, limits: Limits, check: Callable[[bytes, Entry], None] | None = None) -> None:
         self._check = check
         self._depth = limits.depth
         self._db = TempDatabase(_SCHEMA)
-        self._parents: dict[bytes, int] = {}  # directories by name; the layer at hand has something in each
+        self._parents: dict[bytes, int] = {}  # cache of directories by path; the current layer has an entry in each
         self._folders = _ROOT
         self._layer = -1
         self._index = -1
 
     def close(self) -> None:
-        """Forget everything. Idempotent."""
+        """Delete the database. Idempotent."""
         self._db.close()
 
     def __enter__(self) -> MergedTree:
@@ -112,7 +114,7 @@ class MergedTree:
         self.close()
 
     def add_layer(self, entries: Iterator[Entry]) -> None:
-        """Put a layer on top."""
+        """Add a layer on top."""
         self._layer += 1
         self._index = -1
         self._parents.clear()
@@ -133,14 +135,14 @@ class MergedTree:
         if self._check is not None:
             self._check(path, entry)
         if path:
-            self._place(self._parent(parent), name, entry)
+            self._put(self._parent(parent), name, entry)
         elif entry.kind == DIRECTORY:
             self._describe(_ROOT, entry)
         else:
             raise UnsafePath(f"{shown(entry.name)}: the root can only be a directory")
 
     def _parent(self, path: bytes) -> int:
-        """The directory in which the layer at hand puts something, made where it is missing."""
+        """The directory to which the current layer adds a name; created if it is missing."""
         folder = self._parents.get(path)
         if folder is None:
             found = self.find(path, create=True)
@@ -153,16 +155,16 @@ class MergedTree:
         return folder
 
     def _mark(self, folder: int) -> None:
-        """The layer at hand has something in this directory, and so in those above."""
+        """Record that the current layer has an entry in this directory, and so in its parents."""
         while folder != _ROOT:
-            parent, name = self._place_of(folder)
+            parent, name = self._parent_of(folder)
             if not self._db.run(
                 "UPDATE names SET layer = ?1 WHERE folder = ?2 AND name = ?3 AND layer <> ?1", self._layer, parent, name
             ):
                 return
             folder = parent
 
-    def _place_of(self, folder: int) -> tuple[int, bytes]:
+    def _parent_of(self, folder: int) -> tuple[int, bytes]:
         found = self._db.row("SELECT parent, name FROM folders WHERE id = ?", folder)
         return cast("tuple[int, bytes]", found)
 
@@ -170,15 +172,15 @@ class MergedTree:
         found = self._db.row("SELECT node FROM names WHERE folder = ? AND name = ?", folder, name)
         return cast(int, found[0]) if found else None
 
-    def _place(self, folder: int, name: bytes, entry: Entry) -> None:
+    def _put(self, folder: int, name: bytes, entry: Entry) -> None:
         old = self._node(folder, name)
         if entry.kind == DIRECTORY:
             node = old if old is not None and old < 0 else -self._new_folder(folder, name)
             self._describe(-node, entry)
         elif entry.kind == LINK:
-            where, node = self._target(entry)
-            if old is not None and old < 0 and self._is_below(where, -old):
-                raise InvalidContent(f"{shown(entry.name)}: a hard link to what it replaces")
+            directory, node = self._target(entry)
+            if old is not None and old < 0 and self._is_below(directory, -old):
+                raise InvalidContent(f"{shown(entry.name)}: hard link to a file in the directory that it replaces")
             if node & 0xFF == _SYMLINK:
                 self._db.run("UPDATE links SET shared = 1 WHERE node = ?", node)
         else:
@@ -201,9 +203,9 @@ class MergedTree:
         self._db.run("UPDATE folders SET entry = ? WHERE id = ?", _packed(entry), folder)
 
     def _is_below(self, folder: int, other: int) -> bool:
-        """True for `other` itself and what is in it."""
+        """True if `folder` is `other` or below it."""
         while folder not in (other, _ROOT):
-            folder = self._place_of(folder)[0]
+            folder = self._parent_of(folder)[0]
         return folder == other
 
     def _target(self, entry: Entry) -> tuple[int, int]:
@@ -211,11 +213,11 @@ class MergedTree:
         folder = self.find(parent)
         found = self._node(-folder, name) if folder is not None and folder < 0 else None
         if folder is None or found is None or found < 0:
-            raise InvalidContent(f"{shown(entry.name)}: a hard link to {shown(entry.link)}, which is not there")
+            raise InvalidContent(f"{shown(entry.name)}: hard link to {shown(entry.link)}, which does not exist")
         return -folder, found
 
     def _whiteout(self, parent: bytes, target: bytes) -> None:
-        """Remove a name and all below it, or all in a directory, but for what the layer at hand put there."""
+        """Remove a name with everything below it, or a directory's content, except entries of the current layer."""
         found = self.find(parent)
         if found is None or found >= 0:
             return
@@ -230,10 +232,10 @@ class MergedTree:
                 self._db.run(_BELOW, -own, self._layer)
 
     def find(self, path: bytes, *, create: bool = False) -> int | None:
-        """What a name means when every symlink is followed: a packed Leaf, a negative number for a directory, or None.
+        """Resolve a path, following all symlinks, to a packed Leaf, a negated directory ID, or None.
 
-        With `create` missing directories are made, and a file is InvalidContent. Raises UnsafePath
-        for too many or too long links.
+        With `create`, missing directories are created, and a file raises InvalidContent. Raises
+        UnsafePath for too many or too long symlinks.
         """
         pending, trail, links, steps = path.split(b"/")[::-1], [_ROOT], 0, 0
         while pending:
@@ -242,9 +244,9 @@ class MergedTree:
             if name == b"..":
                 if len(trail) > 1:
                     trail.pop()
-                steps += len(trail) - 1  # as many as applying takes, which goes there from the root
+                steps += len(trail) - 1  # the cost in `rootfs.resolve`, which reopens the path from the root
             if steps > STEPS:
-                raise UnsafePath(f"{shown(path)}: its symlinks are too long")
+                raise UnsafePath(f"{shown(path)}: its symlinks have too many components")
             if name in (b"", b".", b".."):
                 continue
             here = trail[-1]
@@ -258,7 +260,7 @@ class MergedTree:
             elif node is not None and node & 0xFF == _SYMLINK:
                 links += 1
                 if links > LINKS:
-                    raise UnsafePath(f"{shown(path)}: more than {LINKS} symlinks on the way")
+                    raise UnsafePath(f"{shown(path)}: its path has more than {LINKS} symlinks")
                 target = self._link(node)
                 trail = [_ROOT] if target.startswith(b"/") else trail
                 pending += target.split(b"/")[::-1]
@@ -273,16 +275,16 @@ class MergedTree:
         return cast("tuple[bytes]", found)[0]
 
     def leaves(self) -> Iterator[tuple[Leaf, bytes]]:
-        """Every name but those of directories and symlinks, in the order of layers and entries.
+        """All names except those of directories and symlinks, in the order of layers and entries.
 
-        Names of one entry follow each other.
+        The names of one entry are adjacent.
         """
         query = _LIVE + _LEAVES.format(_SYMLINK)
         for node, above, name in cast("Iterator[tuple[int, bytes, bytes]]", self._db.rows(query)):
             yield Leaf.unpack(node), below(_slashed(above), name)
 
     def members(self) -> Iterator[LayerMember]:
-        """Every directory and symlink, depth first: a directory, its symlinks, then the directories in it."""
+        """All directories and symlinks, depth first: a directory, its symlinks, then its subdirectories."""
         rows = self._db.rows(_LIVE + _MEMBERS.format(_SYMLINK))
         for above, name, node, packed, shared in cast("Iterator[tuple[bytes, bytes | None, int, bytes, int]]", rows):
             entry = None if packed is None else _unpacked(packed)
@@ -290,7 +292,7 @@ class MergedTree:
             yield LayerMember(path, entry, self._first(node, path) if shared else b"")
 
     def _first(self, node: int, path: bytes) -> bytes:
-        """The name of a symlink that was given before, empty for the first one, which is `path`."""
+        """The path under which a symlink was first returned; empty if `path` is the first."""
         found = self._db.row("SELECT first FROM links WHERE node = ?", node)
         first = cast("tuple[bytes | None]", found)[0]
         if first is None:

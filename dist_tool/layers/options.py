@@ -1,4 +1,4 @@
-"""How a layer is applied: who owns what, what becomes of devices, how much is allowed."""
+"""Options for applying a layer: owners and ID maps, devices, limits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dist_tool.errors import InvalidArgument, InvalidContent
 from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 
 DEVICES = ("auto", "skip", "placeholder", "create")
-_IDS = 2**32 - 1  # an id of all ones means "leave it" to the kernel
+_IDS = 2**32 - 1  # the kernel interprets an ID of all ones as "no change"
 
 
 class IdRange(NamedTuple):
-    """`size` ids from `container` on, in the layer, are those from `host` on, here."""
+    """Maps `size` IDs in the layer, starting at `container`, to host IDs starting at `host`."""
 
     container: int
     host: int
@@ -23,18 +23,20 @@ class IdRange(NamedTuple):
 
 
 def parse_id_range(text: str) -> IdRange:
-    """Read `CONTAINER:HOST[:SIZE]`, as user namespaces have it. Raises InvalidArgument."""
+    """Parse `CONTAINER:HOST[:SIZE]`, as for user namespaces. Raises InvalidArgument."""
     parts = text.split(":")
     if len(parts) not in (2, 3) or not all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts):
-        raise InvalidArgument(f"{text!r} is not an id map", hint="expected CONTAINER:HOST[:SIZE], as in 0:100000:65536")
+        raise InvalidArgument(
+            f"{text!r} is not an ID map", hint="use CONTAINER:HOST[:SIZE], for example 0:100000:65536"
+        )
     container, host, size = (*map(int, parts), 1)[:3]
     if size < 1 or max(container, host) + size > _IDS:
-        raise InvalidArgument(f"{text!r} is not an id map", hint="the ids are out of range")
+        raise InvalidArgument(f"{text!r} is not an ID map", hint="its IDs are out of range")
     return IdRange(container, host, size)
 
 
 def map_id(number: int, ranges: Sequence[IdRange], what: str) -> int:
-    """The id here of an id in the layer. Raises InvalidContent for one that no range holds."""
+    """Map an ID in the layer to a host ID. Raises InvalidContent if no range contains it."""
     if not ranges:
         if not 0 <= number < _IDS:
             raise InvalidContent(f"the {what} {number} is out of range")
@@ -47,11 +49,12 @@ def map_id(number: int, ranges: Sequence[IdRange], what: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ApplyOptions:
-    """`owners`: set the owners that the layer names, through the maps (behaviours G22).
+    """Options for applying a layer.
 
-    `devices` is one of `DEVICES`: `auto` creates them as root and skips them otherwise (G21).
+    `owners`: set the owners that the layer specifies, mapped through the ID maps (behaviours G22).
+    `devices` is one of `DEVICES`: `auto` creates devices as root and skips them otherwise (behaviours G21).
     `rootlesscontainers` records owners in the attribute `user.rootlesscontainers` instead.
-    `use_openat2` off resolves names without the kernel's help.
+    If `use_openat2` is False, paths are resolved without that system call.
     """
 
     owners: bool = field(default_factory=lambda: os.geteuid() == 0)
@@ -63,16 +66,16 @@ class ApplyOptions:
     use_openat2: bool = True
 
     def owner(self, uid: int, gid: int) -> tuple[int, int] | None:
-        """Whom a file of the layer's `uid` and `gid` belongs to here; None for whoever we are.
+        """The owner (uid, gid) of a file with the layer's `uid` and `gid`; None for the current user.
 
-        Raises InvalidContent for ids that the maps do not cover.
+        Raises InvalidContent for IDs that the maps do not cover.
         """
         if not (self.owners or self.uid_map or self.gid_map):
             return None
         return map_id(uid, self.uid_map, "uid"), map_id(gid, self.gid_map, "gid")
 
     def parent_owner(self) -> tuple[int, int] | None:
-        """Whom a directory belongs to that no layer mentions: root, if the maps know one."""
+        """The owner of a directory without an entry in any layer: mapped root, or None if the maps do not cover it."""
         if not (self.uid_map or self.gid_map):
             return None
         try:

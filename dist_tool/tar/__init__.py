@@ -1,1 +1,1 @@
-"""Tar archives: reading and writing. Knows nothing of layers."""
+"""Tar archives: reader and writer. Independent of container layers."""

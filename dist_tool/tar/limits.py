@@ -1,4 +1,4 @@
-"""Limits on what a layer may expand to (behaviours G28)."""
+"""Expansion limits of compressed and tar streams (behaviours G28)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ EXTENSION_LIMIT = 1 << 20  # bytes of one extended header, long name or sparse m
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Per layer. Exceeding one raises LimitExceeded.
+    """Limits for one stream. Exceeding one raises LimitExceeded.
 
-    `size` in bytes bounds the uncompressed stream and, together, the files it describes
-    (a sparse file counts with its full size). `ratio` is expanded to compressed bytes and
-    counts only above `ratio_floor` bytes: gzip cannot pass 1032, zstd reaches 30,000 with
-    zeros, as in the image of an empty disk. `depth` is the number of components of a name.
-    `window` in bytes is what a zstd frame may ask for; the default is that of `zstd -d`, so
-    that every level of the zstd program can be read.
+    `size`, in bytes, limits the uncompressed stream, and also the total size of the files in it
+    (a sparse file counts with its full size). `ratio` is uncompressed bytes per compressed byte,
+    and applies only above `ratio_floor` uncompressed bytes: gzip cannot exceed 1032, zstd reaches
+    30,000 on zeros, as in the image of an empty disk. `depth` is the number of components in a
+    name. `window`, in bytes, limits the window of a zstd frame; the default is that of `zstd -d`,
+    which reads the output of every level of the zstd program.
     """
 
     size: int = 128 << 30

@@ -1,4 +1,4 @@
-"""Extended headers (POSIX pax) and the numbers of tar headers, read strictly."""
+"""Strict parsing of POSIX pax extended headers and of numeric tar header fields."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Records = list[tuple[bytes, bytes]]
 
 
 def number(field: bytes) -> int:
-    """A header's number: octal digits between spaces and NULs, or base-256 (GNU, star).
+    """Parse a numeric header field: octal digits padded with spaces and NULs, or base-256 (GNU, star).
 
-    Raises InvalidContent for anything else and for what 63 bits cannot hold.
+    Raises InvalidContent for anything else and for values that do not fit in 63 bits.
     """
     if field[0] & 0x80:
         return _base256(field)
@@ -24,14 +24,14 @@ def number(field: bytes) -> int:
     if not text:
         return 0
     if not text.isdigit():
-        raise InvalidContent(f"a tar header has {text.decode('latin-1')!r} where a number belongs")
+        raise InvalidContent(f"a tar header has the invalid number {text.decode('latin-1')!r}")
     try:
         return int(text, 8)
     except ValueError as error:
-        raise InvalidContent(f"a tar header has {text!r} where an octal number belongs") from error
+        raise InvalidContent(f"a tar header has the invalid octal number {text.decode('latin-1')!r}") from error
 
 
-small_number = lru_cache(maxsize=512)(number)  # modes and owners repeat
+small_number = lru_cache(maxsize=512)(number)  # modes and owners are highly repetitive
 
 
 def _base256(field: bytes) -> int:
@@ -47,10 +47,10 @@ def _base256(field: bytes) -> int:
 
 
 def parse_records(data: bytes) -> Records:
-    """Records `LENGTH KEY=VALUE` and a line feed, in their order; the last of a key counts.
+    """Parse records `LENGTH KEY=VALUE` that end with a line feed, in order; the last record of a key takes effect.
 
-    Raises InvalidContent for any record that is not exactly so: a zero length loops for ever
-    elsewhere (CVE-2019-20907), a sloppy one hides entries (CVE-2025-62518).
+    Raises InvalidContent for any record that is not exactly of this form: in other parsers a zero
+    length causes an endless loop (CVE-2019-20907), and a wrong length hides entries (CVE-2025-62518).
     """
     records: Records = []
     position, end = 0, len(data)
@@ -71,14 +71,14 @@ def parse_records(data: bytes) -> Records:
 
 
 def decimal(value: bytes, what: str) -> int:
-    """A whole number that is not negative. Raises InvalidContent."""
+    """Parse a non-negative decimal integer; `what` names it in the error. Raises InvalidContent."""
     if not value.isdigit() or len(value) > _LONGEST_NUMBER or int(value) > _LARGEST:
         raise InvalidContent(f"an extended header's {what} is {value[:40]!r}")
     return int(value)
 
 
 def timestamp(value: bytes) -> int:
-    """Seconds with a fraction, as nanoseconds; digits beyond those are cut off, downwards.
+    """Parse decimal seconds as nanoseconds; digits after the ninth decimal are dropped.
 
     Raises InvalidContent.
     """

@@ -1,7 +1,8 @@
-"""A tar reader for hostile streams: USTAR, PAX, GNU and the old V7 form, in one pass.
+"""Streaming tar reader for untrusted input: USTAR, PAX, GNU and V7 headers, in one pass.
 
-Not `tarfile`, which takes a damaged header past the first for the end of the archive. Here
-whatever is not a sound header is an error, and the end is an end marker (behaviours G23, G26).
+`tarfile` is not used because it takes a damaged header after the first one for the end of the
+archive. Here every invalid header is an error, and only an end marker or the end of the stream
+ends the archive (behaviours G23, G26).
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _NEWEST = 2**63 - 1  # nanoseconds
 
 
 class Entry:
-    """One member: what its headers say, merged.
+    """A member of the archive, with all of its headers merged.
 
-    `kind` is one of the constants of this module, `size` the file's in bytes (of a sparse file
-    with its holes), times are nanoseconds since the epoch, `mode` has permission bits only,
-    `sparse` the extents that are stored or None.
+    `kind` is one of the constants of this module. `size` is the file size in bytes (including the
+    holes of a sparse file). Times are nanoseconds since the epoch. `mode` has permission bits
+    only. `sparse` is the list of stored extents, or None for a file that is not sparse.
     """
 
     __slots__ = ("atime", "device", "gid", "kind", "link", "mode", "mtime", "name", "size", "sparse", "uid", "xattrs")
@@ -53,13 +54,13 @@ class Entry:
 
 
 class TarReader:
-    """Entries of a tar stream, in order; the content of an entry is there until the next is asked for.
+    """Iterator over the entries of a tar stream. An entry's content can be read until the next call of `next`.
 
-    `next_piece` gives the stream in pieces, and an empty one at the end. After the last entry
-    the stream has been read to its very end, padding included, and `complete` says whether
-    there was an end marker. Where the stream is a file, `seek_past(n)` passes over n bytes of it
-    that follow the last piece, and raises where there are fewer. Raises InvalidContent and
-    LimitExceeded, and what `next_piece` does.
+    `next_piece` returns the next bytes of the stream, empty at the end. After the last entry the
+    stream has been read to its end, padding included, and `complete` is True if there was an end
+    marker. For a seekable file, `seek_past(n)` skips the n bytes after the last piece, and raises
+    if there are fewer. `stream_name` names the stream in errors. Raises InvalidContent,
+    LimitExceeded and the errors of `next_piece`.
     """
 
     def __init__(
@@ -68,15 +69,17 @@ class TarReader:
         limits: Limits = DEFAULT_LIMITS,
         *,
         seek_past: Callable[[int], None] | None = None,
+        stream_name: str = "the archive",
     ) -> None:
         self._next_piece = next_piece
         self._seek_past = seek_past
+        self._stream_name = stream_name
         self._passed = 0  # bytes of the stream before the current piece
         self._limits = limits
         self._piece = b""
         self._view = memoryview(b"")
         self._position = 0
-        self._left = 0  # stored bytes of the current entry not read yet
+        self._left = 0  # stored bytes of the current entry that are not yet read
         self._padding = 0
         self._total = 0
         self.entries = 0
@@ -86,11 +89,11 @@ class TarReader:
         while (entry := self.next()) is not None:
             yield entry
 
-    # The stream as blocks and pieces
+    # Reading the stream
 
     @property
     def offset(self) -> int:
-        """How many bytes of the stream were taken: after `next`, where the entry's stored bytes begin."""
+        """Bytes of the stream consumed so far; after `next`, the offset of the entry's stored bytes."""
         return self._passed + self._position
 
     def _refill(self) -> bool:
@@ -101,7 +104,7 @@ class TarReader:
         return bool(self._piece)
 
     def _take(self, size: int) -> bytes:
-        """`size` bytes, or fewer at the end of the stream."""
+        """Read `size` bytes, or fewer at the end of the stream."""
         position = self._position
         data = self._piece[position : position + size]
         self._position = position + len(data)
@@ -114,8 +117,11 @@ class TarReader:
     def _exactly(self, size: int) -> bytes:
         data = self._take(size)
         if len(data) < size:
-            raise InvalidContent("the layer ends in the middle of an entry")
+            raise self._truncated()
         return data
+
+    def _truncated(self) -> InvalidContent:
+        return InvalidContent(f"{self._stream_name} ends in the middle of an entry")
 
     def _skip(self, size: int) -> None:
         while size:
@@ -128,30 +134,30 @@ class TarReader:
                 self._piece, self._view, self._position = b"", memoryview(b""), 0
                 return
             if size and not self._refill():
-                raise InvalidContent("the layer ends in the middle of an entry")
+                raise self._truncated()
 
     def read(self) -> memoryview:
-        """Some of the current entry's stored bytes, without copying; empty when there are no more."""
+        """The next stored bytes of the current entry, without copying; empty at the end of the entry."""
         if not self._left:
             return self._view[:0]
         if self._position == len(self._piece) and not self._refill():
-            raise InvalidContent("the layer ends in the middle of an entry")
+            raise self._truncated()
         view = self._view[self._position : self._position + self._left]
         self._position += len(view)
         self._left -= len(view)
         return view
 
     def _data_block(self) -> bytes:
-        """A block of the current entry's stored bytes, for the map that precedes a sparse file."""
+        """The next block of the current entry's stored bytes, for the map at the start of a sparse file."""
         if self._left < BLOCK:
-            raise InvalidContent("a sparse file's map is cut short")
+            raise InvalidContent("a sparse file's map is truncated")
         self._left -= BLOCK
         return self._exactly(BLOCK)
 
     # Headers
 
     def next(self) -> Entry | None:
-        """The next entry, None at the end."""
+        """The next entry, or None at the end."""
         self._skip(self._left + self._padding)
         self._left = self._padding = 0
         records: Records = []
@@ -165,7 +171,7 @@ class TarReader:
             try:
                 fields = _checked_fields(block)
             except InvalidContent as error:
-                hint = "is it a tar, plain or under gzip or zstd?" if self.entries == 1 else ""
+                hint = "is it a tar archive (uncompressed, gzip or zstd)?" if self.entries == 1 else ""
                 raise error.with_(hint=hint) from error.cause
             kind = fields[7]
             if kind not in _EXTENSIONS:
@@ -174,33 +180,35 @@ class TarReader:
             if kind in (_LONG_NAME, _LONG_LINK):
                 long[kind] = data.partition(b"\0")[0]
             elif kind == _GLOBAL:
-                parse_records(data)  # must be sound, and is ignored, as everywhere in this field
+                parse_records(data)  # validated, then ignored, as in other container tools
             else:
                 records = parse_records(data)
 
     def _count(self) -> None:
         self.entries += 1
         if self.entries > self._limits.entries:
-            raise LimitExceeded(f"the layer has more than {self._limits.entries} entries", hint="see --max-entries")
+            raise LimitExceeded(
+                f"{self._stream_name} has more than {self._limits.entries} entries", hint="see --max-entries"
+            )
 
     def _end(self, block: bytes, *, dangling: bool) -> None:
-        """Two zero blocks, or the one that some writers leave it at; then read to the very end."""
+        """Check the end marker (two zero blocks, or one from some writers), then read to the end of the stream."""
         if 0 < len(block) < BLOCK:
-            raise InvalidContent("the layer ends in the middle of a header")
+            raise InvalidContent(f"{self._stream_name} ends in the middle of a header")
         if dangling:
-            raise InvalidContent("the layer ends after an extended header")
+            raise InvalidContent(f"{self._stream_name} ends after an extended header")
         if block:
             self.complete = True
             second = self._take(BLOCK)
             if second.strip(b"\0") or 0 < len(second) < BLOCK:
-                raise InvalidContent("the layer has a zero block among its headers")
+                raise InvalidContent(f"{self._stream_name} has a zero block between its headers")
         while self._refill():
             pass
 
     def _extension(self, fields: tuple[bytes, ...]) -> bytes:
         size = number(fields[4])
         if not 0 <= size <= EXTENSION_LIMIT:
-            raise LimitExceeded(f"an extended header of {size} bytes is over the limit of {EXTENSION_LIMIT}")
+            raise LimitExceeded(f"an extended header of {size} bytes exceeds the limit of {EXTENSION_LIMIT} bytes")
         data = self._exactly(size)
         self._skip(-size % BLOCK)
         return data
@@ -213,7 +221,7 @@ class TarReader:
         if long:
             entry.name = long.get(_LONG_NAME, entry.name)
             entry.link = long.get(_LONG_LINK, entry.link)
-        if fields[7] == b"\0" and entry.name.endswith(b"/"):  # a directory in the V7 form
+        if fields[7] == b"\0" and entry.name.endswith(b"/"):  # a directory in a V7 archive
             entry.kind, stored = DIRECTORY, 0
         if stored < 0:
             raise InvalidContent("an entry has a negative size")  # CVE-2025-8194
@@ -226,7 +234,9 @@ class TarReader:
             self._pax_sparse(entry, records)
         self._total += entry.size
         if self._total > self._limits.size:
-            raise LimitExceeded(f"the layer's files are more than {self._limits.size} bytes", hint="see --max-size")
+            raise LimitExceeded(
+                f"the files in {self._stream_name} exceed {self._limits.size} bytes in total", hint="see --max-size"
+            )
         return entry
 
     def _pax_sparse(self, entry: Entry, records: Records) -> None:
@@ -249,11 +259,11 @@ class TarReader:
 
 
 def _checked_fields(block: bytes) -> tuple[bytes, ...]:
-    """The fields of a header whose checksum is right. Raises InvalidContent."""
+    """Unpack a header and verify its checksum. Raises InvalidContent."""
     fields: tuple[bytes, ...] = _HEADER.unpack(block)
     checksum = fields[6]
-    # The sum of 512 bytes by way of Adler-32, whose low half is one more than the sum of its input
-    # as long as that stays under 65521, so for 256 bytes: five times as fast as sum().
+    # The sum of 512 bytes from two Adler-32 checksums. The low half of Adler-32 is the sum of its
+    # input plus one while that is below 65521, as for 256 bytes. Five times as fast as sum().
     total = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
     total += 8 * 32 - sum(checksum)
     stored = number(checksum)
@@ -263,7 +273,7 @@ def _checked_fields(block: bytes) -> tuple[bytes, ...]:
 
 
 def _signed_sum(block: bytes, total: int) -> int:
-    """The checksum of writers that took bytes for signed: each one from 128 up counts 256 less."""
+    """The checksum of writers that sum signed bytes: each byte above 127 counts 256 less."""
     return total - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
 
 
@@ -272,7 +282,7 @@ def _from_fields(fields: tuple[bytes, ...]) -> Entry:
     entry = Entry()
     entry.kind = kind if kind in _WITHOUT_DATA else _WITH_DATA.get(kind, b"")
     if not entry.kind:
-        raise InvalidContent(f"an entry of the unknown type {kind!r}")
+        raise InvalidContent(f"an entry has the unknown type {kind!r}")
     name = fields[0].partition(b"\0")[0]
     if fields[9].startswith(_USTAR) and fields[12][:1] != b"\0":
         name = fields[12].partition(b"\0")[0] + b"/" + name
@@ -291,20 +301,20 @@ def _from_fields(fields: tuple[bytes, ...]) -> Entry:
 
 
 def _bounded(nanoseconds: int) -> int:
-    """A time that the file system can have; the epoch instead of all others (behaviours G16)."""
+    """The time if a file system can store it, else the epoch (behaviours G16)."""
     return nanoseconds if 0 <= nanoseconds <= _NEWEST else 0
 
 
 def _text(value: bytes | None) -> bytes:
     if value and b"\0" in value:
-        raise InvalidContent("a name holds a NUL byte")
+        raise InvalidContent("a name contains a NUL byte")
     return value or b""
 
 
 def _merge(entry: Entry, records: Records, stored: int) -> int:
-    """Let the extended header's records win; returns the stored size, which may be among them.
+    """Override header fields with extended header records. Returns the stored size, which a record may set.
 
-    An empty value leaves the header's (POSIX: as if the record were not there).
+    An empty value does not override the header (POSIX: as if the record were absent).
     """
     values = dict(records)
     entry.name = _text(values.get(b"path")) or entry.name

@@ -1,6 +1,6 @@
-"""Maps of sparse files: old GNU, and PAX 0.0, 0.1 and 1.0 (GNU tar manual, "Sparse Formats").
+"""Sparse file maps: old GNU, and PAX 0.0, 0.1 and 1.0 (GNU tar manual, "Sparse Formats").
 
-A map is read within `EXTENSION_LIMIT` bytes (CVE-2025-58183) and checked before it is used.
+A map is limited to `EXTENSION_LIMIT` bytes (CVE-2025-58183) and validated before use.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ BLOCK = 512
 Extents = tuple[tuple[int, int], ...]
 ReadBlock = Callable[[], bytes]
 
-_OLD_IN_HEADER, _OLD_IN_BLOCK = (386, 4), (0, 21)  # where the pairs begin, and how many fit
+_OLD_IN_HEADER, _OLD_IN_BLOCK = (386, 4), (0, 21)  # offset of the first pair, number of pairs
 _OLD_MORE_HEADER, _OLD_MORE_BLOCK = 482, 504
 _OLD_REAL_SIZE = slice(483, 495)
 
 
 def checked(extents: Sequence[tuple[int, int]], size: int, stored: int) -> Extents:
-    """The map, if it is in order, within the file's `size` and as long as what is `stored`.
+    """Validate a map and drop its empty extents.
 
-    All three in bytes. Raises InvalidContent.
+    The extents must be in ascending order, not overlap, and end within `size`, the file size; their
+    lengths must add up to `stored`, the size of the stored data. All values are bytes. Raises
+    InvalidContent.
     """
     end = total = 0
     for offset, length in extents:
@@ -37,7 +39,7 @@ def checked(extents: Sequence[tuple[int, int]], size: int, stored: int) -> Exten
 
 
 def old_gnu(header: bytes, read_block: ReadBlock) -> tuple[list[tuple[int, int]], int]:
-    """The map of an entry of type `S`, and the file's size; more blocks may follow the header."""
+    """The map of an entry of type `S`, and the file size. The map may continue in blocks after the header."""
     extents = _pairs(header, *_OLD_IN_HEADER)
     more, blocks = header[_OLD_MORE_HEADER], 0
     while more:
@@ -51,7 +53,7 @@ def old_gnu(header: bytes, read_block: ReadBlock) -> tuple[list[tuple[int, int]]
 
 
 def _pairs(block: bytes, start: int, count: int) -> list[tuple[int, int]]:
-    """Pairs of 12-byte numbers; the first empty one ends them."""
+    """Pairs (offset, length) of 12-byte numbers, up to the first empty pair."""
     pairs: list[tuple[int, int]] = []
     for position in range(start, start + 24 * count, 24):
         if not block[position]:
@@ -61,7 +63,7 @@ def _pairs(block: bytes, start: int, count: int) -> list[tuple[int, int]]:
 
 
 def pax_headers(records: Records) -> list[tuple[int, int]] | None:
-    """The map of formats 0.0 and 0.1, which is in the extended header; None where there is none."""
+    """The map of formats 0.0 and 0.1, from the extended header; None if it has none."""
     numbers: list[bytes] = []
     for key, value in records:
         if key == b"GNU.sparse.map":
@@ -77,15 +79,15 @@ def pax_headers(records: Records) -> list[tuple[int, int]] | None:
 
 def _paired(numbers: Sequence[bytes]) -> list[tuple[int, int]]:
     if len(numbers) % 2:
-        raise InvalidContent("a sparse file's map is cut short")
+        raise InvalidContent("a sparse file's map is truncated")
     values = [decimal(text, "sparse map") for text in numbers]
     return list(zip(values[::2], values[1::2], strict=True))
 
 
 def pax_1_0(read_block: ReadBlock) -> tuple[list[tuple[int, int]], int]:
-    """The map of format 1.0, at the head of the data: lines of decimal digits, padded to a block.
+    """The map of format 1.0, at the start of the data: lines of decimal digits, padded to a block.
 
-    Returns it with the number of bytes that it took.
+    Returns the map and its size in bytes, padding included.
     """
     data = read_block()
     while True:

@@ -1,4 +1,4 @@
-"""Writing a tar: USTAR, with PAX records only for what that cannot say."""
+"""Tar writer: USTAR headers, with PAX records only for values that USTAR cannot represent."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from dist_tool.tar.pax import XATTR
 from dist_tool.tar.reader import BLOCK, BLOCKDEV, CHAR, DIRECTORY, FILE, LINK, Entry
 
 Write = Callable[[memoryview], object]
-_BUFFER = 256 << 10  # small writes are gathered
+_BUFFER = 256 << 10  # bytes of small writes that are combined into one
 _ZEROS = memoryview(bytes(64 << 10))
 _SECOND = 1_000_000_000
 _MAGIC = b"ustar\x0000"
 
 
 class TarWriter:
-    """Entries one after the other, to `write`. `close` writes the end marker."""
+    """Writes entries sequentially to `write`. `close` writes the end marker."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
         self._buffer = bytearray()
 
     def entry(self, name: bytes, entry: Entry) -> None:
-        """Write the headers of `entry` under another name. Of a file `entry.size` bytes must follow."""
+        """Write the headers of `entry` with the name `name`. For a file, `content` must follow."""
         self._put(_headers(name + b"/" if entry.kind == DIRECTORY else name, entry, entry.kind, entry.link))
 
     def hard_link(self, name: bytes, target: bytes, entry: Entry) -> None:
-        """Write one more name of what was written as `target`."""
+        """Write a hard link to the entry already written as `target`."""
         self._put(_headers(name, entry, LINK, target))
 
     def content(self, entry: Entry, read: Callable[[], memoryview]) -> None:
-        """Write a file's content and its padding; `read` gives the stored bytes, holes are filled."""
+        """Write a file's content and padding. `read` returns stored bytes; holes are written as zeros."""
         for piece in file_content(entry, read):
             self._put(piece)
         self._put(bytes(-entry.size % BLOCK))
 
     def close(self) -> None:
-        """Write the end marker, and what is still held."""
+        """Write the end marker and flush the buffer."""
         self._put(bytes(2 * BLOCK))
         self._flush()
 
@@ -56,7 +56,7 @@ class TarWriter:
 
 
 def file_content(entry: Entry, read: Callable[[], memoryview]) -> Iterator[memoryview]:
-    """A file's content in pieces, the holes of a sparse one as zeros; `read` gives what is stored."""
+    """A file's content in pieces, with the holes of a sparse file as zeros. `read` returns stored bytes."""
     if entry.sparse is None:
         while piece := read():
             yield piece
@@ -97,12 +97,12 @@ def _headers(name: bytes, entry: Entry, kind: bytes, link: bytes) -> bytes:
 
 
 def _numbers(*fields: tuple[bytes, int, int]) -> list[tuple[bytes, bytes]]:
-    """Records for the numbers that their octal fields cannot hold."""
+    """PAX records for numbers that do not fit in their octal fields."""
     return [(key, b"%d" % value) for key, value, width in fields if value >= 8 ** (width - 1)]
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """One record: its length counts its own digits."""
+    """Encode one PAX record. Its length includes the digits of the length."""
     rest = b" " + key + b"=" + value + b"\n"
     length = len(rest)
     while len(rest) + len(b"%d" % length) != length:
@@ -113,7 +113,7 @@ def _record(key: bytes, value: bytes) -> bytes:
 def _header(
     name: bytes, kind: bytes, link: bytes, numbers: tuple[int, int, int, int, int], device: tuple[int, int]
 ) -> bytes:
-    """One USTAR header; what does not fit is cut, since a record says it."""
+    """Encode one USTAR header. Values that do not fit are truncated; a PAX record holds the full value."""
     widths = (8, 8, 8, 12, 12)
     fields = [_octal(value, width, recorded=True) for value, width in zip(numbers, widths, strict=True)]
     major, minor = device if kind in (CHAR, BLOCKDEV) else (0, 0)
@@ -135,9 +135,12 @@ def _header(
 
 
 def _octal(value: int, width: int, *, recorded: bool = False) -> bytes:
-    """A field of octal digits, 0 for a number that is too large and is in a record. Raises InvalidContent."""
+    """Encode an octal field.
+
+    A number that does not fit is written as 0 if a PAX record holds it (`recorded`), else InvalidContent is raised.
+    """
     if 0 <= value < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, value)
     if value < 0 or not recorded:
-        raise InvalidContent(f"the number {value} cannot be written in a tar")
+        raise InvalidContent(f"the number {value} cannot be stored in a tar header")
     return b"0" * (width - 1) + b"\0"

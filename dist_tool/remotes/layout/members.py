@@ -50,7 +50,7 @@ class Members:
 
         def seek_past(count: int) -> None:
             if self._file.seek(count, os.SEEK_CUR) > size:
-                raise InvalidContent("the layer ends in the middle of an entry")
+                raise InvalidContent("the archive ends in the middle of an entry")
 
         # The file is already uncompressed, so its own size is the only limit.
         reader = TarReader(lambda: self._file.read(_PIECE) or b"", Limits(size=1 << 62), seek_past=seek_past)
@@ -61,7 +61,7 @@ class Members:
             elif entry.kind in (LINK, SYMLINK):
                 yield name, Member(0, 0, _target(name, entry))
         if not reader.entries:
-            raise InvalidContent("the layer has no entries")
+            raise InvalidContent("the archive has no entries")
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
@@ -121,8 +121,8 @@ def _target(name: str, entry: Entry) -> str:
     return _cleaned(os.fsencode(link)) if link else ".."
 
 
-class _errors_name:  # noqa: N801  reads as a statement
-    """Context manager that adds the archive's name to errors, and rewords those of layers for archives."""
+class _about:  # noqa: N801  reads as a statement
+    """Add the name of the archive to errors."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -134,9 +134,7 @@ class _errors_name:  # noqa: N801  reads as a statement
         if isinstance(error, OSError):
             raise LocalFailure(f"{self._where}: {error.strerror}") from error
         if isinstance(error, DistError) and self._where not in error.what:
-            what = error.what.replace("the layer", "the archive").replace("a layer", "an archive")
-            hint = error.hint.replace("layers are", "archives are")
-            raise error.with_(what=f"{self._where}: {what}", hint=hint) from error.cause
+            raise error.with_(what=f"{self._where}: {error.what}") from error.cause
 
 
 def _open_plain_tar(path: str) -> FileIO:
@@ -165,7 +163,7 @@ def _spooled(source: FileIO) -> FileIO:
     """The content of `source`, uncompressed, in an unnamed temporary file."""
     file = unnamed_file()  # not a `Spool`: bodies read the descriptor at their own positions
     try:
-        for piece in decompress(lambda size: source.read(size) or b""):
+        for piece in decompress(lambda size: source.read(size) or b"", stream_name="the archive"):
             write_all(file.fileno(), memoryview(piece))
     except BaseException:
         file.close()

@@ -87,7 +87,7 @@ def test_owners_are_not_kept_and_that_is_told_once(here: Path) -> None:
         """,
         here,
     )
-    assert found["texts"] == ["owners are not kept: that takes root or an id map (first: b, 5:0)"]
+    assert found["texts"] == ["owners are not set: this requires root or an ID map (first: b, 5:0)"]
     assert all(found["owners"])
 
 
@@ -145,7 +145,7 @@ def test_devices_are_skipped_and_fifos_made(here: Path) -> None:
         here,
     )
     assert found == {
-        "texts": ["devices are left out (first: dev/null)"],
+        "texts": ["devices are skipped (first: dev/null)"],
         "shape": {"dev": None, "p": "fifo"},
     }
 

@@ -187,7 +187,7 @@ def test_export_takes_the_entries_that_unpack_takes(tmp_path: Path, entries: byt
 
 def test_cat_ends_where_symlinks_are_too_long(tmp_path: Path) -> None:
     layout = layout_of(tmp_path, tar(directory("./"), slow_links(50_000), file("l38/f")))
-    with pytest.raises(UnsafePath, match="too long"):
+    with pytest.raises(UnsafePath, match="too many components"):
         content(layout, "l0/f")
     assert content(layout, "l38/f") == b""
 
@@ -397,9 +397,9 @@ def test_cat_of_a_hard_link_within_its_layer_reads_that_layer_only(tmp_path: Pat
 
 def test_cat_refuses_a_link_to_what_comes_later_in_its_layer_as_unpack_does(tmp_path: Path) -> None:
     layers = (LOWER, tar(directory("./"), hard_link("h", "later"), file("later", b"x")))
-    with pytest.raises(InvalidContent, match="which is not there"):
+    with pytest.raises(InvalidContent, match="which does not exist"):
         apply(tmp_path / "applied", *layers)
-    with pytest.raises(InvalidContent, match="which is not there"):
+    with pytest.raises(InvalidContent, match="which does not exist"):
         content(layout_of(tmp_path, *layers), "h")
 
 

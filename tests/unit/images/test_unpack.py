@@ -242,7 +242,7 @@ def test_omissions_are_reported_once_for_all_layers(tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "layout", {"image": image_of(*layers)})
     heard = Heard()
     run(layout, tmp_path / "target", report=heard, apply=ApplyOptions(devices="skip"))
-    assert heard.texts == ["devices are left out (first: d0)"]
+    assert heard.texts == ["devices are skipped (first: d0)"]
 
 
 def test_hard_link_to_a_device_that_a_lower_layer_skipped_is_skipped(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_hard_link_to_a_device_that_a_lower_layer_skipped_is_skipped(tmp_path: P
 def test_hard_link_to_a_skipped_device_that_a_whiteout_removed_is_refused(tmp_path: Path) -> None:
     layers = [tar(char_device("null")), tar(whiteout("null")), tar(hard_link("h", "null"))]
     layout = write_layout(tmp_path / "layout", {"image": image_of(*layers)})
-    with pytest.raises(InvalidContent, match="which is not there"):
+    with pytest.raises(InvalidContent, match="which does not exist"):
         run(layout, tmp_path / "target", apply=ApplyOptions(devices="skip"))
 
 

@@ -75,7 +75,7 @@ def test_first_bytes_tell_the_compression(blob: bytes, kind: str) -> None:
 
 @pytest.mark.parametrize("magic", [b"\xfd7zXZ\0", b"BZh91AY", b"\x04\x22\x4d\x18ab"])
 def test_compressions_that_layers_cannot_have_are_unsupported(magic: bytes) -> None:
-    with pytest.raises(Unsupported, match="compressed with"):
+    with pytest.raises(Unsupported, match="compression is not supported"):
         decoded(magic)
 
 

@@ -350,6 +350,14 @@ def test_cut_streams_are_refused(length: int) -> None:
         read(stream[:length])
 
 
+@pytest.mark.parametrize("stream", [file("f", b"x")[:700], file("f", b"x") + b"x" * 100, long_name(b"n")])
+def test_errors_name_the_stream(stream: bytes) -> None:
+    with pytest.raises(InvalidContent, match=r"^the archive ends "):
+        list(TarReader(iter([stream, b""]).__next__))
+    with pytest.raises(InvalidContent, match=r"^blob 7 ends "):
+        list(TarReader(iter([stream, b""]).__next__, stream_name="blob 7"))
+
+
 def test_stream_that_ends_after_an_extended_header_is_refused() -> None:
     for end in (b"", END):
         with pytest.raises(InvalidContent, match="extended header"):
