@@ -1,1 +1,1 @@
-"""A directory that operations cannot leave."""
+"""File operations confined to a root directory."""

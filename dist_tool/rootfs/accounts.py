@@ -1,4 +1,4 @@
-"""Users and groups of a root file system, read without leaving it (CVE-2024-9676)."""
+"""Users and groups of a root file system, read without leaving the root (CVE-2024-9676)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dist_tool.errors import InvalidContent, LimitExceeded, LocalFailure
 from dist_tool.files import NotRegularFile, open_regular, read_at_most
 from dist_tool.rootfs.resolve import LINKS, Hooks, PathResolver
 
-_LIMIT = 4 << 20  # bytes of a file of accounts
+_LIMIT = 4 << 20  # maximum size of /etc/passwd and /etc/group, in bytes
 
 
 class Account(NamedTuple):
-    """A line of /etc/passwd; `name` is "" for a number without one."""
+    """A line of /etc/passwd; `name` is "" for a UID without a line."""
 
     name: str
     uid: int
@@ -23,7 +23,7 @@ class Account(NamedTuple):
 
 
 class Accounts:
-    """What `/etc/passwd` and `/etc/group` of a root say; absent files are empty."""
+    """Parsed `/etc/passwd` and `/etc/group` of a root. A missing file is treated as empty."""
 
     def __init__(self, passwd: str, group: str) -> None:
         self._users = [
@@ -39,14 +39,14 @@ class Accounts:
 
     @classmethod
     def read(cls, root: int) -> Accounts:
-        """Those of the directory open as `root`. Raises LimitExceeded, InvalidContent, LocalFailure."""
+        """Read them from the directory open as `root`. Raises LimitExceeded, InvalidContent, LocalFailure."""
         return cls(_text(root, b"etc/passwd"), _text(root, b"etc/group"))
 
     def user(self, text: str) -> Account | None:
-        """The user that an image's configuration names, None if there is none.
+        """Look up the user in an image's configuration, by name or UID; None if there is no such user.
 
-        Digits are an id and never the name of an account, as in runc: otherwise a line
-        `1000:x:0:0` would turn the user 1000 into root. An id needs no line.
+        Digits are a UID and never an account name, as in runc: otherwise a line `1000:x:0:0` would
+        turn the user 1000 into root. A UID without a line is valid.
         """
         if not _is_number(text):
             return next((account for account in self._users if account.name == text), None)
@@ -56,25 +56,25 @@ class Accounts:
         return next((account for account in self._users if account.uid == uid), Account("", uid, 0))
 
     def group(self, text: str) -> int | None:
-        """The id of a group, None if there is no such group; digits are an id, as for users."""
+        """Look up a GID by name or GID; None if there is no such group. Digits are a GID, as for users."""
         if _is_number(text):
             return int(text) if _is_id(text) else None
         return next((gid for name, gid, _ in self._groups if name == text), None)
 
     def supplementary(self, user: str, gid: int) -> list[int]:
-        """Numbers of the further groups that a user is in, beside `gid`."""
+        """GIDs of the groups that have the user as a member, without `gid`."""
         return sorted({number for _, number, members in self._groups if user in members} - {gid})
 
 
-def _lines(text: str, least: int) -> Iterator[list[str]]:
+def _lines(text: str, min_fields: int) -> Iterator[list[str]]:
     for line in text.splitlines():
         fields = line.strip().split(":")
-        if len(fields) >= least and not line.startswith("#"):
+        if len(fields) >= min_fields and not line.startswith("#"):
             yield fields
 
 
 def _is_number(text: str) -> bool:
-    """True for what a runtime would read as a number, in range or not."""
+    """True for text that a runtime parses as a number, in range or not."""
     digits = text[1:] if text[:1] in ("+", "-") else text
     return digits.isascii() and digits.isdigit()
 
@@ -94,29 +94,29 @@ def _text(root: int, path: bytes) -> str:
 
 
 def read_file(root: int, path: bytes, limit: int) -> bytes:
-    """A regular file's content by its name below `root`, symlinks resolved inside.
+    """Read a regular file by its path below `root`; symlinks are resolved inside the root.
 
-    Raises FileNotFoundError where there is none, LimitExceeded over `limit` bytes,
-    InvalidContent for what is no regular file, and other OSError.
+    Raises FileNotFoundError, LimitExceeded for more than `limit` bytes, InvalidContent if it is
+    not a regular file, and other OSError.
     """
     resolver = PathResolver(root, Hooks(_missing, lambda _: None))
     for _ in range(LINKS):
         directory, _, name = path.rpartition(b"/")
-        place = resolver.open(directory)
+        parent = resolver.open(directory)
         try:
-            return _read_at(place.descriptor, name, limit, path)
+            return _read_at(parent.descriptor, name, limit, path)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-            target = os.readlink(name, dir_fd=place.descriptor)
-            path = _joined(place.path, target)
+            target = os.readlink(name, dir_fd=parent.descriptor)
+            path = _joined(parent.path, target)
         finally:
-            os.close(place.descriptor)
-    raise InvalidContent(f"{os.fsdecode(path)}: more than {LINKS} symlinks on the way")
+            os.close(parent.descriptor)
+    raise InvalidContent(f"{os.fsdecode(path)}: its path has more than {LINKS} symlinks")
 
 
 def _joined(directory: bytes, target: bytes) -> bytes:
-    """Where a link in a directory points to; the resolver clamps what climbs out."""
+    """The path that a symlink in a directory points to. The resolver clamps `..` at the root."""
     return target if target.startswith(b"/") else directory + b"/" + target
 
 
@@ -134,5 +134,5 @@ def _read_at(directory: int, name: bytes, limit: int, path: bytes) -> bytes:
     finally:
         os.close(descriptor)
     if len(data) > limit:
-        raise LimitExceeded(f"{os.fsdecode(path)} is over the limit of {limit} bytes")
+        raise LimitExceeded(f"{os.fsdecode(path)} exceeds the limit of {limit} bytes")
     return data

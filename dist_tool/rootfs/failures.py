@@ -1,4 +1,4 @@
-"""What the system said, as an error of ours: the layer's fault, or this machine's."""
+"""Conversion of OSError: invalid layer content, or a failure of this machine."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import os
 from dist_tool.errors import DistError, InvalidContent, LocalFailure
 from dist_tool.rootfs.names import shown
 
-# Only a layer can cause these: names that no file system has, parents that are files, links to nothing.
+# Errors that only a layer can cause: invalid names, parents that are files, links to missing files.
 _CONTENT = frozenset(
     {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ERANGE}
 )
 _HINTS = {
-    errno.ENOSPC: "free some space, or choose another place",
-    errno.EDQUOT: "free some space, or choose another place",
-    errno.EFBIG: "the file system cannot hold a file of that size",
-    errno.EACCES: "the directory must be writable",
-    errno.EPERM: "run as root, or without id maps",
+    errno.ENOSPC: "free some space, or choose another directory",
+    errno.EDQUOT: "free some space, or choose another directory",
+    errno.EFBIG: "the file system does not support files of that size",
+    errno.EACCES: "make the directory writable",
+    errno.EPERM: "run as root, or without ID maps",
 }
 
 
 def failure(error: OSError, path: bytes) -> DistError:
-    """The error for a system call that failed while the entry `path` was applied."""
+    """Convert the error of a system call for the entry `path`."""
     what = f"{shown(path)}: {os.strerror(error.errno) if error.errno else error}"
     if error.errno in _CONTENT:
         return InvalidContent(f"cannot apply {what}")

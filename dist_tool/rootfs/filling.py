@@ -1,4 +1,4 @@
-"""Filling an empty directory that cannot be replaced: a mount point, or one whose parent is not writable."""
+"""Move a tree into an empty directory that cannot be replaced: a mount point, or one with a read-only parent."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dist_tool.run import Notice, Run
 
 
 def fill(building: Building, tree: int, target: int, name: bytes, run: Run) -> None:
-    """Move what is in `tree` to `target`, and give that the tree's own attributes.
+    """Move the content of `tree` to `target`, and set the attributes of `target` to those of `tree`.
 
-    The building directory in `target` is removed before, since that changes a time of
-    `target`. Raises OSError, and then `target` is empty again.
+    The building directory in `target` is removed before the attributes are set, because removing
+    it changes the modification time. On failure, everything is moved back and OSError is raised.
     """
-    info = os.fstat(tree)  # moving what is in it changes its times
+    info = os.fstat(tree)  # moving its content changes its times
     xattrs = {attribute: os.getxattr(tree, attribute) for attribute in _listed(tree)}
     with movable(tree):
         try:
@@ -35,13 +35,13 @@ def fill(building: Building, tree: int, target: int, name: bytes, run: Run) -> N
     try:
         _describe(target, info, xattrs)
     except OSError as error:
-        run.report(Notice("warning", f"the attributes of the directory itself could not be set: {error.strerror}"))
+        run.report(Notice("warning", f"cannot set the attributes of the target directory: {error.strerror}"))
 
 
 def _listed(descriptor: int) -> list[str]:
     try:
         return os.listxattr(descriptor)
-    except OSError:  # a file system without them
+    except OSError:  # the file system does not support extended attributes
         return []
 
 

@@ -1,7 +1,7 @@
-"""Symlinks, fifos and devices by descriptor, from their creation to their last attribute.
+"""Descriptors of new symlinks, FIFOs and devices, to set their attributes.
 
-A name in a directory that another user owns may mean another file at every call, so attributes
-are set on the inode that was opened and checked, never on a name.
+In a directory that another user owns, a name may refer to a different file at every call, so
+attributes are set on the opened and checked inode, never on a name.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _OPEN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def opened_inode(directory: int, name: bytes, kind: int, device: int = 0) -> Iterator[bytes]:
-    """The path in /proc of an inode that was just created, for calls that follow it to the inode itself.
+    """The path in /proc of a new inode, for system calls that follow the path to the inode itself.
 
-    `kind` is its file type (`stat.S_IFLNK`, ...). Raises LocalFailure if another process put
-    something else under the name, and OSError.
+    `kind` is the file type (`stat.S_IFLNK`, ...). Raises LocalFailure if another process replaced
+    the file, and OSError.
     """
     descriptor = os.open(name, _OPEN, dir_fd=directory)
     try:

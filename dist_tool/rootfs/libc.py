@@ -1,4 +1,4 @@
-"""Calls of the C library that Python does not have: renameat2 and syncfs."""
+"""C library calls that Python does not provide: renameat2 and syncfs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 
 _EXCHANGE = 2  # RENAME_EXCHANGE
 _libc = ctypes.CDLL(None, use_errno=True)
-# No such call, a file system without it, a filter that forbids it.
+# The kernel or the file system does not support the call, or a seccomp filter forbids it.
 _UNAVAILABLE = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
 
 def exchange(one: int, one_name: bytes, other: int, other_name: bytes) -> bool:
-    """Exchange two names, each in a directory by descriptor, in one step.
+    """Exchange two names atomically, each in a directory given by descriptor.
 
-    False if the kernel or the file system cannot do that. Raises OSError.
+    Returns False if the kernel or the file system does not support it. Raises OSError.
     """
     try:
         renameat2 = _libc.renameat2

@@ -1,4 +1,4 @@
-"""Moving a directory to another parent, which takes the right to write in it."""
+"""Write permission for moving a directory to another parent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def movable(descriptor: int) -> Iterator[None]:
-    """Without root, add the right to write in a directory for the time of a move; an image may not give it.
+    """Without root, temporarily make a directory writable, because rename to another parent requires it.
 
-    `descriptor` may be of anything, in any mode; only a directory is changed. Raises OSError.
+    An image may contain directories that are not writable. `descriptor` may be open in any mode
+    and refer to any file type; only a directory is changed. Raises OSError.
     """
     info = os.fstat(descriptor)
     if os.geteuid() == 0 or not stat.S_ISDIR(info.st_mode) or info.st_mode & stat.S_IWUSR:

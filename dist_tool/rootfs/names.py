@@ -1,4 +1,4 @@
-"""Names below a root: cleaned, joined, and shown in messages."""
+"""Paths below a root: cleaning, joining, and formatting for messages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dist_tool.errors import LimitExceeded
 
 
 def clean(name: bytes, depth: int) -> bytes:
-    """`name` below the root: without leading slash, `.`, empty components and `..` (behaviours G9).
+    """Clean a path: remove the leading slash, empty components, `.` and `..` (behaviours G9).
 
-    `..` is taken by the text and clamped at the root, as in `clean("/" + name)`; the root
+    `..` is resolved lexically and clamped at the root, like Go's `path.Clean("/" + name)`; the root
     itself is b"". Raises LimitExceeded for more than `depth` components.
     """
     parts: list[bytes] = []
@@ -18,15 +18,15 @@ def clean(name: bytes, depth: int) -> bytes:
         elif part not in (b"", b".", b".."):
             parts.append(part)
     if len(parts) > depth:
-        raise LimitExceeded(f"a name of more than {depth} components", hint="see --max-depth")
+        raise LimitExceeded(f"a path has more than {depth} components", hint="see --max-depth")
     return b"/".join(parts)
 
 
 def below(directory: bytes, name: bytes) -> bytes:
-    """The path of `name` in a directory by its path; the root's is b""."""
+    """Join the path of a directory and a name in it; the path of the root is b""."""
     return directory + b"/" + name if directory else name
 
 
 def shown(name: bytes) -> str:
-    """`name` for a message."""
+    """Format a path for a message."""
     return name.decode("utf-8", "backslashreplace") or "."

@@ -1,4 +1,4 @@
-"""The openat2 system call, which Python does not have: opening a directory confined to a root."""
+"""The openat2 system call, which Python does not provide: open a directory confined to a root."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
 def open_directory(root: int, path: bytes) -> int:
-    """A descriptor (O_PATH) of the directory `path` below the descriptor `root`.
+    """Open (O_PATH) the directory `path` below the descriptor `root`.
 
-    Symlinks are refused (ELOOP), so that the path opened is the path asked for and the kernel
-    never leaves `root`. Raises OSError; ENOSYS or EPERM where the kernel or a filter has no
-    such call.
+    Symlinks are refused (ELOOP), so the opened path is exactly the requested path, and the kernel
+    never leaves `root`. Raises OSError; ENOSYS or EPERM if the kernel does not have the call or a
+    seccomp filter forbids it.
     """
     descriptor: int = _syscall(_NUMBER, root, path, _HOW, len(_HOW))
     if descriptor < 0:
@@ -29,7 +29,7 @@ def open_directory(root: int, path: bytes) -> int:
 
 
 def is_available() -> bool:
-    """True where the kernel has the call (Linux 5.6) and no filter forbids it."""
+    """True if the kernel has the call (Linux 5.6) and no seccomp filter forbids it."""
     here = os.open("/", os.O_PATH | os.O_DIRECTORY)
     try:
         os.close(open_directory(here, b"."))

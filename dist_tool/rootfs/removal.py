@@ -1,4 +1,4 @@
-"""Removing a tree by descriptors, whatever its depth, never through a symlink."""
+"""Recursive removal by descriptors: any depth, never through a symlink."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Keep = Callable[[bytes, bytes], bool]
 
 
 def keep_nothing(_directory: bytes, _name: bytes) -> bool:
-    """The `Keep` that removes everything."""
+    """The `Keep` callback that keeps nothing."""
     return False
 
 
 class _Frame(NamedTuple):
-    """A directory on the way down: how to know it again, and what in it is still to do."""
+    """A directory on the traversal stack: its identity (device, inode) and the names left to remove."""
 
     name: bytes
     path: bytes
@@ -34,12 +34,13 @@ class _Frame(NamedTuple):
 
 
 class Removal:
-    """Removes names under one directory.
+    """Removes names in a directory, recursively.
 
-    `keep(directory, name)` is true for names that stay, by their path below the root. `gone(path)`
-    is called for each directory that is removed, `change(descriptor, path)` for each one that stays
-    before its mode or anything in it is changed; that descriptor may be O_PATH. One descriptor is
-    open at a time: on the way up `..` is opened and compared with what was there on the way down.
+    `keep(directory, name)` returns True for names that are not removed; `directory` is the path below
+    the root. `gone(path)` is called for each removed directory. `change(descriptor, path)` is called
+    for each directory that is kept, before its mode or content is changed; the descriptor may be
+    O_PATH. The number of open descriptors does not grow with the depth: to ascend, `..` is opened and
+    its identity compared with the one recorded when descending.
     """
 
     def __init__(
@@ -50,17 +51,17 @@ class Removal:
         self._change = change
 
     def contents(self, directory: int, path: bytes) -> None:
-        """Remove what is in the directory; the directory stays. Raises OSError, LocalFailure."""
+        """Remove the content of the directory but not the directory. Raises OSError, LocalFailure."""
         for name in names_in(directory):
             self.name(directory, path, name)
 
     def name(self, directory: int, path: bytes, name: bytes) -> None:
-        """Remove `name` in the directory, and what is below it. Raises OSError, LocalFailure."""
+        """Remove `name` in the directory, recursively. Raises OSError, LocalFailure."""
         if not self._leaf(directory, path, name):
             self._tree(directory, path, name)
 
     def _leaf(self, directory: int, path: bytes, name: bytes) -> bool:
-        """Deal with anything but a directory; False for one."""
+        """Remove or keep `name` unless it is a directory; False for a directory."""
         if self._keep(path, name):
             return not stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
         try:
@@ -100,12 +101,12 @@ class Removal:
         return child
 
     def _leave(self, frames: list[_Frame], current: int, top: int) -> int:
-        """Back to the parent, and remove the child there."""
+        """Return to the parent and remove the child unless it is kept."""
         frame = frames.pop()
         parent = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=current)
         try:
             if _identity(parent) != (frames[-1].identity if frames else _identity(top)):
-                raise LocalFailure(f"{os.fsdecode(frame.path)} was moved while it was being removed")
+                raise LocalFailure(f"{os.fsdecode(frame.path)} was moved by another process while it was being removed")
             if not frame.kept:
                 os.rmdir(frame.name, dir_fd=parent)
                 self._gone(frame.path)
@@ -122,7 +123,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 def names_in(directory: int) -> Iterator[bytes]:
-    """Names in a directory that is open in any mode, all read before the first is given."""
+    """Names in a directory that is open in any mode. All are read before the first is returned."""
     names = SpillDict()
     readable = os.open(".", _OPEN, dir_fd=directory)
     try:
@@ -134,10 +135,10 @@ def names_in(directory: int) -> Iterator[bytes]:
         raise
     finally:
         os.close(readable)
-    return _given(names)
+    return _drained(names)
 
 
-def _given(names: SpillDict) -> Iterator[bytes]:
+def _drained(names: SpillDict) -> Iterator[bytes]:
     try:
         for name, _ in names.descending():
             yield name
@@ -146,9 +147,9 @@ def _given(names: SpillDict) -> Iterator[bytes]:
 
 
 def _open_writable(parent: int, name: bytes) -> int:
-    """Open a directory whose content is to be removed, with the rights that this takes.
+    """Open a directory to remove its content, and add the required permissions.
 
-    Without root a directory of our own may lack them (rootless images do).
+    Without root, even the user's own directories may lack them (as in rootless images).
     """
     if os.geteuid() != 0:
         with _opened(parent, name) as child:
@@ -160,7 +161,7 @@ def _open_writable(parent: int, name: bytes) -> int:
 
 @contextmanager
 def _opened(parent: int, name: bytes) -> Iterator[int]:
-    """A directory whatever its mode, for fstat and its name in /proc."""
+    """Open a directory with O_PATH, whatever its mode, for fstat and its path in /proc."""
     child = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         yield child

@@ -1,8 +1,8 @@
-"""Resolving the directory part of a name inside a root, symlinks included (behaviours G10).
+"""Path resolution inside a root, with symlinks (behaviours G10).
 
-The kernel does it in one call where no symlink is on the way. Otherwise, and where the kernel
-lacks the call, each component is opened by itself without following, and symlinks are expanded
-here: an absolute target starts again at the root, and `..` cannot climb above it.
+If the path has no symlinks, the kernel resolves it in one call (openat2). Otherwise, or if the
+kernel does not have the call, each component is opened separately without following symlinks, and
+symlinks are expanded here: an absolute target restarts at the root, and `..` stops at the root.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from dist_tool.errors import LocalFailure, UnsafePath
 from dist_tool.rootfs import openat2
 from dist_tool.rootfs.names import shown
 
-LINKS = 40  # as the kernel has it
-STEPS = 20_000  # components of all links together, so that resolving ends in sensible time
+LINKS = 40  # the limit of the kernel
+STEPS = 20_000  # components, including those of all symlinks; limits the time of one resolution
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANYTHING = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-# Reasons to go component by component: a symlink, a missing or closed directory, a name over
-# PATH_MAX, no such call, a filter that forbids it. All others would come again.
+# Errors after which to resolve by component: a symlink, a missing or inaccessible directory, a path
+# longer than PATH_MAX, no openat2, a seccomp filter. Any other error would only recur.
 _WALK = frozenset({errno.ELOOP, errno.ENOENT, errno.EACCES, errno.ENAMETOOLONG, errno.ENOSYS, errno.EPERM})
 
 
 class OpenParent(NamedTuple):
-    """A directory: a descriptor (O_PATH) that the caller closes, and its path without symlinks."""
+    """A resolved directory: a descriptor (O_PATH) that the caller closes, and its path without symlinks."""
 
     descriptor: int
     path: bytes
 
 
 class Hooks(NamedTuple):
-    """What to do on the way.
+    """Callbacks during resolution.
 
-    `missing(descriptor, path, name)` creates a directory or raises FileNotFoundError;
-    `visit(place)` hears of every directory that is walked into.
+    `missing(descriptor, path, name)` creates a missing directory or raises FileNotFoundError.
+    `visit(directory)` is called for every directory that is reached; of a path opened by openat2, only
+    for the last.
     """
 
     missing: Callable[[int, bytes, bytes], None]
@@ -45,7 +46,7 @@ class Hooks(NamedTuple):
 
 
 class PathResolver:
-    """Opens directories below the descriptor `root`. `use_openat2` False walks always."""
+    """Opens directories below the descriptor `root`. Without `use_openat2` it always resolves by component."""
 
     def __init__(self, root: int, hooks: Hooks, *, use_openat2: bool = True) -> None:
         self._root = root
@@ -53,9 +54,9 @@ class PathResolver:
         self._use_openat2 = use_openat2
 
     def open(self, path: bytes, *, follow: bool = True) -> OpenParent:
-        """The directory that the cleaned name `path` means; b"" is the root.
+        """Open the directory at the cleaned path `path`; b"" is the root.
 
-        Raises UnsafePath for too many links, LocalFailure for any link without `follow`,
+        Raises UnsafePath for too many symlinks, LocalFailure for any symlink if `follow` is False,
         FileNotFoundError, NotADirectoryError and other OSError.
         """
         if path:
@@ -64,16 +65,16 @@ class PathResolver:
                 return self._visited(OpenParent(descriptor, path))
         return _Walk(self, path, follow=follow).run()
 
-    def _visited(self, place: OpenParent) -> OpenParent:
+    def _visited(self, directory: OpenParent) -> OpenParent:
         try:
-            self._hooks.visit(place)
+            self._hooks.visit(directory)
         except BaseException:
-            os.close(place.descriptor)
+            os.close(directory.descriptor)
             raise
-        return place
+        return directory
 
     def try_open(self, names: list[bytes]) -> int:
-        """Open directories from the root on by one call; -1 if that takes a walk. Raises OSError."""
+        """Open a path from the root in one call; -1 if it must be resolved by component. Raises OSError."""
         if self._use_openat2 and names:
             try:
                 return openat2.open_directory(self._root, b"/".join(names))
@@ -83,28 +84,28 @@ class PathResolver:
         return -1
 
     def start(self) -> int:
-        """A fresh descriptor of the root."""
+        """Open a new descriptor of the root."""
         return os.open(".", _DIRECTORY, dir_fd=self._root)
 
     def step(self, descriptor: int, path: bytes, name: bytes) -> int:
-        """Open one component, whatever it is; a missing one may be created first."""
+        """Open one component of any file type; the `missing` hook may create a missing directory."""
         try:
             return os.open(name, _ANYTHING, dir_fd=descriptor)
         except FileNotFoundError:
             self._hooks.missing(descriptor, path, name)
             return os.open(name, _DIRECTORY, dir_fd=descriptor)
 
-    def visit(self, place: OpenParent) -> None:
-        """Tell of a directory."""
-        self._hooks.visit(place)
+    def visit(self, directory: OpenParent) -> None:
+        """Call the `visit` hook."""
+        self._hooks.visit(directory)
 
 
 class _Walk:
-    """One resolution: where it stands, and the components that are still to come.
+    """State of one resolution: the current directory and the pending components.
 
-    The descriptor is brought up to date only when a name is looked up in it, and runs of names
-    without a symlink are opened by one call, so that the time does not grow with the product of
-    links and depth.
+    The descriptor is updated only before a name is looked up in it, and sequences of components
+    without a symlink are opened in one call, so that the time does not grow with the product of
+    the number of symlinks and the depth.
     """
 
     def __init__(self, resolver: PathResolver, path: bytes, *, follow: bool) -> None:
@@ -115,7 +116,7 @@ class _Walk:
         self._real: list[bytes] = []
         self._links = 0
         self._steps = 0
-        self._is_current = True  # the descriptor is of `_real`
+        self._is_current = True  # the descriptor refers to `_real`
         self._may_leap = True
         self._descriptor = resolver.start()
 
@@ -134,10 +135,10 @@ class _Walk:
     def _count(self) -> None:
         self._steps += 1
         if self._steps > STEPS:
-            raise UnsafePath(f"{shown(self._asked)}: its symlinks are too long")
+            raise UnsafePath(f"{shown(self._asked)}: its symlinks have too many components")
 
     def _leap(self) -> bool:
-        """Open as many of the names ahead as one call can; False to go on by one."""
+        """Open as many pending components as possible in one call; False to advance by one component."""
         length = 0
         while length < len(self._pending) and self._pending[-1 - length] != b"..":
             length += 1
@@ -179,7 +180,7 @@ class _Walk:
             raise LocalFailure(f"{shown(self._asked)} was replaced by another process while it was written")
         self._links += 1
         if self._links > LINKS:
-            raise UnsafePath(f"{shown(self._asked)}: more than {LINKS} symlinks on the way")
+            raise UnsafePath(f"{shown(self._asked)}: its path has more than {LINKS} symlinks")
         if target.startswith(b"/"):
             self._real.clear()
             self._is_current = False
@@ -187,7 +188,7 @@ class _Walk:
         self._may_leap = True
 
     def _climb(self) -> None:
-        """Up by our own record of the way: `..` itself is never opened."""
+        """Go up by dropping the last component of `_real`: `..` itself is never opened."""
         if self._real:
             self._real.pop()
             self._is_current = False
@@ -199,7 +200,7 @@ class _Walk:
         self._is_current = True
 
     def _settle(self) -> None:
-        """Stand where `_real` says: known directories only, still without following."""
+        """Make the descriptor refer to `_real`: directories that were visited, still without following symlinks."""
         if self._is_current:
             return
         descriptor = self._resolver.try_open(self._real)
@@ -222,5 +223,5 @@ class _Walk:
 
 
 def _components(path: bytes) -> list[bytes]:
-    """The parts of a path that mean something, the last first."""
+    """The components of a path without empty ones and `.`, in reverse order."""
     return [part for part in reversed(path.split(b"/")) if part not in (b"", b".")]

@@ -1,8 +1,7 @@
-"""The directory that layers are applied to: opened once, and never left.
+"""The root directory that layers are applied to. It is opened once, and operations never leave it.
 
-The only module besides `removal` and `metadata` that changes the file system. Everything is
-relative to a directory descriptor that was resolved inside the root; the last component of a
-name is never followed (behaviours G10, G11).
+All operations are relative to a directory descriptor that was resolved inside the root; the last
+component of a path is never followed (behaviours G10, G11).
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from dist_tool.rootfs.removal import Keep, Removal, keep_nothing
 from dist_tool.rootfs.resolve import Hooks, OpenParent, PathResolver
 from dist_tool.rootfs.spill import SpillDict
 
-_CACHED = 64  # open parents
+_CACHED = 64  # maximum number of open parent directories
 _RWX = stat.S_IRWXU
 _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class RootDirectory:
-    """An open directory. `path` is without symlinks; `own` once it is known that this layer put something there."""
+    """An open directory. `path` has no symlinks. `own` is True once this layer has added a name to it."""
 
     __slots__ = ("fd", "own", "path")
 
@@ -35,10 +34,10 @@ class RootDirectory:
 
 
 class Attributes(NamedTuple):
-    """What a directory gets at the end, since working in it changes it (behaviours G16, G17).
+    """Attributes of a directory, set at the end because changes in it modify them (behaviours G16, G17).
 
-    Owners and times (access, modification) that are None are left alone, and extended attributes
-    where none were given, not even an empty set.
+    An owner, times (access, modification) or extended attributes of None are left unchanged; an
+    empty `xattrs` removes the existing attributes.
     """
 
     mode: int
@@ -48,14 +47,14 @@ class Attributes(NamedTuple):
 
 
 class Root:
-    """The root while one layer is applied. `close` lets go of everything.
+    """The root while one layer is applied. `close` releases all descriptors.
 
-    Parents stay open under the names by which they were asked for. That is sound because a name
-    that resolves keeps resolving to the same directory until a directory or a symlink is
-    removed, and `remove` is the only way here to do that: it empties the cache first
-    (CVE-2025-47290 is what happens otherwise). New names cannot change what old ones mean.
+    Parent directories are cached as open descriptors by requested path. This is safe because a path
+    resolves to the same directory until a directory or a symlink is removed, which only `remove` and
+    `remove_contents` do: they clear the cache first (otherwise: CVE-2025-47290). New names cannot change how
+    existing paths resolve.
 
-    `owner` is whom parents without an entry of their own belong to.
+    `owner` is the owner of parent directories without an entry.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Root:
         self._cached = cached
         self._open: dict[bytes, RootDirectory] = {}
         self._retired: list[RootDirectory] = []
-        self._own = SpillDict()  # what this layer put there, and everything above it
+        self._own = SpillDict()  # paths that this layer added, and their parents
         self._attributes = SpillDict()
         self._creating = False
         self._top = RootDirectory(os.dup(fd), b"")
@@ -80,10 +79,11 @@ class Root:
     # Directories
 
     def directory(self, path: bytes, *, create: bool = False) -> RootDirectory | None:
-        """The directory that a cleaned name means; None where there is none and `create` is off.
+        """Open the directory at a cleaned path.
 
-        Raises UnsafePath, NotADirectoryError for a file in the way, and other OSError. The
-        result is good until `settle`.
+        If the path does not exist or a component is a file, returns None, or with `create` creates
+        missing directories and raises NotADirectoryError for a file. Raises UnsafePath and other
+        OSError. The result is valid until `settle`.
         """
         if not path:
             return self._top
@@ -91,42 +91,42 @@ class Root:
         if found is None:
             self._creating = create
             try:
-                place = self._resolver.open(path)
+                opened = self._resolver.open(path)
             except (FileNotFoundError, NotADirectoryError):
                 if create:
                     raise
                 return None
-            found = RootDirectory(place.descriptor, place.path)
+            found = RootDirectory(opened.descriptor, opened.path)
             if len(self._open) >= self._cached:
                 self._retired.append(self._open.pop(next(iter(self._open))))
             self._open[path] = found
         return found
 
     def _missing(self, descriptor: int, path: bytes, name: bytes) -> None:
-        """Create a parent that no entry mentions (behaviours G8)."""
+        """Create a parent directory without an entry (behaviours G8)."""
         if not self._creating:
             raise FileNotFoundError
         self.mark(RootDirectory(descriptor, path), name)
         os.mkdir(name, _RWX, dir_fd=descriptor)
         self.later(below(path, name), Attributes(0o755, self._owner))
 
-    def _visit(self, place: OpenParent) -> None:
-        """Without root, see that we can work in a directory of ours; `finish` restores it."""
+    def _visit(self, directory: OpenParent) -> None:
+        """Without root, add the permissions needed in the user's own directories; they are restored at the end."""
         if self._privileged:
             return
-        info = os.fstat(place.descriptor)
+        info = os.fstat(directory.descriptor)
         if info.st_mode & _RWX != _RWX and info.st_uid == os.geteuid():
-            self._keep_attributes(place.descriptor, place.path)
-            os.chmod(f"/proc/self/fd/{place.descriptor}", stat.S_IMODE(info.st_mode) | _RWX)
+            self._save_attributes(directory.descriptor, directory.path)
+            os.chmod(f"/proc/self/fd/{directory.descriptor}", stat.S_IMODE(info.st_mode) | _RWX)
 
     def settle(self) -> None:
-        """Close what is not in use any more; directories handed out before are no longer good."""
+        """Close evicted directories. Directories returned earlier are no longer valid."""
         for directory in self._retired:
             os.close(directory.fd)
         self._retired.clear()
 
     def close(self) -> None:
-        """Let go of every descriptor. Idempotent."""
+        """Close all descriptors. Idempotent."""
         self._forget_open()
         self.settle()
         if self._top.fd >= 0:
@@ -136,14 +136,14 @@ class Root:
         self._attributes.close()
 
     def _forget_open(self) -> None:
-        """Nothing that was resolved counts any more. Closed later: the current entry may work there."""
+        """Clear the cache. Descriptors are closed in `settle`, because the current entry may still use them."""
         self._retired += self._open.values()
         self._open.clear()
 
-    # What this layer did
+    # Names added by this layer
 
     def mark(self, directory: RootDirectory, name: bytes) -> None:
-        """This layer is about to put `name` there: its whiteouts leave it alone (behaviours G4)."""
+        """Record that this layer adds `name`, so that its whiteouts do not affect it (behaviours G4)."""
         if not directory.own:
             directory.own = True
             self.touch(directory)
@@ -156,34 +156,34 @@ class Root:
             path = path.rpartition(b"/")[0]
 
     def is_own(self, directory: bytes, name: bytes) -> bool:
-        """True for what this layer put there, or put something below."""
+        """True if this layer added the name or a path below it."""
         return below(directory, name) in self._own
 
     def touch(self, directory: RootDirectory) -> None:
-        """Before the first change in a directory that the layer does not mention: keep its times."""
-        self._keep_attributes(directory.fd, directory.path)
+        """Before the first change in a directory, save its mode and times, to be restored at the end."""
+        self._save_attributes(directory.fd, directory.path)
 
-    def _keep_attributes(self, descriptor: int, path: bytes) -> None:
+    def _save_attributes(self, descriptor: int, path: bytes) -> None:
         if path not in self._attributes:
             info = os.fstat(descriptor)
             times = (info.st_atime_ns, info.st_mtime_ns)
             self.later(path, Attributes(stat.S_IMODE(info.st_mode), times=times))
 
     def later(self, path: bytes, attributes: Attributes) -> None:
-        """Set what a directory gets at the end; replaces what was set before."""
+        """Schedule attributes to set on a directory at the end; replaces earlier ones."""
         self._attributes.put(path, marshal.dumps(tuple(attributes)))
 
     def deepest_first(self) -> Iterator[tuple[bytes, Attributes]]:
-        """What directories get, children before their parents."""
+        """The scheduled attributes of directories, children before their parents."""
         for path, packed in self._attributes.descending():
-            yield path, Attributes(*marshal.loads(packed))  # noqa: S302  our own, of this process
+            yield path, Attributes(*marshal.loads(packed))  # noqa: S302  written by this process
 
     # Removing
 
     def remove(self, directory: RootDirectory, name: bytes, keep: Keep = keep_nothing) -> bool:
-        """Remove `name` and all below it, but for what `keep` says; False where there is nothing.
+        """Remove `name` recursively, except names for which `keep` returns True; False if it does not exist.
 
-        Raises OSError.
+        Raises OSError, LocalFailure.
         """
         try:
             mode = os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode
@@ -192,19 +192,19 @@ class Root:
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
             self._forget_open()
         self.touch(directory)
-        Removal(keep, self._attributes.drop, self._keep_attributes).name(directory.fd, directory.path, name)
+        Removal(keep, self._attributes.drop, self._save_attributes).name(directory.fd, directory.path, name)
         return True
 
     def remove_contents(self, directory: RootDirectory, keep: Keep) -> None:
-        """Remove what is in a directory, but for what `keep` says. Raises OSError."""
+        """Remove a directory's content, except names for which `keep` returns True. Raises OSError, LocalFailure."""
         self._forget_open()
         self.touch(directory)
-        Removal(keep, self._attributes.drop, self._keep_attributes).contents(directory.fd, directory.path)
+        Removal(keep, self._attributes.drop, self._save_attributes).contents(directory.fd, directory.path)
 
     def open_real(self, path: bytes) -> int:
-        """A readable descriptor of a directory by its path without symlinks. Raises OSError."""
-        place = self._resolver.open(path, follow=False)
+        """Open a directory for reading by its path without symlinks. Raises OSError, LocalFailure."""
+        opened = self._resolver.open(path, follow=False)
         try:
-            return os.open(".", _READ_DIRECTORY, dir_fd=place.descriptor)
+            return os.open(".", _READ_DIRECTORY, dir_fd=opened.descriptor)
         finally:
-            os.close(place.descriptor)
+            os.close(opened.descriptor)

@@ -1,4 +1,4 @@
-"""What is remembered by name while a layer is applied, however many names there are."""
+"""Dictionary that spills to a temporary database when it exceeds a memory limit."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from dist_tool.rootfs.temp_database import TempDatabase
 
-_ROOM = 4 << 20  # bytes that are held in memory
-_COST = 200  # bytes of an item in a dict, about, without its content
+_MEMORY = 4 << 20  # bytes
+_ITEM_OVERHEAD = 200  # approximate bytes per dict item, without its key and value
 _SCHEMA = "CREATE TABLE shelf (name BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID;"
 _PUT = "INSERT OR REPLACE INTO shelf VALUES (?, ?)"
 
 
 class SpillDict:
-    """Bytes by name: in memory, and beyond a few megabytes in a scratch. Close it.
+    """Maps names to bytes, in memory or, above `room` bytes, in a temporary database. Must be closed.
 
-    Raises LocalFailure where the disk fails.
+    Raises LocalFailure if the disk fails.
     """
 
     def __init__(self, room: int | None = None) -> None:
-        self._room = _ROOM if room is None else room
+        self._room = _MEMORY if room is None else room
         self._held: dict[bytes, bytes] = {}
         self._db: TempDatabase | None = None
 
     def put(self, name: bytes, value: bytes = b"") -> None:
-        """Set what `name` stands for."""
+        """Set the value of `name`."""
         if self._db is not None:
             self._db.run(_PUT, name, value)
             return
         self._held[name] = value
-        self._room -= _COST + len(name) + len(value)
+        self._room -= _ITEM_OVERHEAD + len(name) + len(value)
         if self._room < 0:
             self._move()
 
@@ -44,7 +44,7 @@ class SpillDict:
         self._held.clear()
 
     def get(self, name: bytes) -> bytes | None:
-        """What `name` stands for, None where nothing was put."""
+        """The value of `name`, None if it is not set."""
         if self._db is None:
             return self._held.get(name)
         found = self._db.row("SELECT value FROM shelf WHERE name = ?", name)
@@ -54,14 +54,14 @@ class SpillDict:
         return self.get(name) is not None
 
     def drop(self, name: bytes) -> None:
-        """Forget a name, if it is there."""
+        """Remove a name, if it is set."""
         if self._db is None:
             self._held.pop(name, None)
         else:
             self._db.run("DELETE FROM shelf WHERE name = ?", name)
 
     def descending(self) -> Iterator[tuple[bytes, bytes]]:
-        """Everything, in the descending order of names: what is below a directory comes before it."""
+        """All items in descending order of names: paths below a directory come before the directory."""
         if self._db is not None:
             yield from cast("Iterator[tuple[bytes, bytes]]", self._db.rows("SELECT * FROM shelf ORDER BY name DESC"))
         else:
@@ -69,7 +69,7 @@ class SpillDict:
                 yield name, self._held[name]
 
     def close(self) -> None:
-        """Forget everything. Idempotent."""
+        """Delete all items and the database. Idempotent."""
         self._held.clear()
         if self._db is not None:
             self._db.close()

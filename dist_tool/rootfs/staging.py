@@ -1,7 +1,7 @@
-"""All or nothing: a tree is built beside its target and renamed when it is whole (behaviours G27).
+"""Atomic replacement of a directory: a tree is built beside the target, then renamed (behaviours G27).
 
-Only the parent directory is ever opened by path. Everything else is relative to descriptors
-that are held, because the parent may belong to a user who renames what is in it.
+Only the parent directory is opened by path. Everything else is relative to open descriptors,
+because the parent may belong to a user who renames its content.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dist_tool.rootfs.moving import movable
 from dist_tool.rootfs.target import Target, mount_points, opened_target, refuse_mounts
 from dist_tool.run import NO_RUN, Notice, Run
 
-_ROOT_MODE = 0o755  # of a root that no layer mentions
+_ROOT_MODE = 0o755  # of a root directory without an entry in any layer
 _ROOTFS = b"rootfs"
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Staged(NamedTuple):
-    """Descriptors of directories: `scratch` is closed to others and goes at the end, `top` becomes the target.
+    """Descriptors of directories: `scratch` is private and removed at the end, `top` becomes the target.
 
     `root` is the root of the tree: `top` itself, or `rootfs` in it.
     """
@@ -46,33 +46,37 @@ def staged(
     protected: Sequence[str] = (),
     run: Run = NO_RUN,
 ) -> Iterator[Staged]:
-    """Build a tree for `target`, which appears there when the block ends well, else not at all.
+    """Build a tree for `target`. The tree is moved to `target` only if the block succeeds.
 
-    The directory in which it is built is closed to others: files that run as root are not
-    theirs before their time. `target` may be absent or an empty directory, or anything that is
-    not `protected` with `force`, which replaces it. An empty mount point, and an empty directory
-    whose parent is not writable, are filled name by name. With `whole` the target holds the
-    tree as `rootfs`, beside what else the block writes to `top`. With `sync` all of it is on
-    disk before it appears. Raises InvalidArgument, LocalFailure.
+    The building directory is private, so that other users cannot reach set-user-ID files before
+    the tree is complete. `target` may be absent or an empty directory; with `force`, anything that is
+    not `protected` is replaced. The content of the tree is moved into an empty mount point, or an
+    empty directory whose parent is not writable, one name at a time. With `whole`, the target
+    contains the tree as `rootfs`, and the block may write other files to `top`. With `sync`, the tree is on
+    disk before it is moved. Raises InvalidArgument, LocalFailure.
     """
-    with opened_target(target, force=force, protected=protected) as place:
+    with opened_target(target, force=force, protected=protected) as destination:
         with _failures(target):
-            building = Building.create(place.built_in, place.name)
+            building = Building.create(destination.built_in, destination.name)
         try:
             with _tree(building, target, whole=whole) as stage:
                 yield stage
                 with _failures(target):
                     if sync:
                         sync_file_system(building.descriptor)
-                    if place.inside >= 0:
-                        fill(building, stage.top, place.inside, place.name, run)
+                    if destination.inside >= 0:
+                        fill(building, stage.top, destination.inside, destination.name, run)
                     else:
-                        _put(building, stage.top, place, target, force=force)
+                        _put(building, stage.top, destination, target, force=force)
                     if sync:
-                        _sync_directory(place.built_in)
+                        _sync_directory(destination.built_in)
         finally:
             if building.descriptor >= 0 and not building.discard():
-                run.report(Notice("warning", f"{os.fsdecode(building.name)} beside {target} could not be removed"))
+                run.report(
+                    Notice(
+                        "warning", f"cannot remove the temporary directory {os.fsdecode(building.name)} for {target}"
+                    )
+                )
             building.close()
 
 
@@ -91,7 +95,7 @@ def _tree(building: Building, target: str, *, whole: bool) -> Iterator[Staged]:
 
 
 def _new_directory(parent: int, name: bytes, mode: int) -> int:
-    """Create and open a directory in one that is closed to others."""
+    """Create and open a directory in a private parent."""
     os.mkdir(name, 0o700, dir_fd=parent)
     descriptor = os.open(name, _OPEN, dir_fd=parent)
     try:
@@ -102,29 +106,29 @@ def _new_directory(parent: int, name: bytes, mode: int) -> int:
     return descriptor
 
 
-def _put(building: Building, top: int, place: Target, target: str, *, force: bool) -> None:
-    """Rename into place; what was there is then in the building directory, and removed with it."""
+def _put(building: Building, top: int, destination: Target, target: str, *, force: bool) -> None:
+    """Rename the tree to the target; a replaced target ends in the building directory and is removed with it."""
     with movable(top):
         try:
-            os.rename(TREE, place.name, src_dir_fd=building.descriptor, dst_dir_fd=place.parent)
+            os.rename(TREE, destination.name, src_dir_fd=building.descriptor, dst_dir_fd=destination.parent)
         except OSError:
             if not force:
                 raise
         else:
             return
-        refuse_mounts(target, mount_points(place.place))
-        with _movable_name(place.parent, place.name):
-            if not exchange(building.descriptor, TREE, place.parent, place.name):
-                _put_in_two_steps(building, place)
+        refuse_mounts(target, mount_points(destination.path))
+        with _movable_name(destination.parent, destination.name):
+            if not exchange(building.descriptor, TREE, destination.parent, destination.name):
+                _put_in_two_steps(building, destination)
 
 
-def _put_in_two_steps(building: Building, place: Target) -> None:
-    """For a kernel or file system that cannot exchange names: there is no target for a moment."""
-    os.rename(place.name, OLD, src_dir_fd=place.parent, dst_dir_fd=building.descriptor)
+def _put_in_two_steps(building: Building, target: Target) -> None:
+    """Replace without exchange (kernel or file system does not support it): the target is briefly missing."""
+    os.rename(target.name, OLD, src_dir_fd=target.parent, dst_dir_fd=building.descriptor)
     try:
-        os.rename(TREE, place.name, src_dir_fd=building.descriptor, dst_dir_fd=place.parent)
+        os.rename(TREE, target.name, src_dir_fd=building.descriptor, dst_dir_fd=target.parent)
     except BaseException:
-        os.rename(OLD, place.name, src_dir_fd=building.descriptor, dst_dir_fd=place.parent)
+        os.rename(OLD, target.name, src_dir_fd=building.descriptor, dst_dir_fd=target.parent)
         raise
 
 
@@ -139,7 +143,7 @@ def _movable_name(parent: int, name: bytes) -> Iterator[None]:
 
 
 def _sync_directory(directory: int) -> None:
-    """Write names to disk; a directory that may not be read cannot be synced by itself."""
+    """Sync the names in a directory to disk. A directory without read permission cannot be opened and is skipped."""
     with suppress(PermissionError):
         descriptor = os.open(".", _OPEN, dir_fd=directory)
         try:
@@ -150,5 +154,5 @@ def _sync_directory(directory: int) -> None:
 
 @contextmanager
 def _failures(target: str) -> Iterator[None]:
-    with os_errors(target, dict.fromkeys((EACCES, EPERM), "its parent directory must be writable")):
+    with os_errors(target, dict.fromkeys((EACCES, EPERM), "make its parent directory writable")):
         yield

@@ -1,4 +1,4 @@
-"""The directory that a tree is to become: what it may replace, and where the tree is built."""
+"""Target directory of an unpacked tree: checks before it is replaced, and the directory to build in."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from dist_tool.rootfs.building import clear_abandoned, is_building_name
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOST_AND_FOUND = b"lost+found"  # in the root directory of a new ext4 file system
+_LOST_AND_FOUND = b"lost+found"  # exists in a new ext4 file system
 
 
 class Target(NamedTuple):
-    """`name` in the directory open as `parent`. `place` is its absolute path.
+    """The target: `name` in the directory open as `parent`. `path` is its absolute path.
 
     `inside` is a descriptor of the target itself if it is an empty directory that cannot be
     replaced by a rename and is filled instead; -1 otherwise.
     """
 
-    place: bytes
+    path: bytes
     parent: int
     name: bytes
     inside: int
 
     @property
     def built_in(self) -> int:
-        """The directory in which the tree is built, on the target's file system."""
+        """Descriptor of the directory in which the tree is built, on the target's file system."""
         return self.parent if self.inside < 0 else self.inside
 
 
 @contextmanager
 def opened_target(text: str, *, force: bool, protected: Sequence[str] = ()) -> Iterator[Target]:
-    """Check and open a target. `protected` are directories that it must not be, nor be above.
+    """Check and open a target. It must not be a directory in `protected` or a parent of one.
 
     Raises InvalidArgument for an empty name and for a directory that is never replaced (/, the
-    current directory, the home directory, and those above them); LocalFailure for one that is
-    in use without `force`, and for mount points.
+    current directory, the home directory, and their parents); LocalFailure for an existing target
+    without `force`, and for mount points that would be replaced.
     """
     if not text:
-        raise InvalidArgument("the name of the directory to unpack to is empty", hint="name a directory")
-    place = os.path.realpath(os.fsencode(text))  # a link stays a link
-    _refuse_protected(text, place, protected)
-    parent_path, name = os.path.split(place)
+        raise InvalidArgument("the name of the target directory is empty", hint="give the name of a directory")
+    path = os.path.realpath(os.fsencode(text))  # replace what a symlink points to, not the symlink
+    _refuse_protected(text, path, protected)
+    parent_path, name = os.path.split(path)
     try:
         parent = os.open(parent_path, _DIRECTORY)
     except OSError as error:
@@ -56,22 +56,22 @@ def opened_target(text: str, *, force: bool, protected: Sequence[str] = ()) -> I
     try:
         clear_abandoned(parent, name)
         try:
-            inside = _inspect(text, Target(place, parent, name, -1), force=force)
+            inside = _inspect(text, Target(path, parent, name, -1), force=force)
         except OSError as error:
             raise LocalFailure(f"{text}: {error.strerror}") from error
-        yield Target(place, parent, name, inside)
+        yield Target(path, parent, name, inside)
     finally:
         if inside >= 0:
             os.close(inside)
         os.close(parent)
 
 
-def _refuse_protected(text: str, place: bytes, protected: Sequence[str]) -> None:
+def _refuse_protected(text: str, target: bytes, protected: Sequence[str]) -> None:
     for what, path in (("the root directory", b"/"), *_own_directories(), *_named("home", protected)):
-        if path == place or path.startswith(place.rstrip(b"/") + b"/"):
-            above = "" if path == place else "a parent of "
+        if path == target or path.startswith(target.rstrip(b"/") + b"/"):
+            above = "" if path == target else "a parent of "
             raise InvalidArgument(
-                f"{text}: is {above}{what}, which is never replaced", hint="name a new directory below it"
+                f"{text} is {above}{what}, which is never replaced", hint="choose a new directory below it"
             )
 
 
@@ -80,19 +80,19 @@ def _own_directories() -> Iterator[tuple[str, bytes]]:
         yield "the current directory", os.path.realpath(os.getcwdb())
     import pwd
 
-    with suppress(KeyError):  # a user without an account, as in many containers
+    with suppress(KeyError):  # a UID without an account, as in many containers
         yield from _named("home", [pwd.getpwuid(os.getuid()).pw_dir])
 
 
 def _named(kind: str, paths: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for path in paths:
         real = os.path.realpath(os.fsencode(path))
-        if path and real != b"/":  # accounts without a home directory have this
+        if path and real != b"/":  # "/" is the home directory of accounts without one
             yield f"the {kind} directory", real
 
 
 def _inspect(text: str, target: Target, *, force: bool) -> int:
-    """A descriptor of a directory that is to be filled, -1 for anything else that may be there."""
+    """Check an existing target. Returns a descriptor of a directory to fill, else -1."""
     try:
         mode = os.stat(target.name, dir_fd=target.parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def _inspect(text: str, target: Target, *, force: bool) -> int:
         if force:
             return -1
         raise _in_use(text)
-    mounts = mount_points(target.place)
+    mounts = mount_points(target.path)
     try:
         descriptor = os.open(target.name, _READ_DIRECTORY, dir_fd=target.parent)
     except PermissionError:
@@ -110,7 +110,7 @@ def _inspect(text: str, target: Target, *, force: bool) -> int:
         refuse_mounts(text, mounts)
         return -1
     try:
-        is_mount = target.place in mounts
+        is_mount = target.path in mounts
         if is_mount:
             clear_abandoned(descriptor, target.name)
         if _is_empty(descriptor, target.name, is_mount=is_mount):
@@ -125,7 +125,7 @@ def _inspect(text: str, target: Target, *, force: bool) -> int:
     if not force:
         if is_mount:
             raise LocalFailure(
-                f"{text} is a mount point and not empty", hint="remove what is in it, or name a directory below it"
+                f"{text} is a mount point and not empty", hint="remove its content, or choose a directory below it"
             )
         raise _in_use(text)
     refuse_mounts(text, mounts)
@@ -133,7 +133,7 @@ def _inspect(text: str, target: Target, *, force: bool) -> int:
 
 
 def _in_use(text: str) -> LocalFailure:
-    return LocalFailure(f"{text} is there already", hint="choose another name, or replace it with --force")
+    return LocalFailure(f"{text} already exists", hint="choose another name, or replace it with --force")
 
 
 def _is_empty(descriptor: int, name: bytes, *, is_mount: bool) -> bool:
@@ -150,25 +150,25 @@ def refuse_mounts(text: str, mounts: Sequence[bytes]) -> None:
     for path in mounts:
         raise LocalFailure(
             f"{text}: {os.fsdecode(path)} is a mount point, which is never replaced",
-            hint="unmount it, or name a directory below it",
+            hint="unmount it, or choose a directory below it",
         )
 
 
-def mount_points(place: bytes) -> list[bytes]:
+def mount_points(directory: bytes) -> list[bytes]:
     """The mount points at and below an absolute path without symlinks."""
-    found = {place} if os.path.ismount(place) else set()
+    found = {directory} if os.path.ismount(directory) else set()
     try:
         with open("/proc/self/mountinfo", "rb") as lines:
             for line in lines:
                 path = _unescaped(line.split(b" ")[4])
-                if path == place or path.startswith(place + b"/"):
+                if path == directory or path.startswith(directory + b"/"):
                     found.add(path)
-    except (OSError, IndexError):  # no /proc: mounts of other file systems are found all the same
+    except (OSError, IndexError):  # no /proc: ismount still detects mounts of other file systems
         pass
     return sorted(found)
 
 
 def _unescaped(path: bytes) -> bytes:
-    """A path of mountinfo, where white space and backslashes are octal."""
+    """Decode a path of mountinfo, which has octal escapes for white space and backslashes."""
     head, *rest = path.split(b"\\")
     return head + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in rest)

@@ -1,8 +1,8 @@
-"""A place for what is known of very many names: SQLite's cache, and what does not fit in a file without a name.
+"""Private temporary SQLite database: in SQLite's page cache, with an unnamed file for the overflow.
 
-An image may have millions of entries, all in one directory, so nothing that grows with them is
-held in Python's memory. The file is made where temporary files go (TMPDIR), only when the cache
-is full, and is gone with the process however that ends.
+An image may have millions of entries, all in one directory, so data that grows with them is not
+stored in Python objects. SQLite creates the file in the directory for temporary files (TMPDIR) only
+when the cache is full, and it disappears with the process, however that ends.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dist_tool.errors import LocalFailure
 
 Value = int | bytes | None
 Row = tuple[Value, ...]
-_SETTINGS = "PRAGMA cache_size = -4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"  # the cache in KiB
+_SETTINGS = "PRAGMA cache_size = -4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"  # cache_size in KiB
 
 
 class TempDatabase:
-    """A database of one's own. Close it. All methods raise LocalFailure where the disk fails."""
+    """Private temporary database. Must be closed. All methods raise LocalFailure if the disk fails."""
 
     def __init__(self, schema: str) -> None:
         try:
@@ -29,30 +29,30 @@ class TempDatabase:
             raise _failure(error) from error
 
     def run(self, statement: str, *values: Value) -> int:
-        """Execute; how many rows changed."""
+        """Execute a statement. Returns the number of changed rows."""
         try:
             return self._db.execute(statement, values).rowcount
         except sqlite3.Error as error:
             raise _failure(error) from error
 
     def row(self, query: str, *values: Value) -> Row | None:
-        """The one row that a query finds, if any."""
+        """The first row of a query, or None."""
         try:
             return cast("Row | None", self._db.execute(query, values).fetchone())
         except sqlite3.Error as error:
             raise _failure(error) from error
 
     def rows(self, query: str) -> Iterator[Row]:
-        """All rows that a query finds, as they are asked for."""
+        """All rows of a query, fetched lazily."""
         try:
-            # Not `yield from`: it would close the cursor of a database that may be closed already.
+            # Not `yield from`: it would close the cursor, whose database may already be closed.
             for row in self._db.execute(query):  # noqa: UP028
                 yield row
         except sqlite3.Error as error:
             raise _failure(error) from error
 
     def close(self) -> None:
-        """Drop everything. Idempotent."""
+        """Delete the database. Idempotent."""
         self._db.close()
 
     def __enter__(self) -> TempDatabase:
@@ -63,4 +63,4 @@ class TempDatabase:
 
 
 def _failure(error: sqlite3.Error) -> LocalFailure:
-    return LocalFailure(f"temporary file: {error}", hint="temporary files go where TMPDIR says")
+    return LocalFailure(f"temporary file: {error}", hint="free some space, or set TMPDIR to another directory")

@@ -40,7 +40,7 @@ def test_applied_layers_equal_the_model(layers: list[list[Step]], use_openat2: b
         layers = [[_opened(step) for step in layer] for layer in layers]
     model = Model()
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dist_tool.rootfs.spill._ROOM", room)
+        patch.setattr("dist_tool.rootfs.spill._MEMORY", room)
         here = Path(directory)
         root = here / "root"
         (here / "canary").write_text("as it was")

@@ -227,7 +227,7 @@ def test_empty_directory_of_ones_own_in_a_parent_of_another_user_is_filled(here:
     assert found == {
         "times": 5.0,
         "modes": {".": 0o555, "d": 0o555, "d/f": 0o644, "l": 0o777},
-        "other": "other: Permission denied: its parent directory must be writable",
-        "unwritable": "unwritable: Permission denied: its parent directory must be writable",
+        "other": "other: Permission denied: make its parent directory writable",
+        "unwritable": "unwritable: Permission denied: make its parent directory writable",
     }
     assert os.listdir(here / "parent" / "target") != []

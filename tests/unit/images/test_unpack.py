@@ -181,7 +181,7 @@ def test_target_must_be_absent_or_empty(layout: Path, tmp_path: Path) -> None:
     target.mkdir()
     run(layout, target)
     assert shape(target) == TREE
-    with pytest.raises(LocalFailure, match=r"is there already.*--force") as caught:
+    with pytest.raises(LocalFailure, match=r"already exists.*--force") as caught:
         run(layout, target)
     assert caught.value.exit_code == 9
     assert shape(target) == TREE
@@ -190,7 +190,7 @@ def test_target_must_be_absent_or_empty(layout: Path, tmp_path: Path) -> None:
 def test_target_that_is_a_file_is_refused(layout: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_text("mine")
-    with pytest.raises(LocalFailure, match="is there already"):
+    with pytest.raises(LocalFailure, match="already exists"):
         run(layout, target)
     assert target.read_text() == "mine"
 
