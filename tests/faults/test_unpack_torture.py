@@ -20,6 +20,7 @@ from support.trees import shape
 
 from dist_tool.errors import DistError
 from dist_tool.images.unpack import UnpackOptions, unpack
+from dist_tool.run import Run
 from dist_tool.stream import spool
 
 CALLS = (
@@ -86,7 +87,7 @@ def run(layout: Path, here: Path, index: int, code: int, ahead: int) -> tuple[On
                 Near(lambda desc: reader_of(blobs[desc.digest])),
                 str(here / "target"),
                 UnpackOptions(ahead=ahead, sync=False),
-                Heard(),
+                Run(Heard()),
             )
         except DistError as caught:
             error = caught
