@@ -118,7 +118,7 @@ class _Search:
         if index is None:
             with self._layers.stream(number, self._limits) as stream:
                 entries = iter(TarReader(stream.next, self._limits, stream_name="the layer"))
-                listing = LayerIndex(self._db, number, entries, self._limits.depth)
+                index = LayerIndex(self._db, number, entries, self._limits.depth)
                 self._layers.check(number, stream)
             self._indexes[number] = index
         if not index.plain:

@@ -76,25 +76,25 @@ def test_fetch_pipes_into_apply(here: Path) -> None:
 
 
 def test_apply_checks_the_diff_id() -> None:
-    fails(run_dist(["apply", "root", "--diff-id", DIFF_ID], stdin=LAYERS[1]), 5, "uncompressed layer is sha256:")
+    fails(run_dist(["apply", "root", "--diff-id", DIFF_ID], stdin=LAYERS[1]), 5, "layer has the digest sha256:")
 
 
 @pytest.mark.parametrize(
     ("args", "stdin", "code", "said"),
     [
         ([], tar(symlink("/", "x")), 5, "the root can only be a directory"),
-        ([], tar(hard_link("a", "../../etc/passwd")), 5, "which is not there"),
-        ([], LAYERS[0][:-1024], 5, "no end marker: it is cut short: --diff-id takes"),
-        ([], b"root:x:0:0:root:/root:/bin/bash\n" * 32, 5, "is it a tar, plain or under gzip or zstd?"),
+        ([], tar(hard_link("a", "../../etc/passwd")), 5, "which does not exist"),
+        ([], LAYERS[0][:-1024], 5, "no end marker and may be truncated: to accept it, give its digest with --diff-id"),
+        ([], b"root:x:0:0:root:/root:/bin/bash\n" * 32, 5, "is it a tar archive (uncompressed, gzip or zstd)?"),
         ([], LAYERS[0][:700], 5, "ends in the middle"),
-        ([], gzip.compress(LAYERS[0], mtime=0)[:-3], 5, "gzip stream is cut short"),
+        ([], gzip.compress(LAYERS[0], mtime=0)[:-3], 5, "the gzip stream of the layer is truncated"),
         ([], b"garbage" * 100, 5, "tar header"),
         ([], b"BZh91AY", 8, "bzip2"),
         (["--max-size", "1KiB"], LAYERS[0], 5, "see --max-size"),
         (["--max-entries", "2"], LAYERS[0], 5, "see --max-entries"),
         (["--max-depth", "1"], LAYERS[0], 5, "see --max-depth"),
         (["--uidmap", "5:5"], LAYERS[0], 5, "no uid map covers 0"),
-        (["--uidmap", "x"], LAYERS[0], 2, "is not an id map"),
+        (["--uidmap", "x"], LAYERS[0], 2, "is not an ID map"),
         (["--uidmap", "0:0", "--no-owners"], LAYERS[0], 2, "cannot be combined"),
         (["--max-size", "lots"], LAYERS[0], 2, "--max-size"),
         (["--diff-id", "sha256:x"], LAYERS[0], 2, "is not a sha256 digest"),
@@ -124,7 +124,7 @@ def test_apply_says_what_it_could_not_do() -> None:
         ["apply", "root", "--devices", "skip"], stdin=tar(char_device("dev/null"), char_device("dev/zero"))
     )
     assert result.code == 0
-    assert result.stderr == "dist: warning: devices are left out (first: dev/null)\n"
+    assert result.stderr == "dist: warning: devices are skipped (first: dev/null)\n"
 
 
 def test_unpack_prints_the_chain_id(here: Path) -> None:

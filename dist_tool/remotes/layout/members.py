@@ -121,8 +121,8 @@ def _target(name: str, entry: Entry) -> str:
     return _cleaned(os.fsencode(link)) if link else ".."
 
 
-class _about:  # noqa: N801  reads as a statement
-    """Add the name of the archive to errors."""
+class _errors_name:  # noqa: N801  reads as a statement
+    """Context manager that adds the name of the archive to errors."""
 
     def __init__(self, where: str) -> None:
         self._where = where

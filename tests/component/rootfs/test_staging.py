@@ -81,7 +81,7 @@ def test_old_tree_of_a_run_killed_after_the_exchange_is_removed(here: Path) -> N
     old_tree(here / "target")
     killed(here, f"staging.Building.discard = die\n{BUILD}")
     assert shape(here / "target") == {"d": None}
-    with pytest.raises(LocalFailure, match="is there already"):
+    with pytest.raises(LocalFailure, match="already exists"):
         build(here / "target")
     assert os.listdir(here) == ["target"]
 
@@ -94,7 +94,7 @@ def test_old_tree_of_a_run_killed_between_two_renames_is_put_back(here: Path) ->
         "os.rename = lambda *a, **k: real(*a, **k) if os.path.exists(target) else die()\n" + BUILD,
     )
     assert "target" not in os.listdir(here)
-    with pytest.raises(LocalFailure, match="is there already"):
+    with pytest.raises(LocalFailure, match="already exists"):
         build(here / "target")
     assert shape(here / "target") == {"sub": None, "sub/old": b"old"}
     assert os.listdir(here) == ["target"]
