@@ -1,7 +1,7 @@
 """The content-addressed store: an OCI image layout that many processes share without a daemon.
 
-`open_store` is the way in. Every step towards a committed blob is ordered so that a kill or a
-power cut at any moment leaves at most an unfinished ingest (behaviours F1-F17).
+Open a store with `open_store`. The steps of a commit are ordered so that a kill or a power cut
+at any moment leaves at most an unfinished ingest (behaviours F1-F17).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def default_path(environ: Mapping[str, str]) -> str:
-    """Where the store is: `DIST_STORE`, else `dist/store` under `XDG_DATA_HOME`.
+    """The default directory of the store: `DIST_STORE`, else `dist/store` under `XDG_DATA_HOME`.
 
-    A relative `XDG_DATA_HOME` is ignored, as the XDG specification asks. Raises InvalidArgument
-    where neither these nor `HOME` say.
+    A relative `XDG_DATA_HOME` is ignored, as the XDG specification requires. The default of
+    `XDG_DATA_HOME` is `.local/share` under `HOME`. Raises InvalidArgument if none of the three is set.
     """
     if chosen := environ.get("DIST_STORE"):
         return chosen
@@ -29,20 +29,20 @@ def default_path(environ: Mapping[str, str]) -> str:
     if data.startswith("/"):
         return f"{data}/dist/store"
     if not home:
-        raise InvalidArgument("there is no place for a store", hint="set DIST_STORE, XDG_DATA_HOME or HOME")
+        raise InvalidArgument("no directory is configured for the store", hint="set DIST_STORE, XDG_DATA_HOME or HOME")
     return f"{home}/.local/share/dist/store"
 
 
-def place(settings: Settings) -> str:
-    """Where the user's store is: as configured, else `default_path`. Raises as that does."""
+def configured_path(settings: Settings) -> str:
+    """The user's store: the configured directory, else `default_path`. Raises InvalidArgument as `default_path`."""
     return settings.store_path or default_path(settings.environ)
 
 
 def open_store(path: str, run: Run = NO_RUN) -> NamedStore:
-    """The store at `path`. Nothing is read or created before the first use asks for it.
+    """The store at `path`. The file system is not accessed before the first operation.
 
-    A directory that is not there is an empty store; the first write creates it. Raises
-    InvalidArgument for an empty path.
+    A missing directory is an empty store; the first write creates it. Raises InvalidArgument
+    for an empty path.
     """
     from dist_tool.store.disk import DiskStore
 

@@ -1,4 +1,4 @@
-"""`blobs/<algorithm>/<encoded>`: looking up, opening, and adding by one rename."""
+"""Blob files, `blobs/<algorithm>/<encoded>`: lookup, open, and atomic publication by rename."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from dist_tool.run import NO_RUN, Notice, Run
 from dist_tool.store import files, locks
 from dist_tool.stream.body import Body
 
-_RECENT_S = 60.0  # younger names may not be on disk yet: every kernel writes back sooner
+_RECENT_S = 60.0  # a younger directory entry may not be on disk yet; every kernel writes back within this time
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class OpenBlob(Body):
-    """An open blob, unverified: every read that matters goes through `verify.open_verified`."""
+    """An open blob, not verified. Use `verify.open_verified` to read content that is acted on."""
 
     def __init__(self, file: io.FileIO, offset: int, total: int) -> None:
         super().__init__(file, offset=offset, total=total, source="the store")
         self._raw = file
 
     def readinto(self, view: memoryview) -> int:
-        """Fill a part of `view`; 0 at the end."""
+        """Read into `view`; returns the number of bytes, 0 at the end. Raises LocalFailure."""
         with files.failing("cannot read from the store"):
             return self._raw.readinto(view) or 0
 
     def fileno(self) -> int:
-        """The file descriptor, for reading at an offset."""
+        """The file descriptor, for `pread`."""
         return self._raw.fileno()
 
 
 def missing(digest: Digest) -> NotFound:
-    """The error for a blob that is not here."""
+    """The error for a blob that is not in the store."""
     return NotFound(f"{digest} is not in the store")
 
 
 def info_time(found: os.stat_result) -> float:
-    """When a blob was last used, in seconds since the epoch: containerd keeps it as atime (F3)."""
+    """Time of last use of a blob, in seconds since the epoch. containerd stores it as atime (behaviours F3)."""
     return max(found.st_atime_ns, found.st_mtime_ns) / 1e9
 
 
@@ -56,7 +56,7 @@ def _identity(digest: Digest, found: os.stat_result) -> _Identity:
 
 
 class Blobs:
-    """The blobs of the store at `root`. Reading takes no lock and no right to write."""
+    """The blobs of the store at `root`. Reading requires neither a lock nor write permission."""
 
     def __init__(self, root: str, run: Run = NO_RUN) -> None:
         self._root = root
@@ -64,11 +64,11 @@ class Blobs:
         self._damaged: set[_Identity] = set()
 
     def path(self, digest: Digest) -> str:
-        """Where the blob is or would be. Only parsed digests make paths (behaviours A11, R7)."""
+        """The path of a blob, present or not. Paths are built from parsed digests only (behaviours A11, R7)."""
         return os.path.join(self._root, "blobs", digest.algorithm, digest.encoded)
 
     def locked(self, *, exclusive: bool) -> AbstractContextManager[None]:
-        """The store's lock: shared to claim a blob, exclusive to remove one."""
+        """Context manager that holds the store's lock: shared to claim a blob, exclusive to remove one."""
         return locks.held(os.path.join(self._root, locks.LOCK_NAME), exclusive=exclusive)
 
     def size(self, digest: Digest) -> int | None:
@@ -77,7 +77,7 @@ class Blobs:
         return found.st_size if found else None
 
     def stat(self, digest: Digest) -> os.stat_result | None:
-        """The status of a blob's file, None where there is none. Links are no blobs."""
+        """The `lstat` of a blob's file, None if it is absent, damaged (see `distrust`) or not a regular file."""
         with files.failing(f"cannot look up {digest}"):
             return self._found(digest)
 
@@ -86,7 +86,7 @@ class Blobs:
         return None if found is None or _identity(digest, found) in self._damaged else found
 
     def distrust(self, digest: Digest) -> None:
-        """Treat the present file of a blob, found damaged, as absent until another replaces it."""
+        """Treat the current file of a damaged blob as absent, until another file replaces it."""
         with files.failing(f"cannot look up {digest}"):
             found = files.regular(self.path(digest))
         if found is not None:
@@ -95,7 +95,8 @@ class Blobs:
     def open(self, desc: Descriptor, offset: int = 0, *, is_use: bool = True) -> OpenBlob:
         """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure.
 
-        Without `is_use` the time of the last use stays, as far as the system and the owner permit.
+        Without `is_use` the time of last use is not updated, if the system supports that and the
+        user owns the file.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with files.failing(f"cannot open {desc.digest} in the store"):
@@ -115,7 +116,10 @@ class Blobs:
         return OpenBlob(file, offset, found.st_size)
 
     def digests(self) -> Iterator[Digest]:
-        """The names of blobs, in no order. What is no digest is passed over."""
+        """The digests of all files in `blobs/`, in no order. Names that are not digests are skipped.
+
+        A directory of another user that cannot be listed is reported and skipped. Raises LocalFailure.
+        """
         for algorithm in files.names(os.path.join(self._root, "blobs")):
             directory = os.path.join(self._root, "blobs", algorithm)
             try:
@@ -123,44 +127,45 @@ class Blobs:
             except LocalFailure as error:
                 if not isinstance(error.__cause__, PermissionError):
                     raise
-                self._run.report(Notice("warning", f"{directory} belongs to another user and is passed over"))
+                self._run.report(Notice("warning", f"{directory} belongs to another user; skipped"))
                 continue
             for encoded in names:
                 with suppress(InvalidArgument):
                     yield Digest.parse(f"{algorithm}:{encoded}")
 
     def claim(self, desc: Descriptor) -> bool:
-        """True where the blob is here, and then it is marked as used and durable.
+        """Mark a blob as used and make it durable; False if it is absent.
 
-        A file of another size than `desc` says is what a crash of another tool leaves: it does
-        not count, and the commit replaces it.
+        A file whose size differs from that of `desc`, such as one left by a crash of another tool,
+        counts as absent: the commit replaces it. In a store without write permission a blob is only
+        looked up. Raises LocalFailure.
         """
         if self.stat(desc.digest) is None:
             return False
         with files.failing(f"cannot look up {desc.digest}"):
             try:
                 with self.locked(exclusive=False):
-                    is_here = self.freshen(desc.digest, desc.size)
+                    is_present = self.freshen(desc.digest, desc.size)
             except OSError as error:
                 if error.errno not in _READ_ONLY:
                     raise
-                found = self.stat(desc.digest)  # a store that we may not change, only use
+                found = self.stat(desc.digest)  # no permission to write to this store
                 return found is not None and desc.size in (None, found.st_size)
-            if is_here:
-                self._harden(desc.digest)
-        return is_here
+            if is_present:
+                self._sync_recent(desc.digest)
+        return is_present
 
     def freshen(self, digest: Digest, size: int | None) -> bool:
-        """Mark a blob as used, so that gc's grace begins anew; False where it is not here.
+        """Mark a blob as used, which restarts its gc grace period; False if it is absent or not of `size` bytes.
 
-        The caller has the store's lock. Raises OSError.
+        The caller holds the store's lock. Raises OSError.
         """
         found = self._found(digest)
         if found is None or (size is not None and found.st_size != size):
             return False
         try:
             os.utime(self.path(digest), ns=(time.time_ns(), found.st_mtime_ns))
-        except PermissionError:  # another user's blob: reading it counts as a use at least once a day (relatime)
+        except PermissionError:  # another user's blob: a read updates its atime at least once a day (relatime)
             with suppress(OSError):
                 self._read_a_byte(digest)
         return True
@@ -172,10 +177,10 @@ class Blobs:
         finally:
             os.close(fd)
 
-    def _harden(self, digest: Digest) -> None:
-        """Whoever is told that a blob is here may rely on it: sync one that is young.
+    def _sync_recent(self, digest: Digest) -> None:
+        """Sync a recent blob to disk before it is reported as present.
 
-        The process that renamed it into place may not have come to that yet.
+        The process that renamed the file may not have synced its directory yet.
         """
         path = self.path(digest)
         try:
@@ -191,24 +196,24 @@ class Blobs:
         files.sync_directory(os.path.dirname(path))
 
     def admit(self, data: str, digest: Digest, size: int) -> os.stat_result | None:
-        """Rename verified, synced `data` to its blob; returns the file of that size that it replaced, if any.
+        """Rename the verified and synced file `data` to the path of its blob.
 
-        A blob that is here already is replaced all the same: it may be damaged, which only reading
-        all of it would show. Its labels stay. Raises OSError.
+        An existing blob is replaced too: it may be damaged, and only a full read would show that.
+        Its labels stay. Returns the status of the replaced file if it had `size` bytes. Raises OSError.
         """
         target = self.path(digest)
-        room = os.path.dirname(target)
-        files.make_directory(room)
-        if digest.algorithm != "sha256":  # whose directory is as old as the store
-            files.sync_directory(os.path.dirname(room))
+        directory = os.path.dirname(target)
+        files.make_directory(directory)
+        if digest.algorithm != "sha256":  # `blobs/sha256` was synced when the store was created
+            files.sync_directory(os.path.dirname(directory))
         with self.locked(exclusive=False):
-            here = self._found(digest)
+            replaced = self._found(digest)
             os.rename(data, target)
-        files.sync_directory(room)
-        return here if here is not None and here.st_size == size else None
+        files.sync_directory(directory)
+        return replaced if replaced is not None and replaced.st_size == size else None
 
     def remove(self, digest: Digest) -> None:
-        """Remove a blob. The caller has the store's lock, exclusive. Raises NotFound, OSError."""
+        """Remove a blob. The caller holds the store's lock, exclusive. Raises NotFound, OSError."""
         try:
             os.unlink(self.path(digest))
         except (FileNotFoundError, NotADirectoryError):

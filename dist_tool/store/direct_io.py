@@ -1,8 +1,8 @@
-"""Writes that go to the disk past the page cache, for content that nobody reads back soon.
+"""Direct I/O (O_DIRECT): writes that bypass the page cache, for content that is not read back soon.
 
-Worth it for what comes as fast as memory is copied: no page is allocated, dirtied, scanned and
-dropped again, and what other programs keep in the cache stays there. The file is the same one
-as ever: whoever reads it sees every byte, and it needs its fsync all the same.
+It pays off if the source is about as fast as a memory copy: no page is allocated, dirtied,
+scanned and dropped, and the cached data of other programs is not evicted. Readers of the file
+see every byte as usual, and the file still needs its fsync.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import errno
 import fcntl
 import os
 
-PIECE = 1 << 20  # bytes at a time: each write waits for the disk
-BLOCK = 4096  # what place and length have to be a multiple of; a file system that asks for more refuses
-_WORTH_IT = 8 << 20  # below this, an offset in bytes, content is small: read soon, and cheap to cache
+PIECE = 1 << 20  # bytes per write; each write waits for the disk
+# Offset and length have to be multiples of this. A file system that requires larger blocks returns EINVAL.
+BLOCK = 4096
+_DIRECT_FROM = 8 << 20  # offset in bytes; smaller content is likely to be read soon, and cheap to cache
 
 
 class DirectFile:
-    """An open file whose whole blocks are written past the cache where the file system can do so.
+    """An open file whose whole blocks are written with O_DIRECT if the file system supports it.
 
-    Buffers have to begin at a multiple of `BLOCK` in memory, as `mmap` gives them. Where the
-    system knows no such writes, or the file system refuses, the cache is used as always.
+    Buffers have to be aligned to `BLOCK` in memory, as those of `mmap` are. Without support by the
+    operating system or the file system, writes go through the page cache.
     """
 
     def __init__(self, fd: int) -> None:
@@ -29,19 +30,19 @@ class DirectFile:
         self._is_direct = False
 
     def write(self, view: memoryview, offset: int) -> None:
-        """Write all of `view` at `offset`, which is where the file stands. Raises OSError."""
-        self._choose(offset >= _WORTH_IT and not (offset | len(view)) % BLOCK)
+        """Write all of `view` at `offset`, the current position of the file. Raises OSError."""
+        self._choose(offset >= _DIRECT_FROM and not (offset | len(view)) % BLOCK)
         while view:
             try:
                 view = view[os.write(self._fd, view) :]
             except OSError as error:
                 if not self._is_direct or error.errno != errno.EINVAL:
                     raise
-                self.end()  # no part of a block, or of a larger one than thought: say it as always
+                self.end()  # not a whole block, or the file system requires larger ones: use the page cache
                 self._flag = 0
 
     def end(self) -> None:
-        """From here on reads and writes go through the cache: they are of any length again."""
+        """Switch to the page cache: reads and writes may have any length again. Raises OSError."""
         self._choose(False)
 
     def _choose(self, direct: bool) -> None:
@@ -53,6 +54,6 @@ class DirectFile:
         except OSError:
             if not direct:
                 raise
-            self._flag = 0  # not on this file system
+            self._flag = 0  # not supported by this file system
         else:
             self._is_direct = direct

@@ -1,4 +1,4 @@
-"""The store on disk: `blobs/<algorithm>/<encoded>`, `index.json`, and `ingest/` beside them."""
+"""The store on disk: `blobs/<algorithm>/<encoded>`, `index.json` and `ingest/`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from dist_tool.store.verify import open_verified, read
 from dist_tool.store.writer import DiskWriter
 from dist_tool.stream.verify import VerifiedReader
 
-_LOCK_TRIES = 5  # somebody who lists ingests holds each lock for an instant
+_LOCK_TRIES = 5  # a process that lists ingests holds each lock for an instant
 _LOCK_PAUSE_S = 0.002
 
 
 class DiskStore:
-    """A `Store`, and a `Remote` of what is in it. Safe for many threads and processes.
+    """A `Store`, and a `Remote` that serves its content. Safe for many threads and processes.
 
-    Reading needs nothing but `blobs/`: no lock, no database, no right to write.
+    Reading requires only `blobs/`: no lock, no database, no write permission.
     """
 
     def __init__(self, root: str, run: Run = NO_RUN) -> None:
@@ -55,26 +55,26 @@ class DiskStore:
         return self.blobs.locked(exclusive=True)
 
     def path(self, digest: Digest) -> str:
-        """Where the blob is or would be."""
+        """The path of a blob, present or not."""
         return self.blobs.path(digest)
 
     # Reading
 
     def size(self, digest: Digest) -> int | None:
-        """The size of a blob in bytes, None where it is not here. The cheapest question."""
+        """The size of a blob in bytes, None if it is absent. The cheapest lookup."""
         return self.blobs.size(digest)
 
     def open(self, desc: Descriptor, offset: int = 0, *, is_use: bool = True) -> OpenBlob:
         """The blob's bytes from `offset`, not verified. Raises NotFound, LocalFailure.
 
-        Without `is_use` gc does not spare the blob for this.
+        Without `is_use` the read does not restart the blob's gc grace period.
         """
         return self.blobs.open(desc, offset, is_use=is_use)
 
     def open_verified(self, desc: Descriptor, *, is_use: bool = True) -> VerifiedReader:
-        """The whole blob as a file that never ends cleanly unless size and digest match.
+        """The whole blob as a file; reading it to the end raises DataLoss unless size and digest match.
 
-        Raises NotFound, Unsupported for a digest that cannot be computed.
+        Raises NotFound, Unsupported for a digest algorithm that cannot be computed.
         """
         return open_verified(self.blobs, desc, is_use=is_use)
 
@@ -83,11 +83,11 @@ class DiskStore:
         return read(self.blobs, desc, limit, is_use=is_use)
 
     def digests(self) -> Iterator[Digest]:
-        """The digests of all blobs, in no order, also of those whose file is not a regular one."""
+        """The digests of all blobs, in no order, including those whose file is not a regular file."""
         return self.blobs.digests()
 
     def info(self, digest: Digest) -> Info:
-        """What is known of a blob. Raises NotFound."""
+        """Size, times and labels of a blob. Raises NotFound."""
         found = self.blobs.stat(digest)
         if found is None:
             raise missing(digest)
@@ -101,7 +101,7 @@ class DiskStore:
             return {}
 
     def walk(self, select: Callable[[Info], bool] | None = None) -> Iterator[Info]:
-        """Every blob for which `select` is true, in no order. Names in `blobs/` that are no digest are passed over."""
+        """Every blob for which `select` is true, in no order. Names in `blobs/` that are not digests are skipped."""
         try:
             labels = self.labels.everything()
         except LocalFailure as error:
@@ -127,7 +127,7 @@ class DiskStore:
         return self.index.entries()
 
     def find(self, object_id: str) -> Descriptor:
-        """What a digest or a name means, without looking for the blob. Raises NotFound for a name."""
+        """The descriptor of a digest or a name, without a lookup of the blob. Raises NotFound for an unknown name."""
         digest = as_digest(object_id)
         return self.index.find(object_id) if digest is None else Descriptor(digest)
 
@@ -148,10 +148,10 @@ class DiskStore:
         self.index.check(ref_name)
 
     def tag(self, ref_name: str, desc: Descriptor) -> None:
-        """Make `ref_name` mean `desc`, in place of what it meant (behaviours F16).
+        """Point `ref_name` to `desc`, replacing its previous entries (behaviours F16).
 
-        Ten processes tagging at once all succeed. Raises NotFound where the blob is not here:
-        an index is written after what it names.
+        Concurrent calls by many processes all succeed. Raises NotFound if the blob is absent: a blob
+        is added before the index names it.
         """
         self.prepare()
         with files.failing("cannot update index.json"), self.locked():
@@ -161,7 +161,7 @@ class DiskStore:
             self.index.put(ref_name, desc, size=found.st_size)
 
     def untag(self, ref_name: str) -> Descriptor:
-        """Forget a reference name; returns what it meant. Raises NotFound."""
+        """Remove a reference name; returns its previous descriptor. Raises NotFound."""
         self._must_exist(NotFound(f"{ref_name!r} is not in the store"))
         with files.failing("cannot update index.json"), self.locked():
             desc = self.index.find(ref_name)
@@ -173,34 +173,34 @@ class DiskStore:
     def writer(self, ref: str, desc: Descriptor | None = None) -> DiskWriter:
         """Open or resume the write named `ref`.
 
-        Raises InvalidArgument for an empty ref, AlreadyExists where `desc` is there, Locked
-        while anybody writes it, Unsupported for a digest that cannot be computed.
+        Raises InvalidArgument for an empty ref, AlreadyExists if `desc` is in the store, Locked
+        while the ref has another writer, Unsupported for a digest algorithm that cannot be computed.
         """
         check_ref(ref)
         if desc is not None and desc.digest.algorithm not in VERIFIABLE:
             raise Unsupported(f"digest algorithm {desc.digest.algorithm!r} cannot be verified here")
         self.prepare()
         if desc is not None and self.claim(desc):
-            raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
+            raise AlreadyExists("the content is already in the store").with_facts(object_id=str(desc.digest))
         directory = IngestDirectory.of(self.root, ref)
-        with files.failing("cannot begin a write"):
+        with files.failing("cannot start a write"):
             lock = self._lock_ingest(directory, ref, create=True)
             writer = DiskWriter(self.blobs, self.labels, directory, lock, desc)
             try:
                 writer.open(ref)
-                # Whoever held the lock before us may have committed just this.
+                # The previous holder of the lock may have committed the same content.
                 if desc is not None and self.claim(desc):
                     directory.remove()
-                    raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
+                    raise AlreadyExists("the content is already in the store").with_facts(object_id=str(desc.digest))
             except BaseException:
                 writer.abandon()
                 raise
         return writer
 
     def claim(self, desc: Descriptor) -> bool:
-        """True where the blob is here; then gc spares it for the time of its grace, and it is durable.
+        """Restart the gc grace period of a blob and make it durable; False if it is absent.
 
-        For whoever finds that there is nothing to fetch and goes on to name it.
+        For callers that skip a fetch because the blob exists, and name the blob next.
         """
         return self.blobs.claim(desc)
 
@@ -210,13 +210,15 @@ class DiskStore:
             if lock is not None:
                 return lock
             self.run.sleep(_LOCK_PAUSE_S)
-        raise Locked(f"somebody else is writing {ref!r}", hint="wait for it; `dist content active` shows it")
+        raise Locked(
+            f"another process is writing {ref!r}", hint="wait until it ends; `dist content active` shows its progress"
+        )
 
     def delete(self, digest: Digest) -> None:
         """Remove a blob and its labels. Raises NotFound."""
         self._must_exist(missing(digest))
         with files.failing(f"cannot remove {digest}"), self.locked():
-            # Labels first: a kill in between must not leave some for content that is added again later.
+            # Labels first: a kill in between must not leave labels for content that is added again later.
             labels = self._labels_of(digest)
             self.forget_labels([digest])
             try:
@@ -227,22 +229,22 @@ class DiskStore:
                 raise
 
     def forget_labels(self, digests: Iterable[Digest]) -> None:
-        """Remove the labels of blobs that are removed; a warning if that fails. The caller has the store's lock."""
+        """Remove the labels of removed blobs; reports a warning on failure. The caller holds the store's lock."""
         try:
             self.labels.forget(digests)
         except LocalFailure as error:
             self.run.report(Notice("warning", f"{error}; labels of removed blobs stay"))
 
     def check_labels(self, labels: Mapping[str, str]) -> None:
-        """See that labels can be set, before the blob is added. Raises InvalidArgument, LocalFailure."""
+        """Check that labels can be set, before the blob is added. Raises InvalidArgument, LocalFailure."""
         self.labels.check(labels)
 
     def distrust(self, digest: Digest) -> None:
-        """Treat a blob that was found damaged as absent, here only, until another writer has replaced it."""
+        """Treat a damaged blob as absent, in this object only, until a writer replaces it."""
         self.blobs.distrust(digest)
 
     def label(self, digest: Digest, labels: Mapping[str, str], *, replace: bool = False) -> Info:
-        """Set labels, an empty value removing one; `replace` drops all others (behaviours F13).
+        """Set labels; an empty value removes one; `replace` removes all others (behaviours F13).
 
         Raises NotFound; InvalidArgument for labels over 4096 bytes (F12).
         """
@@ -258,7 +260,7 @@ class DiskStore:
             yield IngestDirectory(os.path.join(self.root, "ingest", name))
 
     def statuses(self, select: Callable[[Status], bool] | None = None) -> Iterator[Status]:
-        """Every write, in flight or abandoned, for which `select` is true. Those that end meanwhile are passed over."""
+        """Every write, in flight or abandoned, for which `select` is true. Writes that end meanwhile are skipped."""
         for directory in self.ingests():
             try:
                 with files.failing("cannot read an ingest"):
@@ -266,7 +268,7 @@ class DiskStore:
             except LocalFailure as error:
                 if not isinstance(error.__cause__, PermissionError):
                     raise
-                self.run.report(Notice("warning", f"{directory.path} belongs to another user and is passed over"))
+                self.run.report(Notice("warning", f"{directory.path} belongs to another user; skipped"))
                 continue
             if status is not None:
                 status = status._replace(active=locks.is_held(directory.path))
@@ -283,7 +285,7 @@ class DiskStore:
         return status._replace(active=locks.is_held(directory.path))
 
     def abort(self, ref: str) -> None:
-        """Drop a write and what it wrote. Raises NotFound; Locked while it is being written."""
+        """Remove a write and its data. Raises NotFound; Locked while it has a writer."""
         check_ref(ref)
         directory = IngestDirectory.of(self.root, ref)
         with files.failing(f"cannot abort {ref!r}"):
@@ -299,13 +301,13 @@ class DiskStore:
     # The directory itself
 
     def _must_exist(self, error: DistError) -> None:
-        """Before a change: nothing is created only to be found empty."""
+        """Raise `error` if the store does not exist, instead of creating an empty one for a change."""
         if not os.path.isdir(self.root):
             raise error
         self.prepare()
 
     def prepare(self) -> None:
-        """See that this is a store, or make it one. What `layout.prepare` raises. Idempotent."""
+        """Create the store, or check that the directory is one. Raises as `layout.prepare`. Idempotent."""
         if not self._prepared:
             layout.prepare(self.root, self.index)
             self._prepared = True

@@ -1,7 +1,7 @@
-"""What the store asks of the file system: whole writes, atomic replacement, durable directories.
+"""File system operations of the store: complete writes, atomic replacement, durable directories.
 
-Every call goes to `os` by name, one step each, so that the tests can make each of them fail,
-kill the process at it, or forget what was not synced.
+Each step is one call of a function of `os` by its full name, so that the tests can make any of
+them fail, kill the process at it, or discard what was not synced.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _HINTS = {
     errno.EDQUOT: "the quota is used up: free some space and run again",
     errno.EFBIG: "the file size limit (ulimit -f) or that of the file system is reached",
     errno.EROFS: "the file system is read-only",
-    errno.EACCES: "check who owns the store and its permissions",
-    errno.EPERM: "check who owns the store and its permissions",
+    errno.EACCES: "check the owner and the permissions of the store",
+    errno.EPERM: "check the owner and the permissions of the store",
     errno.EMFILE: "too many open files: see ulimit -n",
     errno.EXDEV: "blobs and ingest must be on one file system",
-    errno.ENOLCK: "the file system has no locks: put the store on another one",
-    errno.EIO: "the disk failed: see the kernel's log",
+    errno.ENOLCK: "the file system does not support locks: move the store to another one",
+    errno.EIO: "the disk failed: see the kernel log",
 }
 
 
@@ -38,9 +38,9 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 @contextmanager
 def failing(what: str, *, when_full: str = "") -> Iterator[None]:
-    """Turn an OSError inside into a LocalFailure that says what was tried and what to do.
+    """Context manager that converts OSError to a LocalFailure with `what` failed and a hint.
 
-    `when_full` is the hint for a disk or a quota that is used up.
+    `when_full` is the hint for a full disk or an exhausted quota.
     """
     hints = {**_HINTS, **dict.fromkeys(_FULL, when_full)} if when_full else _HINTS
     with os_errors(what, hints):
@@ -48,10 +48,10 @@ def failing(what: str, *, when_full: str = "") -> Iterator[None]:
 
 
 def start_writing_back(fd: int, offset: int, count: int) -> None:
-    """Have the disk begin with these bytes, so that the sync at the end has less to wait for.
+    """Start writing these bytes back to the disk, so that the final sync takes less time.
 
-    Advice and no promise: it waits for nothing and takes note of no error, which stays for the
-    sync to report. Linux only; without it nothing changes but the time.
+    Advisory: it does not block and ignores errors, which the sync then reports. Linux only; on
+    other systems it does nothing.
     """
     function = _sync_file_range()
     if function is not None:
@@ -60,7 +60,7 @@ def start_writing_back(fd: int, offset: int, count: int) -> None:
 
 @cache
 def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
-    import ctypes  # only for large content
+    import ctypes  # slow to import; needed for large content only
 
     try:
         function = ctypes.CDLL(None).sync_file_range
@@ -71,16 +71,16 @@ def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
 
 
 def sync(fd: int) -> None:
-    """Make a file's content durable. On macOS fsync alone stops at the disk's own cache."""
+    """Make a file's content durable. On macOS fsync alone does not flush the disk's own cache."""
     if (full := getattr(fcntl, "F_FULLFSYNC", None)) is not None:
-        with suppress(OSError):  # not on every file system there
+        with suppress(OSError):  # not supported by every file system
             fcntl.fcntl(fd, full)
             return
     os.fsync(fd)
 
 
 def sync_directory(path: str) -> None:
-    """Make the names in a directory durable: a file's own fsync does not include its name."""
+    """Make the entries of a directory durable: the fsync of a file does not include its name."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync(fd)
@@ -89,25 +89,25 @@ def sync_directory(path: str) -> None:
 
 
 def make_directory(path: str) -> None:
-    """Create a directory, durably, with the mode that the umask gives; one that is there is fine."""
+    """Create a directory durably, with the mode that the umask gives, unless it exists."""
     if make_plain_directory(path):
         sync_directory(os.path.dirname(path))
 
 
 def make_plain_directory(path: str) -> bool:
-    """Create a directory that need not survive a power cut; False if it is there."""
+    """Create a directory that need not survive a power cut; False if it exists."""
     try:
         os.mkdir(path)
     except FileExistsError:
         return False
     if os.geteuid() == 0:
-        with suppress(FileNotFoundError):  # gc has removed it again
+        with suppress(FileNotFoundError):  # gc has already removed it
             _keep_owner_of_directory(path)
     return True
 
 
 def create(path: str, flags: int = os.O_RDWR) -> int:
-    """Open a file, creating it with the permissions that the umask gives. Links are not followed."""
+    """Open a file, creating it if needed with the permissions that the umask gives. Does not follow symbolic links."""
     flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     if os.geteuid() != 0:
         return os.open(path, flags, 0o666)
@@ -126,7 +126,10 @@ def create(path: str, flags: int = os.O_RDWR) -> int:
 
 
 def open_without_atime(path: str, flags: int) -> int:
-    """Open a file so that reading it does not count as a use. Only its owner and root may do that on Linux."""
+    """Open a file so that reading it does not count as a use (O_NOATIME).
+
+    Linux permits that to the owner and root only; for other users it is a normal open.
+    """
     try:
         return os.open(path, flags | getattr(os, "O_NOATIME", 0))
     except PermissionError:
@@ -136,28 +139,28 @@ def open_without_atime(path: str, flags: int) -> int:
 def _keep_owner_of_directory(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if not os.listdir(fd):  # else the other user may have put another directory in its place
+        if not os.listdir(fd):  # otherwise the other user may have replaced it by another directory
             _keep_owner(fd, path)
     finally:
         os.close(fd)
 
 
 def _keep_owner(fd: int, path: str) -> None:
-    """Give what root has just created in another user's directory to that user.
+    """Change the owner of a file that root has just created to the owner of its directory.
 
     Otherwise one `sudo dist` makes the store unusable for its owner.
     """
     parent = os.stat(os.path.dirname(path))
     if parent.st_uid != 0:
-        with suppress(OSError):  # a file system without owners, a container without the right
+        with suppress(OSError):  # a file system without owners, or a container without CAP_CHOWN
             os.fchown(fd, parent.st_uid, parent.st_gid)
 
 
 def make_directories(path: str) -> None:
-    """Create a directory and those above it, durably.
+    """Create a directory and its missing parents, durably.
 
-    Those that are there are synced all the same: whoever made them may have been killed before
-    that. It is asked of the ones that we may read; a system's own are older than any crash.
+    Existing parents are synced too: the process that created them may have been killed before
+    its sync. Those that we may not read are skipped: they belong to the system and are older.
     """
     missing = []
     while not os.path.isdir(path):
@@ -172,9 +175,9 @@ def make_directories(path: str) -> None:
 
 
 def read_small(path: str, limit: int) -> bytes | None:
-    """A small file's content, None where it is not there; one byte over `limit` at the most.
+    """The content of a small file, None if it does not exist; at most one byte more than `limit`.
 
-    Never follows a link and never waits for a pipe's other end.
+    Does not follow symbolic links, and does not block on a named pipe. Raises OSError.
     """
     try:
         fd = open_regular(path)
@@ -187,36 +190,37 @@ def read_small(path: str, limit: int) -> bytes | None:
 
 
 def write_small(path: str, data: bytes, *, durable: bool = False) -> None:
-    """Replace a small file as a whole: beside it, then renamed over it.
+    """Replace a small file atomically: write a temporary file beside it, then rename it.
 
-    Readers see the old content or the new one. The caller holds the lock that makes him the
-    only writer, so the temporary name is fixed and a crash leaves one at the most. `durable`
-    makes it survive a power cut: content first, then the name. Unlike `dist_tool.files.replace_file`
-    it leaves the locking to the caller and gives what root creates to the owner of the store.
+    Readers see the old content or the new one. The caller holds the lock that makes it the only
+    writer, so the temporary name is fixed and crashes leave at most one file. `durable` makes the
+    change survive a power cut: content is synced first, then the name. Unlike
+    `dist_tool.files.replace_file` it leaves the locking to the caller, and files that root creates
+    get the owner of the store. Raises OSError.
     """
-    beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
     try:
-        fd = create(beside, os.O_WRONLY | os.O_TRUNC)
+        fd = create(temporary, os.O_WRONLY | os.O_TRUNC)
     except PermissionError:  # left by a killed process of another user
-        os.unlink(beside)
-        fd = create(beside, os.O_WRONLY | os.O_TRUNC)
+        os.unlink(temporary)
+        fd = create(temporary, os.O_WRONLY | os.O_TRUNC)
     try:
         write_all(fd, memoryview(data))
         if durable:
             sync(fd)
     except BaseException:
         with suppress(OSError):
-            os.unlink(beside)
+            os.unlink(temporary)
         raise
     finally:
         os.close(fd)
-    os.rename(beside, path)
+    os.rename(temporary, path)
     if durable:
         sync_directory(os.path.dirname(path))
 
 
 def regular(path: str) -> os.stat_result | None:
-    """The status of a regular file, None for anything else: links are not followed."""
+    """The `lstat` of a regular file; None if it is missing or anything else, a symbolic link included."""
     try:
         found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -225,7 +229,7 @@ def regular(path: str) -> os.stat_result | None:
 
 
 def names(path: str) -> list[str]:
-    """The names in a directory, none where it is not there."""
+    """The names in a directory; empty if it does not exist. Raises LocalFailure."""
     with failing(f"cannot list {path}"):
         try:
             return os.listdir(path)

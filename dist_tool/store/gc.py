@@ -1,8 +1,8 @@
-"""Collecting what nothing needs: mark from `index.json` and labels, sweep the rest (behaviours F17).
+"""Garbage collection: mark what `index.json` and labels reach, sweep the rest (behaviours F17).
 
-The store's lock is held throughout, so that no name and no claim to a blob comes between
-marking and sweeping. What cannot be understood is an error, not garbage: nothing is removed
-then.
+The store's lock is held throughout, so that no name is added and no blob claimed between mark
+and sweep. A reachable document that cannot be parsed is an error, not garbage: then nothing is
+removed.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ _FOREIGN = "it belongs to another user"
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
 
-# Twice what relatime, the usual way to mount, needs to note a use (24 h): what was read within the last day stays.
+# relatime, the usual mount option, updates atime once in 24 h; twice that spares all blobs read within the last day.
 GRACE_S = 48 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class GcPolicy:
-    """What to spare: blobs used and ingests written in the last `grace_s` seconds, and `keep`.
+    """What gc spares: blobs used and ingests written in the last `grace_s` seconds, and `keep`.
 
-    The grace protects what was fetched and is about to be named. With 0 it must be quiet.
+    The grace period protects fetched content that has no name yet. With 0, no other process may
+    be adding content.
     """
 
     grace_s: float = GRACE_S
@@ -45,7 +46,7 @@ class GcPolicy:
 
 
 class Removed(NamedTuple):
-    """Something that was removed, or would be: a blob (its digest) or an ingest (its ref)."""
+    """One removal, or with `dry_run` a candidate. `name` is the digest of a blob or the ref of an ingest."""
 
     kind: str
     name: str
@@ -53,11 +54,10 @@ class Removed(NamedTuple):
 
 
 def collect(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
-    """Remove what nothing needs, and tell of it once the store's lock is given back.
+    """Remove unreachable blobs and abandoned ingests; yields the removals once the store's lock is released.
 
-    Raises BadManifest, LimitExceeded and DataLoss where something that is needed cannot be
-    read (nothing was removed then); LocalFailure where the disk fails, after telling of what
-    was removed until then.
+    Raises BadManifest, LimitExceeded and DataLoss if reachable content cannot be read (nothing was
+    removed then); LocalFailure if the disk fails, after it has yielded the removals so far.
     """
     if not os.path.isdir(store.root):
         return
@@ -80,14 +80,14 @@ def _collect(store: DiskStore, policy: GcPolicy, removed: list[Removed]) -> None
     if policy.dry_run:
         removed.extend(garbage)
     else:
-        # Labels first, as in `DiskStore.delete`; and those that a kill or another tool has left behind.
+        # Labels first, as in `DiskStore.delete`; stale labels left by a kill or another tool go too.
         store.forget_labels([*(Digest.parse(blob.name) for blob in garbage), *_labelled_and_absent(store)])
         removed.extend(_sweep_blobs(store, garbage))
     removed.extend(_sweep_ingests(store, policy))
 
 
 def _garbage(store: DiskStore, policy: GcPolicy, marked: set[Digest]) -> list[Removed]:
-    """Blobs that nothing needs and that nobody used within the grace."""
+    """Unmarked blobs that were not used within the grace period."""
     now = time.time()
     found = []
     removable: dict[str, bool] = {}
@@ -100,7 +100,7 @@ def _garbage(store: DiskStore, policy: GcPolicy, marked: set[Digest]) -> list[Re
         if directory not in removable:
             removable[directory] = os.access(directory, os.W_OK)
             if not removable[directory]:
-                store.run.report(Notice("warning", f"{directory} is passed over: {_FOREIGN}"))
+                store.run.report(Notice("warning", f"{directory} skipped: {_FOREIGN}"))
         if removable[directory]:
             found.append(Removed("blob", str(digest), status.st_size))
     return found
@@ -113,7 +113,7 @@ def _sweep_blobs(store: DiskStore, garbage: list[Removed]) -> Iterator[Removed]:
 
 
 def _labelled_and_absent(store: DiskStore) -> Iterator[Digest]:
-    """What has labels and is not in the store: they would come back with the content."""
+    """Digests that have labels but no blob: their labels would reappear with the content."""
     for text in store.labels.everything():
         with suppress(InvalidArgument, PermissionError):
             digest = Digest.parse(text)
@@ -122,7 +122,7 @@ def _labelled_and_absent(store: DiskStore) -> Iterator[Digest]:
 
 
 def _sweep_ingests(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
-    """Ingests that nobody writes and that are older than the grace, half made ones included."""
+    """Remove ingests without a writer that are older than the grace period, incomplete ones included."""
     now = time.time()
     for directory in list(store.ingests()):
         try:
@@ -132,7 +132,7 @@ def _sweep_ingests(store: DiskStore, policy: GcPolicy) -> Iterator[Removed]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except PermissionError as error:
-            store.run.report(Notice("warning", f"{directory.path} is passed over: {_FOREIGN} ({error.strerror})"))
+            store.run.report(Notice("warning", f"{directory.path} skipped: {_FOREIGN} ({error.strerror})"))
             continue
         if lock is None:
             continue

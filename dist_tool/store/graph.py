@@ -1,4 +1,4 @@
-"""Which blobs a manifest or an index links to, and what is reachable."""
+"""The object graph of a store: links of manifests and indexes, and reachability."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ Labelled = Mapping[str, Mapping[str, str]]  # the labels of blobs, by digest
 
 
 def mark(blobs: BlobReader, roots: Iterable[Descriptor], labels: Labelled) -> set[Digest]:
-    """Every digest that `roots` or `labels` need, directly or through manifests.
+    """Every digest that is reachable from `roots` or `labels`, directly or through manifests.
 
-    At any depth: each blob is followed once, so that neither cycles nor long chains of subjects
-    matter, and a limit would only stop gc for good.
+    Depth is not limited: each blob is followed once, which handles cycles and long chains of
+    subjects, and a limit would make gc fail permanently. Absent blobs are skipped. Raises
+    BadManifest, DataLoss, LimitExceeded, LocalFailure.
     """
     pending = [*roots, *(Descriptor(digest, media_type="") for digest in _labelled_roots(labels))]
     marked: set[Digest] = set()
@@ -39,7 +40,7 @@ def mark(blobs: BlobReader, roots: Iterable[Descriptor], labels: Labelled) -> se
 
 
 def _may_link(desc: Descriptor) -> bool:
-    """False for what certainly points to nothing; an unknown type may be a manifest of tomorrow."""
+    """False for types that never link to other blobs; an unknown type may be a future manifest."""
     return not is_layer(desc.media_type) and desc.media_type not in CONFIG_TYPES
 
 
@@ -55,10 +56,10 @@ def _links_of(blobs: BlobReader, desc: Descriptor, labels: Mapping[str, str]) ->
     found = [_labelled(value) for key, value in labels.items() if key == GC_REF or key.startswith(f"{GC_REF}.")]
     try:
         return found + links(blobs, desc.digest)
-    except NotFound:  # a partial store: what is not here needs nothing
+    except NotFound:  # a partial store: an absent blob links to nothing
         return found
     except DistError as error:
-        hint = error.hint or "repair or remove it first: `dist content verify`, `dist content rm`"
+        hint = error.hint or "remove it with `dist content rm`, or fetch it again"
         raise error.with_(hint=hint).with_facts(object_id=str(desc.digest)) from None
 
 
@@ -70,10 +71,10 @@ def _labelled(value: str) -> Descriptor:
 
 
 def links(blobs: BlobReader, digest: Digest) -> list[Descriptor]:
-    """What a manifest or index in the store points to, the subject included; [] for other blobs.
+    """The descriptors in a stored manifest or index, the subject included; [] for other blobs.
 
-    Laxer than the reading that acts on content: whatever looks like a link keeps its blob.
-    Raises NotFound, BadManifest, DataLoss, LimitExceeded.
+    Less strict than the parsers used to act on content: anything that looks like a descriptor
+    counts as a link. Raises NotFound, BadManifest, DataLoss, LimitExceeded.
     """
     size = blobs.size(digest)
     if size is None:
@@ -84,7 +85,7 @@ def links(blobs: BlobReader, digest: Digest) -> list[Descriptor]:
     try:
         value = parse_json(content)
     except BadManifest:
-        return []  # intact, by its digest, and no JSON: just bytes
+        return []  # verified content that is not JSON
     return _descriptors(value) if isinstance(value, dict) else []
 
 
@@ -97,10 +98,10 @@ def _is_document(blobs: BlobReader, digest: Digest) -> bool:
 def _descriptors(value: dict[str, Any]) -> list[Descriptor]:
     entries: list[Any] = [value[name] for name in ("config", "subject") if isinstance(value.get(name), dict)]
     for name in ("layers", "manifests", "blobs"):
-        many = value.get(name)
-        if isinstance(many, list):
-            entries += many
+        children = value.get(name)
+        if isinstance(children, list):
+            entries += children
     if len(entries) > CHILDREN_LIMIT:
         raise LimitExceeded(f"{len(entries)} children are over the limit of {CHILDREN_LIMIT}")
-    # A config or a stranger's JSON may use these names for something else.
+    # A config or unrelated JSON may use these names for other data.
     return [Descriptor.from_json(entry) for entry in entries if isinstance(entry, dict) and "digest" in entry]

@@ -1,7 +1,7 @@
-"""Writes in flight on disk: `ingest/<sha256 of ref>/{ref,data,startedat,updatedat,total}`.
+"""Ingests, the writes in flight on disk: `ingest/<sha256 of ref>/{ref,data,startedat,updatedat,total}`.
 
-The files are containerd's (behaviours F1-F3), and a lock beside them. An ingest counts only
-with its `ref` file, which is written last: whatever a crash left half made is made anew.
+The files are those of containerd (behaviours F1-F3), plus a lock file. An ingest is valid only
+with its `ref` file, which is written last: a directory that a crash left incomplete starts over.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SECONDS = "%Y-%m-%dT%H:%M:%S"
 
 
 def ref_for(digest: Digest) -> str:
-    """The ref under which everybody fetches `digest`.
+    """The default ref of a fetch of `digest`.
 
-    containerd puts the kind of object in front (behaviours F14). Here the digest alone decides,
-    so that a fetch by digest and a pull that knows the media type share one download.
+    containerd prefixes the kind of object (behaviours F14). Here the ref is the digest alone, so
+    that a fetch by digest and a pull that has the media type share one download.
     """
     return str(digest)
 
@@ -35,11 +35,13 @@ def ref_for(digest: Digest) -> str:
 def check_ref(ref: str) -> None:
     """Raise InvalidArgument for a ref that cannot name a write."""
     if not ref or "\0" in ref or len(ref.encode("utf-8", "surrogateescape")) > LONGEST_REF:
-        raise InvalidArgument(f"a ref of {len(ref)} characters", hint=f"expected 1 to {LONGEST_REF} bytes")
+        raise InvalidArgument(
+            f"invalid ref of {len(ref)} characters", hint=f"expected 1 to {LONGEST_REF} bytes without NUL"
+        )
 
 
 def format_time(ns: int) -> str:
-    """RFC 3339 in UTC with nine fraction digits, from nanoseconds since the epoch."""
+    """RFC 3339 in UTC with nine fractional digits, from nanoseconds since the epoch."""
     seconds, fraction = divmod(ns, 10**9)
     return f"{time.strftime(_SECONDS, time.gmtime(seconds))}.{fraction:09d}Z"
 
@@ -47,7 +49,7 @@ def format_time(ns: int) -> str:
 def parse_time(text: str) -> float | None:
     """RFC 3339 as seconds since the epoch, None for anything else.
 
-    Not `datetime.fromisoformat`: it takes forms that are not RFC 3339 (behaviours F2).
+    Not `datetime.fromisoformat`: it accepts forms that are not RFC 3339 (behaviours F2).
     """
     from calendar import timegm
 
@@ -65,7 +67,7 @@ def parse_time(text: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class IngestDirectory:
-    """One directory under `ingest/`. All but `status` want its lock to be held."""
+    """One directory under `ingest/`. Methods other than `status` and `age_s` require its lock."""
 
     path: str
 
@@ -90,7 +92,7 @@ class IngestDirectory:
         files.write_small(os.path.join(self.path, name), text.encode("utf-8", "surrogateescape"))
 
     def status(self) -> Status | None:
-        """What is known of the write, None where the directory is no complete ingest."""
+        """The state of the write, None if the directory is not a complete ingest. `active` is not set."""
         found = files.regular(self.data)
         ref = self._read("ref", LONGEST_REF)
         started = parse_time(self._read("startedat") or "")
@@ -107,10 +109,10 @@ class IngestDirectory:
         )
 
     def begin(self, ref: str, total: int) -> None:
-        """Make it a new ingest without data. `total` is 0 where nobody said.
+        """Start a new, empty ingest; `total` is the expected size in bytes, 0 if unknown.
 
-        What was there counts no longer before anything of the new one does, and its data goes
-        first: a shorter rewrite must not keep a stale tail (behaviours F5).
+        The old ingest is invalidated first by removing `ref`, and its data is removed before the
+        new ingest is valid: a shorter rewrite must not keep a stale tail (behaviours F5).
         """
         for name in ("ref", "data"):
             with suppress(FileNotFoundError):
@@ -123,7 +125,7 @@ class IngestDirectory:
         self._write("ref", ref)
 
     def expect(self, total: int) -> None:
-        """Note the size in bytes that the write is to have; 0 means that nobody knows any more."""
+        """Record the expected size in bytes; 0 removes the record."""
         if total > 0:
             self._write("total", str(total))
         else:
@@ -131,13 +133,13 @@ class IngestDirectory:
                 os.unlink(os.path.join(self.path, "total"))
 
     def touch(self) -> None:
-        """Note that the write went on until now."""
+        """Set the time of the last write to now."""
         self._write("updatedat", format_time(time.time_ns()))
 
     def remove(self) -> None:
-        """Remove everything, the lock last: from then on the name is free for others.
+        """Remove the ingest, the lock last: from then on the ref is free for other writers.
 
-        Somebody who waited may have begun anew in the directory already; then it stays.
+        The directory stays if another writer has already started a new ingest in it.
         """
         for name in os.listdir(self.path):
             if name != locks.LOCK_NAME:
@@ -149,7 +151,7 @@ class IngestDirectory:
             os.rmdir(self.path)
 
     def age_s(self, now: float) -> float:
-        """Seconds since anything happened here, also where it is no complete ingest."""
+        """Seconds since the last change in the directory, even if it is not a complete ingest."""
         newest = 0.0
         for path in (self.path, self.data, os.path.join(self.path, "updatedat")):
             with suppress(FileNotFoundError):

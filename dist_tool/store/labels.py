@@ -1,8 +1,8 @@
-"""Labels: the store's mutable knowledge of its blobs, in SQLite beside them (behaviours F12, F13).
+"""Labels of blobs, in a SQLite database in the store (behaviours F12, F13).
 
-A rollback journal and not a write-ahead log: that one needs shared memory, which network file
-systems do not have, and a right to write even for reading. SQLite's own locks and journal see
-to kills and power cuts. A store without the database is a store without labels.
+It uses a rollback journal, not a write-ahead log: the latter needs shared memory, which network
+file systems lack, and write permission even to read. SQLite's locks and journal handle kills
+and power cuts. Without the database, no blob has labels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GC_EXPIRE = "containerd.io/gc.expire"
 GC_REF = "containerd.io/gc.ref.content"
 LONGEST = 4096
 _BUSY_S = 60.0
-_OWNER = "check who owns the file and its permissions"
+_OWNER = "check the owner and the permissions of the file"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS labels (digest TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,"
     " PRIMARY KEY (digest, key)) WITHOUT ROWID"
@@ -35,16 +35,16 @@ _PUT = "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)"
 
 
 def check(labels: Mapping[str, str]) -> None:
-    """Raise InvalidArgument for an empty key, for text that is not UTF-8, and for a label over 4096 bytes (F12)."""
+    """Raise InvalidArgument for an empty key, invalid UTF-8, or a label over 4096 bytes (behaviours F12)."""
     for key, value in labels.items():
         if not key:
-            raise InvalidArgument("a label's key is empty", hint="expected KEY=VALUE")
+            raise InvalidArgument("the key of a label is empty", hint="expected KEY=VALUE")
         try:
             size = len(key.encode()) + len(value.encode())
         except UnicodeEncodeError as error:
             raise InvalidArgument(f"label {key[:40]!r} is not valid UTF-8") from error
         if size > LONGEST:
-            raise InvalidArgument(f"label {key[:40]!r}: key and value are over {LONGEST} bytes together")
+            raise InvalidArgument(f"label {key[:40]!r}: key and value together exceed the limit of {LONGEST} bytes")
 
 
 def label_blob(blobs: Blobs, store: Labels, digest: Digest, labels: Mapping[str, str], *, replace: bool) -> None:
@@ -59,7 +59,7 @@ def label_blob(blobs: Blobs, store: Labels, digest: Digest, labels: Mapping[str,
 
 
 class Labels:
-    """The database, opened for each operation. All methods raise LocalFailure where it fails."""
+    """The database, opened for each operation. All methods raise LocalFailure if it cannot be used."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -93,7 +93,7 @@ class Labels:
                     db.execute(_PUT, (str(digest), key, value))
 
     def forget(self, digests: Iterable[Digest]) -> None:
-        """Remove all labels of these blobs. The database is written only if it has some."""
+        """Remove all labels of these blobs. The database is opened for writing only if it has any of them."""
         gone = [(str(digest),) for digest in digests]
         with self._reading() as db:
             labelled = [row for row in gone if db and db.execute(_HAS, row).fetchone()]
@@ -135,7 +135,7 @@ class Labels:
             db.execute("COMMIT")
 
     def _create(self) -> None:
-        """Create the file with the permissions that the umask gives: SQLite itself asks for 0644."""
+        """Create the file with the permissions that the umask gives: SQLite itself would use 0644."""
         if not os.path.lexists(self.path):
             with files.failing(f"cannot create {self.path}"):
                 os.close(files.create(self.path))
@@ -149,7 +149,7 @@ class Labels:
         try:
             name = quote(os.fsencode(self.path))  # a path need not be UTF-8
             db = sqlite3.connect(f"file:{name}?mode={mode}", timeout=_BUSY_S, isolation_level=None, uri=True)
-            db.execute("PRAGMA trusted_schema = OFF")  # a layout from elsewhere may bring a database of its own
+            db.execute("PRAGMA trusted_schema = OFF")  # a downloaded layout may contain a hostile database
             # EXTRA also syncs the directory after the journal was unlinked. Without that a power cut brings the
             # journal back, and the next process rolls an acknowledged change back with it.
             db.execute("PRAGMA synchronous = EXTRA")

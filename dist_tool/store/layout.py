@@ -1,4 +1,4 @@
-"""Making a directory a store, durably and by many processes at once; and telling that it is one."""
+"""Creation and validation of a store directory, durable and safe for concurrent processes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CONTAINERD = "io.containerd.content.v1.content"
 
 
 def prepare(root: str, index: Index) -> None:
-    """Create what is missing of the store, durably, or see that it is one. Idempotent.
+    """Check the store, and create missing parts durably. Idempotent.
 
-    Raises PolicyRefused in a containerd root, where our blobs would be removed and our locks
-    are not known (behaviours F10); InvalidArgument for a directory of something else;
-    LocalFailure and Unsupported for a layout that is damaged or of another version.
+    Raises PolicyRefused in a containerd root, where the daemon would remove our blobs and ignores
+    our locks (behaviours F10); InvalidArgument for a directory with other content; LocalFailure
+    for a damaged layout, Unsupported for one of another version.
     """
     with files.failing(f"cannot use the store {root}"):
         _refuse_containerd(root)
@@ -36,14 +36,14 @@ def prepare(root: str, index: Index) -> None:
 
 
 def _create(root: str, index: Index) -> None:
-    """`oci-layout` first and `index.json` last.
+    """Write `oci-layout` first and `index.json` last.
 
-    Blobs without the one are not ours; the other says that everything before it is durable.
+    Blobs without `oci-layout` are not ours; `index.json` marks that everything before it is durable.
     """
     files.make_directories(root)
     layout = os.path.join(root, LAYOUT_FILE)
     if not os.path.lexists(layout):
-        _refuse_strangers(root)
+        _refuse_other_content(root)
     with locks.held(os.path.join(root, locks.LOCK_NAME), exclusive=True):
         if not os.path.lexists(layout):
             files.write_small(layout, _LAYOUT.encode(), durable=True)
@@ -54,7 +54,7 @@ def _create(root: str, index: Index) -> None:
 
 
 def _create_blobs(root: str, *, sync: bool = False) -> None:
-    """`blobs/sha256`. Layouts that were in git or in an archive may lack it: neither keeps empty directories."""
+    """Create `blobs/sha256`. Layouts from git or an archive may lack it: those drop empty directories."""
     for parent, name in ((root, "blobs"), (os.path.join(root, "blobs"), "sha256")):
         if sync or not os.path.isdir(os.path.join(parent, name)):
             files.make_directory(os.path.join(parent, name))
@@ -65,18 +65,19 @@ def _refuse_containerd(root: str) -> None:
     inside = _CONTAINERD in os.path.realpath(root).split(os.sep)
     if inside or os.path.lexists(os.path.join(root, _CONTAINERD)):
         raise PolicyRefused(
-            f"{root} belongs to containerd, which would remove what others write there",
-            hint="use a store of your own; reading by digest is fine",
+            f"{root} belongs to containerd, which removes content that it did not write",
+            hint="use another directory; only reading by digest is allowed in this one",
         )
 
 
-def _refuse_strangers(root: str) -> None:
-    """A containerd root that was moved away also ends here: it has blobs, and no `oci-layout`."""
-    allowed = {locks.LOCK_NAME, LAYOUT_FILE, f".{LAYOUT_FILE}.new", "lost+found"}  # the last as on a fresh ext4
-    strange = next((name for name in os.listdir(root) if name not in allowed), None)
-    if strange is not None and not os.path.lexists(os.path.join(root, LAYOUT_FILE)):
+def _refuse_other_content(root: str) -> None:
+    """Raise InvalidArgument for a directory with other content, such as a containerd root that was moved."""
+    allowed = {locks.LOCK_NAME, LAYOUT_FILE, f".{LAYOUT_FILE}.new", "lost+found"}  # the last is on a new ext4
+    foreign = next((name for name in os.listdir(root) if name not in allowed), None)
+    if foreign is not None and not os.path.lexists(os.path.join(root, LAYOUT_FILE)):
         raise InvalidArgument(
-            f"{root} is not a store: there is {strange!r}, and no oci-layout", hint="choose an empty or a new directory"
+            f"{root} is not a store: it contains {foreign!r} but no oci-layout",
+            hint="choose an empty or a new directory",
         )
 
 

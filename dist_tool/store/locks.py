@@ -1,12 +1,12 @@
-"""Locks that die with their process: flock, so that a stale lock cannot exist (behaviours F9).
+"""File locks: flock, which the kernel releases with the process, so that locks never go stale (behaviours F9).
 
-Two kinds. The store's lock is one file that is never removed: shared while a blob is looked up
-to be kept, exclusive while `index.json` changes or blobs are removed. An ingest's lock is a
-file in its directory, held for as long as somebody writes, and removed with the directory.
+There are two kinds. The store's lock is one file that is never removed: shared while a blob is
+claimed, added or labelled, exclusive while `index.json` changes or blobs are removed. An ingest's
+lock is a file in its directory, held while the ingest has a writer, and removed with the directory.
 
-A file and not the directory is locked, because NFS turns flock into record locks, which want a
-file that is open for writing. Order: an ingest's lock first, then the store's; whoever holds
-the store's lock only ever tries an ingest's.
+The lock is a file, not the directory, because NFS turns flock into record locks, which require a
+file that is open for writing. Lock order: an ingest's lock first, then the store's; a holder of
+the store's lock takes an ingest's lock without waiting only.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from dist_tool.store import files
 
 LOCK_NAME = "lock"
-_TRIES = 1000  # each time somebody removed the directory between two calls of ours
+_TRIES = 1000  # each fails only if another process removed the directory between two of our calls
 
 
 @contextmanager
 def held(path: str, *, exclusive: bool) -> Iterator[None]:
-    """Hold the lock of file `path`, waiting for it. Raises OSError."""
+    """Hold the lock on the file `path`; blocks until it is free. Raises OSError."""
     try:
         fd = files.create(path)
-    except PermissionError as error:  # another user's file: reading is enough for a lock on a local file system
+    except PermissionError as error:  # another user's file: read access suffices for flock on a local file system
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
@@ -40,20 +40,20 @@ def held(path: str, *, exclusive: bool) -> Iterator[None]:
 
 
 def try_ingest(directory: str, *, create: bool) -> int | None:
-    """The lock of an ingest directory as a file descriptor, None while somebody has it.
+    """Try to lock an ingest directory; returns the file descriptor of the lock, None if it is held elsewhere.
 
-    With `create` the directory is made; without, raises FileNotFoundError where it is not
-    there. Whoever had the lock may have removed the directory: then the lock that we got is
-    that of a file without a name, and we start again.
+    With `create` the directory is created; without, raises FileNotFoundError if it does not
+    exist. The previous holder may have removed the directory: then our lock is on an unlinked
+    file, and the loop starts over. Raises OSError.
     """
     path = os.path.join(directory, LOCK_NAME)
-    for left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(_TRIES)):
         if create:
             files.make_plain_directory(directory)
         try:
             fd = files.create(path)
         except FileNotFoundError:
-            if create and left:
+            if create and tries_left:
                 continue
             raise
         try:
@@ -80,7 +80,7 @@ def _is_named(fd: int, path: str) -> bool:
 
 
 def is_held(directory: str) -> bool:
-    """True while somebody writes the ingest. Asking takes the lock for an instant."""
+    """True while the ingest has a writer. The check itself holds the lock for an instant."""
     try:
         fd = os.open(os.path.join(directory, LOCK_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

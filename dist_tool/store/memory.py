@@ -1,4 +1,4 @@
-"""A store in memory: for tests, and for content that is not to outlive the process."""
+"""In-memory store, for tests and for content that need not outlive the process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Blob:
 
 @dataclass(slots=True)
 class _Ingest:
-    """The bytes of one ref, and their hash so far."""
+    """The bytes written under one ref, and their hash so far."""
 
     ref: str
     algorithm: str
@@ -107,7 +107,7 @@ class MemoryStore:
     def open(self, desc: Descriptor, offset: int = 0, *, is_use: bool = True) -> Body:
         """The blob's bytes from `offset`, not verified. Raises NotFound."""
         with self._lock:
-            blob = self._blobs.get(desc.digest)  # one that is not trusted too: reading it shows the damage
+            blob = self._blobs.get(desc.digest)  # also if not trusted: verification then fails
             if blob is None:
                 raise missing(desc.digest)
             if is_use:
@@ -148,7 +148,7 @@ class MemoryStore:
         return iter(infos) if select is None else filter(select, infos)
 
     def label(self, digest: Digest, labels: Mapping[str, str], *, replace: bool = False) -> Info:
-        """Update labels, an empty value removing one; with `replace` they become all labels."""
+        """Set labels; an empty value removes one; `replace` removes all others. Raises NotFound, InvalidArgument."""
         with self._lock:
             blob = self._find(digest)
             check(labels)
@@ -170,12 +170,12 @@ class MemoryStore:
         return resolve(self, object_id, hints)
 
     def entries(self) -> list[Descriptor]:
-        """The descriptors that names mean, in order."""
+        """The descriptors of all names, in the order they were added."""
         with self._lock:
             return list(self._entries)
 
     def tags(self) -> Iterator[str]:
-        """Every name, in order."""
+        """Every name, in the order they were added."""
         return iter([entry.annotations[REF_NAME] for entry in self.entries()])
 
     def check_name(self, ref_name: str) -> None:
@@ -183,14 +183,14 @@ class MemoryStore:
         check_name(ref_name)
 
     def tag(self, ref_name: str, desc: Descriptor) -> None:
-        """Make `ref_name` mean `desc`, in place of what it meant. Raises NotFound, InvalidArgument."""
+        """Point `ref_name` to `desc`, replacing its previous entry. Raises NotFound, InvalidArgument."""
         with self._lock:
             entry = named_entry(ref_name, desc, len(self._find(desc.digest).content))
             check_name(ref_name)
             self._entries = [*self._without(ref_name), entry]
 
     def untag(self, ref_name: str) -> Descriptor:
-        """Remove a name; returns what it meant. Raises NotFound."""
+        """Remove a name; returns its previous descriptor. Raises NotFound."""
         with self._lock:
             entry = find_entry(self._entries, ref_name)
             self._entries = self._without(ref_name)
@@ -209,7 +209,7 @@ class MemoryStore:
             raise Unsupported(f"digest algorithm {algorithm!r} cannot be verified here")
         with self._lock:
             if desc is not None and self.claim(desc):
-                raise AlreadyExists("the content is in the store already").with_facts(object_id=str(desc.digest))
+                raise AlreadyExists("the content is already in the store").with_facts(object_id=str(desc.digest))
             ingest = self._ingests.get(ref)
             if ingest is not None and ingest.active:
                 raise Locked(f"another writer has {ref!r}", hint="wait until it is closed")
@@ -241,7 +241,7 @@ class MemoryStore:
         return iter(found) if select is None else filter(select, found)
 
     def abort(self, ref: str) -> None:
-        """Remove a write and its bytes. Raises NotFound; Locked while it has a writer."""
+        """Remove a write and its data. Raises NotFound; Locked while it has a writer."""
         check_ref(ref)
         with self._lock:
             if self._ingest(ref).active:
@@ -255,13 +255,13 @@ class MemoryStore:
                 self._ingests.pop(ingest.ref, None)
 
     def _publish(self, digest: Digest, content: bytes, labels: Mapping[str, str] | None) -> None:
-        """Add a blob; one that is there is replaced and keeps its labels. Raises AlreadyExists after that."""
+        """Add a blob. An existing one is replaced and keeps its labels; AlreadyExists is raised after that."""
         now = time.time()
         with self._lock:
-            before = self._blobs.get(digest)
-            blob = self._blobs[digest] = _Blob(content, now, now, before.labels if before else {})
-            if before is not None and before.trusted:
-                raise AlreadyExists("the content is in the store already").with_facts(object_id=str(digest))
+            replaced = self._blobs.get(digest)
+            blob = self._blobs[digest] = _Blob(content, now, now, replaced.labels if replaced else {})
+            if replaced is not None and replaced.trusted:
+                raise AlreadyExists("the content is already in the store").with_facts(object_id=str(digest))
             if labels:
                 blob.labels = {key: value for key, value in labels.items() if value}
 
@@ -275,7 +275,7 @@ class MemoryWriter:
         self._desc = desc
         self._closed = False
         total = desc.size or 0 if desc else 0
-        # What an earlier session expected counts only if no digest is known now.
+        # The total of an earlier session applies only if this one has no digest.
         self._limit = total or (0 if desc else ingest.total)
         actual = ingest.digest_as(desc.digest.algorithm if desc else "sha256")
         if self._limit and (
@@ -303,7 +303,7 @@ class MemoryWriter:
         self._limit = self._ingest.total = total
 
     def write(self, data: bytes | memoryview, /) -> int:
-        """Append all of `data`. Raises SizeMismatch, and drops all bytes, for more than expected."""
+        """Append all of `data`. Raises SizeMismatch, and drops all bytes, if there are more than expected."""
         self._check_open("write to")
         view = memoryview(data).cast("B")
         if self._limit and self.offset + len(view) > self._limit:
@@ -313,33 +313,33 @@ class MemoryWriter:
         return len(view)
 
     def truncate(self) -> None:
-        """Drop what was written and begin again at byte 0."""
+        """Drop all bytes and restart at byte 0."""
         self._ingest.truncate()
 
     def commit(self, desc: Descriptor | None = None, *, labels: Mapping[str, str] | None = None) -> Descriptor:
         """Verify, publish atomically and close. Raises as `api.Writer.commit`."""
         self._check_open("commit of")
-        wanted, keep = desc or self._desc, True
+        expected, keep = desc or self._desc, True
         try:
             check(labels or {})
-            size = wanted.size if wanted and wanted.size is not None else self._limit or None
+            size = expected.size if expected and expected.size is not None else self._limit or None
             if size is not None and self.offset < size:
                 raise SizeMismatch(f"{self.offset} bytes were written, expected {size}")
-            keep = False  # wrong content would fail again at each later commit
-            digest = self._verified(wanted, size)
+            keep = False  # wrong content would fail every later commit too
+            digest = self._verified(expected, size)
             self._store._publish(digest, self._ingest.content.getvalue(), labels)
         finally:
             self._end(keep=keep)
-        return Descriptor(digest, self.offset, wanted.media_type) if wanted else Descriptor(digest, self.offset)
+        return Descriptor(digest, self.offset, expected.media_type) if expected else Descriptor(digest, self.offset)
 
-    def _verified(self, wanted: Descriptor | None, size: int | None) -> Digest:
+    def _verified(self, expected: Descriptor | None, size: int | None) -> Digest:
         if size is not None and self.offset > size:
             raise SizeMismatch(f"{self.offset} bytes were written, expected {size}")
-        if wanted is None:
+        if expected is None:
             return self.digest()
-        actual = self._ingest.digest_as(wanted.digest.algorithm)
-        if actual != wanted.digest:
-            raise DigestMismatch(f"wrong content: expected {wanted.digest}, got {actual} ({self.offset} bytes)")
+        actual = self._ingest.digest_as(expected.digest.algorithm)
+        if actual != expected.digest:
+            raise DigestMismatch(f"wrong content: expected {expected.digest}, got {actual} ({self.offset} bytes)")
         return actual
 
     def close(self) -> None:

@@ -11,11 +11,11 @@ from dist_tool.store.sniff import NamedBlobs, sniff
 
 
 def resolve(blobs: NamedBlobs, object_id: str, hints: Hints) -> Descriptor:
-    """The descriptor of a digest that is stored, or of a name.
+    """The descriptor of a name, or of the digest of a stored blob.
 
-    The media type of a blob without a name is that of the hints, else what its bytes suggest.
-    Raises NotFound, InvalidArgument for a digest that is not well formed, InvalidContent for a
-    name with several meanings.
+    The media type of a blob without a name is that of the hints, else the result of `sniff`.
+    Raises NotFound, InvalidArgument for a malformed digest, InvalidContent for a name with
+    several digests.
     """
     digest = as_digest(object_id)
     if digest is None:

@@ -1,4 +1,4 @@
-"""What kind of object a blob is. A store of bytes does not know; what points to them does."""
+"""Media types of blobs. The store does not record them: they are in the descriptors that link to a blob."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class NamedBlobs(BlobReader, Protocol):
     """A `BlobReader` with names for some blobs."""
 
     def entries(self) -> list[Descriptor]:
-        """The descriptors that names mean."""
+        """The descriptors of all names."""
 
 
 def sniff(blobs: BlobReader, digest: Digest) -> str:
-    """The media type that a blob's bytes suggest; `application/octet-stream` for no idea.
+    """Guess the media type of a blob from its content; `application/octet-stream` if unrecognized.
 
     Raises NotFound and LocalFailure.
     """
@@ -50,21 +50,22 @@ def _document(blobs: BlobReader, digest: Digest) -> str:
         if "rootfs" in value and "architecture" in value:
             return OCI_CONFIG
         return document_type(value) or OCTET_STREAM
-    except DistError:  # whatever it is, it is no document that anybody should act on
+    except DistError:  # damaged or not a valid document: not to be acted on
         return OCTET_STREAM
 
 
 def media_types(blobs: NamedBlobs, wanted: Iterable[Digest], run: Run = NO_RUN) -> dict[Digest, str]:
-    """The media types of blobs: what `index.json` and manifests say of them, else `sniff`.
+    """The media types of blobs: those declared in `index.json` and in manifests, else `sniff`.
 
-    The manifests are those among `wanted`, and those that names reach until every type is known:
-    the rest of the store is not read. Blobs that cannot be read are reported to `run` and skipped.
+    The manifests read are those among `wanted`, and those reachable from names until every type is
+    declared; the rest of the store is not read. A blob that cannot be read is reported to `run` and
+    gets `application/octet-stream`.
     """
     entries = blobs.entries()
-    told = {entry.digest: entry.media_type for entry in entries}
-    found = {digest: told.get(digest) or _guess(blobs, digest, run) for digest in wanted}
-    # A manifest says what it is; of anything else its bytes are only a guess.
-    guessed = {digest for digest, kind in found.items() if digest not in told and not is_manifest_like(kind)}
+    declared = {entry.digest: entry.media_type for entry in entries}
+    found = {digest: declared.get(digest) or _guess(blobs, digest, run) for digest in wanted}
+    # A manifest contains its media type; for any other blob the result of `sniff` is a guess.
+    guessed = {digest for digest, kind in found.items() if digest not in declared and not is_manifest_like(kind)}
     pending = [digest for digest, media_type in found.items() if is_manifest_like(media_type)]
     pending += [entry.digest for entry in entries if is_manifest_like(entry.media_type)]
     seen: set[Digest] = set()
@@ -83,10 +84,10 @@ def media_types(blobs: NamedBlobs, wanted: Iterable[Digest], run: Run = NO_RUN) 
 
 
 def _guess(blobs: BlobReader, digest: Digest, run: Run) -> str:
-    """As `sniff`, for a list that goes on without a blob that cannot be read."""
+    """`sniff` for listings: a blob that cannot be read is reported and gets `application/octet-stream`."""
     try:
         return sniff(blobs, digest)
-    except NotFound:  # removed meanwhile
+    except NotFound:  # removed by another process
         return OCTET_STREAM
     except LocalFailure as error:
         run.report(Notice("warning", str(error)))

@@ -1,4 +1,4 @@
-"""Verified reading of blobs, and a check whether stored blobs still have the digests that name them."""
+"""Verified reads of blobs, and verification of stored blobs against their digests."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class BlobLister(BlobReader, Protocol):
 
 
 def open_verified(blobs: BlobReader, desc: Descriptor, *, is_use: bool = True) -> VerifiedReader:
-    """The whole blob as a file that never ends cleanly unless size and digest match.
+    """The whole blob as a file; reading it to the end raises DataLoss unless size and digest match.
 
-    Raises NotFound, Unsupported for a digest that cannot be computed.
+    Raises NotFound, Unsupported for a digest algorithm that cannot be computed.
     """
     verifier = Verifier(desc.digest, desc.size, source="the store")
     return VerifiedReader(blobs.open(desc, is_use=is_use), verifier)
@@ -53,7 +53,10 @@ def read(blobs: BlobReader, desc: Descriptor, limit: int, *, is_use: bool = True
 
 
 class Verdict(NamedTuple):
-    """What became of one blob. `state`: `ok`, `corrupt`, `unreadable` or `unsupported`."""
+    """Result of the verification of one blob. `state`: `ok`, `corrupt`, `unreadable` or `unsupported`.
+
+    `size` is the number of bytes read; `detail` is the error message, "" for `ok`.
+    """
 
     digest: Digest
     size: int
@@ -62,7 +65,7 @@ class Verdict(NamedTuple):
 
 
 def verify(blobs: BlobReader, digests: Iterable[Digest]) -> Iterator[Verdict]:
-    """Hash each blob again. Raises NotFound for one that is not here."""
+    """Hash each blob again. Raises NotFound for an absent one."""
     buffer = memoryview(bytearray(CHUNK))
     for digest in digests:
         yield _verdict(blobs, digest, buffer)
@@ -74,7 +77,7 @@ def is_sound(blobs: BlobReader, digest: Digest) -> bool:
 
 
 def verify_all(blobs: BlobLister) -> Iterator[Verdict]:
-    """Hash every blob again; those that are removed meanwhile are passed over."""
+    """Hash every blob again; blobs that are removed meanwhile are skipped."""
     buffer = memoryview(bytearray(CHUNK))
     for digest in blobs.digests():
         try:

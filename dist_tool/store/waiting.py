@@ -1,8 +1,8 @@
 """Wait for a concurrent ingest of the same digest (behaviours F9).
 
-A function over the protocol, so that it serves a peer over gRPC as well as the disk. Polling
-instead of a blocking lock: it ends at the deadline, when the run is cancelled, with Ctrl-C in
-any thread, and as soon as the content is there under any ref.
+A function over the protocol, so that it works for a peer over gRPC as well as for the disk. It
+polls instead of blocking on the lock: so it ends at the deadline, when the run is cancelled, on
+Ctrl-C in any thread, and as soon as the content is committed under any ref.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class _Ingester(Protocol[_W]):
 
 
 def wait_for_writer(ingester: _Ingester[_W], ref: str, desc: Descriptor | None, run: Run = NO_RUN) -> _W:
-    """The writer of `ref`, once no other writer has it; it continues from the bytes that one left.
+    """Open the writer of `ref`, waiting until it has no other writer; existing bytes are resumed.
 
-    Raises AlreadyExists as soon as the content is there, DeadlineExceeded and Cancelled as
-    `run` does, and what opening a writer raises.
+    Raises AlreadyExists as soon as the content is in the store, DeadlineExceeded and Cancelled
+    from `run`, and the errors of `Ingester.writer` except Locked.
     """
     wait = _FIRST_S
     while True:

@@ -1,4 +1,4 @@
-"""One write into the store: hashed while it is written, published by one rename."""
+"""Writer of the store on disk: data is hashed while it is written, and published by one rename."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from dist_tool.store.ingest import IngestDirectory
     from dist_tool.stream.copy import ByteSource
 
-_PIECE = 512 << 10  # what is read, hashed and written while it is in the processor's cache
-_SLOW = 16 << 10  # a TLS record's worth; who gives less at once has no more at hand
-_WRITE_BACK = 8 << 20  # what the disk is told to begin with at a time
-_WORTH_A_THREAD = 256 << 10  # smaller pieces are hashed sooner than handed over
+_PIECE = 512 << 10  # bytes; small enough to be read, hashed and written while in the processor's cache
+_SHORT_READ = 16 << 10  # one TLS record; after a shorter read the source has no more data ready
+_WRITE_BACK = 8 << 20  # bytes per start of writeback
+_THREAD_MIN = 256 << 10  # bytes; for smaller pieces the handover to a thread takes longer than the hash
 
 
 class DiskWriter:
-    """A `Writer` on a locked ingest. Not for two threads at once.
+    """A `Writer` on a locked ingest. For one thread at a time.
 
-    After a failed write or sync only `close` is of use: what is on disk is counted and hashed anew by the next opening.
+    After a failed write or sync only `close` is of use; the next `open` counts and hashes the bytes on disk again.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class DiskWriter:
     # Opening
 
     def open(self, ref: str) -> None:
-        """Continue what is there, or begin. Everything there is hashed again (behaviours F5).
+        """Resume the ingest, or start one. Existing bytes are hashed again (behaviours F5).
 
-        It begins anew where the ingest is another's or incomplete, where another total was
-        announced, or where more bytes than that or all of them, and wrong ones, are there.
+        Starts over if the ingest is incomplete or has another ref, if another total was expected,
+        or if the existing bytes cannot become the content: too many, or complete with a wrong digest.
         """
         total = self._desc.size or 0 if self._desc else 0
         status = self._directory.status()
@@ -66,13 +66,13 @@ class DiskWriter:
             self._directory.begin(ref, total)
             status = self._directory.status()
         if status is None:
-            raise LocalFailure(f"the ingest of {ref!r} could not be begun")
+            raise LocalFailure(f"cannot start the ingest of {ref!r}")
         self._status = status
         self._data = self._open_data()
         self._rehash()
-        # What an earlier session announced binds where nothing better is known: a digest is.
+        # The total of an earlier session applies only if this one has no digest.
         self._limit = total or (0 if self._desc else status.total)
-        if self._is_hopeless():
+        if self._cannot_match():
             self.truncate()
         if total:
             self.expect(total)
@@ -81,7 +81,7 @@ class DiskWriter:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             return os.open(self._directory.data, flags)
-        except PermissionError:  # made read-only by hand or by another tool; it is ours to write
+        except PermissionError:  # made read-only by the user or by another tool
             mode = os.stat(self._directory.data, follow_symlinks=False).st_mode
             os.chmod(self._directory.data, (mode & 0o777) | 0o600)
             return os.open(self._directory.data, flags)
@@ -93,8 +93,8 @@ class DiskWriter:
             self._hasher.update(buffer[:got])
             self._offset += got
 
-    def _is_hopeless(self) -> bool:
-        """True where what is there cannot become what is wanted: it would fail for ever (F7)."""
+    def _cannot_match(self) -> bool:
+        """True if the existing bytes cannot become the expected content: every commit would fail (behaviours F7)."""
         if not self._limit or self._offset < self._limit:
             return False
         return self._offset > self._limit or (self._desc is not None and self.digest() != self._desc.digest)
@@ -112,33 +112,33 @@ class DiskWriter:
         return self._data < 0
 
     def digest(self) -> Digest:
-        """The digest of what was written so far; after a commit, of the blob."""
+        """The digest of the bytes written so far; after a commit, that of the blob."""
         if self._background is not None:
             self._background.drain()
         return Digest(self._algorithm, self._hasher.hexdigest())
 
     def status(self) -> Status:
-        """Where the write stands."""
+        """The state of the write."""
         updated = self._status.updated_at
         if not self.closed:
             updated = max(updated, os.fstat(self._data).st_mtime_ns / 1e9)
         return self._status._replace(offset=self._offset, updated_at=updated, active=not self.closed)
 
     def expect(self, total: int) -> None:
-        """Set the size in bytes that the write is to have, 0 for not known; the latest counts."""
+        """Set the expected size in bytes, 0 for none; the last call counts."""
         self._limit = total
         if total != self._status.total:
-            with files.failing("cannot note the expected size"):
+            with files.failing("cannot record the expected size"):
                 self._directory.expect(total)
             self._status = self._status._replace(total=total)
 
     # Writing
 
     def write(self, data: bytes | memoryview, /) -> int:
-        """Append all of `data`; it may be reused at once.
+        """Append all of `data`; returns its size in bytes. The buffer may be reused at once.
 
-        Raises SizeMismatch, and forgets what was written, where it becomes more than announced;
-        LocalFailure for a full disk and the like.
+        Raises SizeMismatch, and drops all bytes, if there are more than expected; LocalFailure
+        for a full disk and the like.
         """
         view = memoryview(data).cast("B")
         self._append(view)
@@ -147,12 +147,13 @@ class DiskWriter:
         return len(view)
 
     def fill(self, source: ByteSource, *, direct: bool = False) -> int:
-        """Append all that `source` gives; returns how many bytes that were.
+        """Append all bytes of `source`; returns their number.
 
-        The fast way for large content: while one piece is hashed, the next is read and written.
-        `direct` is for what nobody reads back soon. Raises what `source` raises.
+        The fast path for large content: while one piece is hashed, the next is read and written.
+        `direct` uses O_DIRECT, for content that is not read back soon. Raises as `write`, and the
+        errors of `source`.
         """
-        from mmap import mmap  # its memory begins at a page, as writes past the cache ask
+        from mmap import mmap  # page-aligned memory, as O_DIRECT requires
 
         before = self._offset
         buffers = [memoryview(mmap(-1, PIECE if direct else _PIECE)) for _ in range(2)]
@@ -174,14 +175,14 @@ class DiskWriter:
                 direct.end()
 
     def _fill_piece(self, source: ByteSource, buffer: memoryview) -> bool:
-        """Append the next piece, False at the end.
+        """Append the next piece; False at the end.
 
-        A source that gives little at a time is written as it comes, so that others see progress
-        and a kill costs little; what was read when it fails or is interrupted is kept.
+        Data of a slow source is written as it arrives, so that other processes see progress and a
+        kill loses little. Bytes read before an error or an interrupt of the source are written too.
         """
-        filled, got = 0, _SLOW
+        filled, got = 0, _SHORT_READ
         try:
-            while filled < len(buffer) and got >= _SLOW:
+            while filled < len(buffer) and got >= _SHORT_READ:
                 got = source.readinto(buffer[filled:]) or 0
                 filled += got
         finally:
@@ -189,15 +190,15 @@ class DiskWriter:
         return got > 0
 
     def _append(self, view: memoryview) -> None:
-        """Write and hash at once; a large `view` must stay as it is until the hash has it."""
+        """Write and hash `view`; a large one must not change until the hash thread has processed it."""
         if self.closed:
             raise ValueError("write to a closed writer")
         if self._broken:
-            raise LocalFailure("an earlier write failed", hint="open the ingest again to go on")
+            raise LocalFailure("an earlier write failed", hint="open the ingest again to continue")
         if self._limit and self._offset + len(view) > self._limit:
             self.truncate()
             raise SizeMismatch(f"more than the expected {self._limit} bytes arrived")
-        if self._background is None and len(view) >= _WORTH_A_THREAD:
+        if self._background is None and len(view) >= _THREAD_MIN:
             self._background = BackgroundHash.started(self._hasher.update)
         if self._background is not None:
             self._background.submit(view)
@@ -209,7 +210,7 @@ class DiskWriter:
                     self._direct.write(view, self._offset)
                 else:
                     files.write_all(self._data, view)
-        except BaseException:  # also an interrupt: hash and file may have parted
+        except BaseException:  # also an interrupt: hash and file may now differ
             self._broken = True
             raise
         self._offset += len(view)
@@ -218,7 +219,7 @@ class DiskWriter:
             self._written_back = self._offset
 
     def truncate(self) -> None:
-        """Forget what was written and begin again at byte 0."""
+        """Drop all bytes and restart at byte 0."""
         self._finish_hash()
         with files.failing("cannot truncate the ingest"):
             os.ftruncate(self._data, 0)
@@ -235,48 +236,48 @@ class DiskWriter:
     # The end
 
     def commit(self, desc: Descriptor | None = None, *, labels: Mapping[str, str] | None = None) -> Descriptor:
-        """Verify, publish atomically and close (behaviours F6). Returns what was committed.
+        """Verify, publish atomically and close (behaviours F6). Returns the descriptor of the blob.
 
-        Raises SizeMismatch where there is less than expected: that may have been a cut, so what
-        is there stays for the next opening. Raises SizeMismatch or DigestMismatch for all other
-        disagreement, AlreadyExists (its `object_id` is the digest) if the content was there: it was
-        replaced, as it may have been damaged, and nothing of the write remains. Raises
+        Raises SizeMismatch if there is less than expected: the transfer may have been cut, so the
+        bytes stay for a later session. Raises SizeMismatch or DigestMismatch for any other mismatch;
+        the bytes are then dropped. Raises AlreadyExists (its `object_id` is the digest) if the blob
+        existed: it was replaced, because it may have been damaged, and the ingest is gone. Raises
         InvalidArgument and LocalFailure for labels that cannot be set, before anything is
         committed; LocalFailure if the disk fails.
         """
         if self.closed:
             raise ValueError("commit of a closed writer")
         if self._broken:
-            raise LocalFailure("an earlier write failed", hint="open the ingest again to go on")
-        wanted = desc or self._desc
+            raise LocalFailure("an earlier write failed", hint="open the ingest again to continue")
+        expected = desc or self._desc
         try:
             if labels:
                 self._labels.check(labels)
             self._finish_hash()
-            digest = self._verified(wanted)
+            digest = self._verified(expected)
             self._sync()
             self._publish(digest)
             if labels:
                 label_blob(self._blobs, self._labels, digest, labels, replace=True)
         finally:
             self.abandon()
-        return Descriptor(digest, self._offset, wanted.media_type) if wanted else Descriptor(digest, self._offset)
+        return Descriptor(digest, self._offset, expected.media_type) if expected else Descriptor(digest, self._offset)
 
-    def _verified(self, wanted: Descriptor | None) -> Digest:
-        """The digest of what was written, once it agrees with what is `wanted`."""
-        size = wanted.size if wanted and wanted.size is not None else self._limit or None
+    def _verified(self, expected: Descriptor | None) -> Digest:
+        """The digest of the written bytes, if it and the size match `expected`. Raises as `commit`."""
+        size = expected.size if expected and expected.size is not None else self._limit or None
         if size is not None and self._offset < size:
             raise SizeMismatch(f"{self._offset} bytes were written, expected {size}")
         try:
             if size is not None and self._offset > size:
                 raise SizeMismatch(f"{self._offset} bytes were written, expected {size}")
-            if wanted is None:
+            if expected is None:
                 return self.digest()
-            actual = self._digest_as(wanted.digest.algorithm)
-            if actual != wanted.digest:
-                raise DigestMismatch(f"wrong content: expected {wanted.digest}, got {actual} ({self._offset} bytes)")
+            actual = self._digest_as(expected.digest.algorithm)
+            if actual != expected.digest:
+                raise DigestMismatch(f"wrong content: expected {expected.digest}, got {actual} ({self._offset} bytes)")
         except DistError:
-            self._discard()  # kept, it would fail again for ever (behaviours F7)
+            self._discard()  # every later commit would fail too (behaviours F7)
             raise
         return actual
 
@@ -291,12 +292,12 @@ class DiskWriter:
     def _sync(self) -> None:
         """Make the content durable before its name exists.
 
-        A failed fsync may have lost pages that later reads still show, and the next fsync would
-        succeed: such data cannot be trusted again, so it goes.
+        After a failed fsync, pages may be lost on disk although reads still return them, and the
+        next fsync would succeed: the data can no longer be trusted, so the ingest is removed.
         """
         try:
             with suppress(OSError):
-                os.utime(self._data)  # the blob is created now, however old the first byte
+                os.utime(self._data)  # the time of creation of the blob is that of the commit
             with files.failing("cannot make the content durable"):
                 files.sync(self._data)
         except LocalFailure:
@@ -306,23 +307,23 @@ class DiskWriter:
     def _publish(self, digest: Digest) -> None:
         with files.failing(f"cannot add {digest} to the store"):
             replaced = self._blobs.admit(self._directory.data, digest, self._offset)
-        with suppress(OSError):  # protection from accidents only; umask decides who may read
-            # A blob that others could read stays readable for them.
+        with suppress(OSError):  # read-only as a protection against accidents; umask decides who may read
+            # A replaced blob that others could read stays readable for them.
             mode = os.fstat(self._data).st_mode | (replaced.st_mode if replaced else 0)
             os.fchmod(self._data, mode & 0o444)
         self._discard()
         if replaced:
-            raise AlreadyExists("the content is in the store already").with_facts(object_id=str(digest))
+            raise AlreadyExists("the content is already in the store").with_facts(object_id=str(digest))
 
     def _discard(self) -> None:
-        """Drop the ingest. Whatever cannot be removed now is gc's, and begins anew if reopened."""
+        """Remove the ingest. What cannot be removed now is left to gc, and starts over if opened again."""
         with suppress(OSError):
             self._directory.remove()
 
     def close(self) -> None:
-        """Let go without commit; what is written stays for a later session. Idempotent.
+        """Release the ref without a commit; the bytes stay for a later session. Idempotent.
 
-        Not synced: a power cut may cost the progress, and the next opening hashes what is there.
+        The bytes are not synced: a power cut may lose them, and the next `open` hashes what is left.
         """
         if self.closed:
             return
@@ -336,7 +337,7 @@ class DiskWriter:
             self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the file and the lock, and nothing else. Idempotent."""
+        """Close the file and the lock, and leave the ingest unchanged. Idempotent."""
         self._finish_hash()
         for fd in (self._data, self._lock):
             if fd >= 0:

@@ -174,7 +174,7 @@ def test_a_busy_ref_is_a_local_failure(content, store):
     with store.writer("ref"):
         code, _, err = content("ingest", "ref", stdin=b"x")
     assert code == 9
-    assert "somebody else is writing" in err
+    assert "another process is writing" in err
 
 
 def test_a_bad_label_is_refused_before_anything_is_read(content, store):

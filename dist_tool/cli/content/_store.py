@@ -64,13 +64,13 @@ def _open(root: str | None, *, creating: bool) -> DiskStore:
 
 def _usual_place() -> str:
     """Where `dist fetch --store` keeps things: the environment's place, the configured one, the default."""
-    from dist_tool.store import default_path, place
+    from dist_tool.store import configured_path, default_path
 
     if os.environ.get("DIST_STORE"):
         return default_path(os.environ)
     from dist_tool.config import load
 
-    return place(load(os.environ))
+    return configured_path(load(os.environ))
 
 
 def words(arguments: Sequence[str]) -> Iterator[str]:

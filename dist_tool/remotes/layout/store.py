@@ -11,14 +11,15 @@ from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.layout.directory import LayoutDirectory
 from dist_tool.remotes.layout.reader import LayoutReader, repository_of
-from dist_tool.store import open_store, place
+from dist_tool.settings import Context
+from dist_tool.store import configured_path, open_store
 
 
 class StoreRemote(LayoutReader):
     """A store. Reading does not create, lock or mark anything as used."""
 
     def __init__(self, locator: Locator, context: Context) -> None:
-        path = context.settings.at_home(locator.rest) or place(context.settings)
+        path = context.settings.at_home(locator.rest) or configured_path(context.settings)
         self._store = open_store(path, context.run)
         super().__init__(LayoutDirectory(os.path.abspath(path)), repository_of(context))
 

@@ -214,7 +214,7 @@ def test_label_in_a_database_of_root_is_refused_before_anything_is_added(with_da
         except LocalFailure as error:
             tell(error.hint)
 
-    owner = "check who owns the file and its permissions"
+    owner = "check the owner and the permissions of the file"
     assert run_as(ALICE, with_database_of_root, work) == [owner, "None", owner]
 
 
@@ -230,7 +230,7 @@ def test_gc_removes_nothing_if_it_cannot_read_the_labels(with_database_of_root: 
         tell(str(store.size(Digest.of(b"loose"))))
 
     lines = run_as(ALICE, with_database_of_root, work)
-    assert lines == ["check who owns the file and its permissions", "5"]
+    assert lines == ["check the owner and the permissions of the file", "5"]
 
 
 def test_gc_removes_nothing_if_it_cannot_read_what_is_named(place: Path) -> None:
