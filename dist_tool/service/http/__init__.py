@@ -1,14 +1,14 @@
-"""A read-only OCI registry over an image layout (distribution-spec, the pull and discovery parts).
+"""A read-only OCI registry over an image layout (distribution-spec: pull and content discovery).
 
-For demonstrations, tests and sharing on a local network. The parts, each below the next:
+For demonstrations, tests and sharing on a local network. The modules, from the lowest up:
 
-    message   HTTP/1.1 requests, read strictly, and responses
-    layout    which repositories and tags a layout holds, and its blobs
-    documents the manifests in it, parsed once: media types, subjects and children
-    referrers which manifests refer to which, found once for each index.json
-    access    who may read: nobody asks, Basic, or a token server
-    routes    request -> response, as the distribution-spec has them
-    connection, server    one loop over sockets that never block
+    message   HTTP/1.1: strict parser for requests, serializer for responses
+    layout    repositories, tags and blobs of an image layout
+    documents manifests, parsed once: media types, subjects and children
+    referrers referrers of each subject, computed once per index.json
+    access    access control: none, Basic, or bearer tokens
+    routes    the endpoints of the distribution-spec: request -> response
+    channel, connection, loop, server    an event loop over non-blocking sockets
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Who may read: anybody, whoever knows the password, or whoever holds a token.
+"""Access control: none, HTTP Basic, or bearer tokens.
 
-The token server is the one of the distribution project's specification ("Token Authentication
-Specification"; behaviours C1-C14). Tokens are signed, not remembered: there is nothing that a
-flood of token requests could fill.
+The token server implements the distribution project's "Token Authentication Specification"
+(behaviours C1-C14). Tokens are signed, not stored, so that a flood of token requests uses no
+memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 def pull_scope(repository: str) -> str:
-    """The scope that reading a repository takes."""
+    """The scope required to read a repository."""
     return f"repository:{repository}:pull"
 
 
@@ -36,34 +36,34 @@ CATALOG_SCOPE = "registry:catalog:*"
 
 
 class Gate(Protocol):
-    """Decides who may read."""
+    """Authorizes requests."""
 
     def check(self, request: ServerRequest, scope: str) -> None:
-        """Let the request through, or raise RequestRefused with a challenge. `scope` "" is any."""
+        """Return if the request is authorized, else raise RequestRefused with a challenge. `scope` "" means any."""
 
 
 class OpenGate:
-    """Lets everybody read."""
+    """Allows all requests."""
 
     def check(self, request: ServerRequest, scope: str) -> None:
-        """Nothing to show."""
+        """Allow the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAccount:
-    """The one user. Compared in constant time."""
+    """User name and password of the only account. Comparisons take constant time."""
 
     user: str
     password: str = field(repr=False)
 
     def admits(self, user: str, password: str) -> bool:
-        """True where both are right; takes as long where only one is wrong."""
+        """True if user and password are correct; takes the same time if only one of them is wrong."""
         same_user = hmac.compare_digest(_bytes(user), _bytes(self.user))
         same_password = hmac.compare_digest(_bytes(password), _bytes(self.password))
         return same_user & same_password
 
     def admits_basic(self, authorization: str) -> bool:
-        """True where a header field holds the right Basic credentials (RFC 7617)."""
+        """True if an Authorization field holds the correct Basic credentials (RFC 7617)."""
         scheme, _, encoded = authorization.partition(" ")
         if scheme.lower() != "basic":
             return False
@@ -77,18 +77,18 @@ class ServerAccount:
 
 
 def _bytes(text: str) -> bytes:
-    """As they were in the environment or on the wire, UTF-8 or not."""
+    """The original bytes, as in the environment or on the wire, valid UTF-8 or not."""
     return text.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
 class BasicGate:
-    """Wants name and password with every request."""
+    """Requires Basic credentials with every request."""
 
     account: ServerAccount
 
     def check(self, request: ServerRequest, scope: str) -> None:
-        """Let the user through, to everything."""
+        """Allow everything to the account. Raises RequestRefused (401)."""
         del scope
         if not self.account.admits_basic(request.headers.get("authorization", "")):
             raise _unauthorized(f'Basic realm="{SERVICE}"')
@@ -96,7 +96,10 @@ class BasicGate:
 
 @dataclass(frozen=True, slots=True)
 class TokenGate:
-    """Wants a token that its own token server gave; that one wants the account, where there is one."""
+    """Requires a token of its own token server, which requires the credentials of `account`, if set.
+
+    Tokens expire after `ttl_s` seconds.
+    """
 
     scheme: str
     ttl_s: int
@@ -105,7 +108,7 @@ class TokenGate:
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def check(self, request: ServerRequest, scope: str) -> None:
-        """Let a valid token of this scope through."""
+        """Allow requests with a valid token of this scope. Raises RequestRefused (401)."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer":
             raise _unauthorized(self._challenge(request, scope))
@@ -116,14 +119,14 @@ class TokenGate:
             raise _unauthorized(self._challenge(request, scope, "insufficient_scope"))
 
     def token(self, request: ServerRequest) -> ServerResponse:
-        """Give a token: GET with Basic, or POST of an OAuth2 form (behaviours C5, C6)."""
+        """Issue a token: GET with Basic, or POST of an OAuth2 form (behaviours C5, C6). Raises RequestRefused."""
         if request.method == "POST":
-            asked = self._form(request)
+            requested = self._form(request)
         else:
             if self.account and not self.account.admits_basic(request.headers.get("authorization", "")):
                 raise _unauthorized(f'Basic realm="{SERVICE}"')
-            asked = [value for name, value in request.query if name == "scope"]
-        scopes = sorted(_granted(asked))
+            requested = [value for name, value in request.query if name == "scope"]
+        scopes = sorted(_granted(requested))
         token = self._sign(scopes)
         body = {
             "token": token,
@@ -137,19 +140,19 @@ class TokenGate:
 
     def _form(self, request: ServerRequest) -> list[str]:
         if essence(request.headers.get("content-type", "")) != _FORM:
-            raise RequestRefused(415, RegistryError("UNSUPPORTED", f"the token server reads {_FORM}"))
+            raise RequestRefused(415, RegistryError("UNSUPPORTED", f"the token server accepts only {_FORM}"))
         try:
             form = dict(parse_qsl(request.body.decode("ascii"), errors="strict", max_num_fields=32))
         except ValueError as error:
             raise RequestRefused(400, RegistryError("UNSUPPORTED", "the form is malformed")) from error
-        if form.get("grant_type") != "password":  # refresh tokens are never given out
-            raise RequestRefused(400, RegistryError("UNSUPPORTED", "only grant_type=password is known"))
+        if form.get("grant_type") != "password":  # refresh tokens are never issued
+            raise RequestRefused(400, RegistryError("UNSUPPORTED", "only grant_type=password is supported"))
         if self.account and not self.account.admits(form.get("username", ""), form.get("password", "")):
             raise _unauthorized(f'Basic realm="{SERVICE}"')
         return [form.get("scope", "")]
 
     def _challenge(self, request: ServerRequest, scope: str, error: str = "") -> str:
-        # The host as the client wrote it, so that the realm is one it can reach; its grammar was checked.
+        # The Host of the request, so that the client can reach the realm; `parse_head` checked its syntax.
         realm = f"{self.scheme}://{request.headers.get('host', 'localhost')}/token"
         parts = [f'Bearer realm="{realm}"', f'service="{SERVICE}"']
         if scope:
@@ -164,7 +167,7 @@ class TokenGate:
         return urlsafe_b64encode(self._mac(payload) + payload).decode()
 
     def _read(self, token: str) -> frozenset[str] | None:
-        """The scopes of a valid token; None for any other."""
+        """The scopes of a valid token; None for an invalid one."""
         try:
             data = b64decode(token, b"-_", validate=True)
         except ValueError:
@@ -172,17 +175,17 @@ class TokenGate:
         mac, payload = data[:32], data[32:]
         if not hmac.compare_digest(mac, self._mac(payload)):
             return None
-        claims = json.loads(payload)  # ours: the signature says so
+        claims = json.loads(payload)  # signed by this server
         return frozenset(claims["scopes"]) if self.clock() < claims["until"] else None
 
     def _mac(self, payload: bytes) -> bytes:
         return hmac.digest(self.key, payload, "sha256")
 
 
-def _granted(asked: Iterable[str]) -> set[str]:
-    """What of the scopes asked for can be had: pulling, and the catalog. Less is not an error (C11)."""
+def _granted(requested: Iterable[str]) -> set[str]:
+    """The requested scopes that can be granted: pull and catalog. Others are not an error (behaviours C11)."""
     out: set[str] = set()
-    for scope in " ".join(asked).split()[:_SCOPES]:
+    for scope in " ".join(requested).split()[:_SCOPES]:
         kind, _, rest = scope.partition(":")
         name, _, actions = rest.rpartition(":")
         if len(scope) > _LONGEST_SCOPE or not {"pull", "*"} & set(actions.split(",")):

@@ -1,4 +1,4 @@
-"""One client's socket, plain or TLS, that never blocks."""
+"""Non-blocking client sockets, plain or TLS."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLSocket
 
-_COPIED = 64 << 10  # bytes read at a time where the kernel cannot send a file itself
+_COPY_BYTES = 64 << 10  # bytes per read if `sendfile` cannot be used
 _NO_SENDFILE = frozenset({EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP})
 _MORE = getattr(socket, "MSG_MORE", 0)
-_NO_TLS_SPOKEN = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 24\r\nConnection: close\r\n\r\n"
-    b"this server wants https\n"
+_HTTPS_REQUIRED = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 27\r\nConnection: close\r\n\r\n"
+    b"this server requires https\n"
 )
 
 
 class Blocked(Exception):
-    """Nothing can be done until the socket is ready for `events`."""
+    """The operation would block: repeat it when the socket is ready for `events`."""
 
     def __init__(self, events: int) -> None:
         super().__init__(events)
@@ -29,48 +29,48 @@ class Blocked(Exception):
 
 
 class Channel(Protocol):
-    """Moves bytes. Every method raises Blocked rather than wait, and OSError when the client is gone."""
+    """A non-blocking byte stream. Methods raise Blocked instead of waiting, and OSError if the client disconnected."""
 
     fileno: int
 
     def handshake(self) -> None:
-        """Agree on keys, where there are any."""
+        """Perform the TLS handshake, if any."""
 
     def receive(self, size: int) -> bytes:
-        """Up to `size` bytes; b"" at the end."""
+        """Receive up to `size` bytes; b"" at the end."""
 
     def send(self, data: memoryview, *, more: bool = False) -> int:
-        """Send a part; `more` follows at once."""
+        """Send part of `data`; returns the number of bytes. `more`: another `send` follows immediately."""
 
     def send_file(self, fd: int, offset: int, size: int) -> int:
-        """Send a part of a file; 0 at its end."""
+        """Send part of a file; returns the number of bytes, 0 at its end."""
 
     def unacknowledged(self) -> int:
-        """Bytes that were sent, and are not known to have arrived."""
+        """Bytes that were sent and not yet acknowledged."""
 
     def end(self) -> None:
-        """Say that nothing more will be sent."""
+        """Shut down the sending direction."""
 
     def close(self) -> None:
-        """Let go."""
+        """Close the socket."""
 
 
 def _queued(fileno: int) -> int:
-    """Bytes in a socket's send queue; 0 if the system does not give their number."""
+    """Bytes in a socket's send queue; 0 if the system does not report them."""
     import termios
     from array import array
     from fcntl import ioctl
 
     number = array("i", [0])
     try:
-        ioctl(fileno, termios.TIOCOUTQ, number)  # SIOCOUTQ, by its portable name
+        ioctl(fileno, termios.TIOCOUTQ, number)  # the portable name of SIOCOUTQ
     except OSError:
         return 0
     return max(number[0], 0)
 
 
 class PlainChannel:
-    """TCP. Files go from the page cache to the socket without passing through us."""
+    """TCP. Files are sent with `sendfile`, from the page cache without a copy through this process."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -78,7 +78,7 @@ class PlainChannel:
         self._copies = False
 
     def handshake(self) -> None:
-        """Nothing to agree on."""
+        """Do nothing: there is no TLS."""
 
     def receive(self, size: int) -> bytes:
         """See Channel."""
@@ -104,8 +104,8 @@ class PlainChannel:
             except OSError as error:
                 if error.errno not in _NO_SENDFILE:
                     raise
-                self._copies = True  # some file systems cannot
-        data = os.pread(fd, min(size, _COPIED), offset)
+                self._copies = True  # some file systems do not support `sendfile`
+        data = os.pread(fd, min(size, _COPY_BYTES), offset)
         return self.send(memoryview(data)) if data else 0
 
     def unacknowledged(self) -> int:
@@ -122,7 +122,7 @@ class PlainChannel:
 
 
 class TlsChannel:
-    """TLS over TCP. Either direction may have to wait for the other."""
+    """TLS over TCP. A receive may have to wait until the socket is writable, and a send until it is readable."""
 
     def __init__(self, sock: socket.socket, context: SSLContext) -> None:
         self._sock: SSLSocket = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
@@ -133,7 +133,7 @@ class TlsChannel:
         self._waits = ((SSLWantReadError, EVENT_READ), (SSLWantWriteError, EVENT_WRITE))
         self._wait_errors = (SSLWantReadError, SSLWantWriteError)
         self._ended = SSLZeroReturnError
-        # After WantWrite the same bytes must be offered again: a block of a file is kept until it went out.
+        # After SSLWantWriteError the same bytes must be sent again: hold the block of a file until it is sent.
         self._block = memoryview(b"")
 
     def handshake(self) -> None:
@@ -167,7 +167,7 @@ class TlsChannel:
     def send_file(self, fd: int, offset: int, size: int) -> int:
         """See Channel."""
         if not self._block:
-            self._block = memoryview(os.pread(fd, min(size, _COPIED), offset))
+            self._block = memoryview(os.pread(fd, min(size, _COPY_BYTES), offset))
         if not self._block:
             return 0
         sent = self.send(self._block)
@@ -187,9 +187,9 @@ class TlsChannel:
         self._sock.close()
 
     def _refuse_plain_http(self) -> None:
-        """Tell a client that speaks plain http what is wanted. Some then try again with TLS."""
-        socket.socket.send(self._sock, _NO_TLS_SPOKEN)
-        socket.socket.recv(self._sock, _COPIED)  # what is left unread at the end resets the connection, answer and all
+        """Answer a plain HTTP request with an error. Some clients then retry with TLS."""
+        socket.socket.send(self._sock, _HTTPS_REQUIRED)
+        socket.socket.recv(self._sock, _COPY_BYTES)  # a close with unread bytes would reset the connection
 
     def _blocked(self, error: OSError) -> Blocked:
         return Blocked(next(events for kind, events in self._waits if isinstance(error, kind)))

@@ -1,4 +1,4 @@
-"""One client: reads a request, sends the answer, reads the next; never waits."""
+"""One client connection: a non-blocking state machine that reads requests and sends responses."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from dist_tool.service.http.referrers import Unfinished
 from dist_tool.service.http.settings import ServerLimits
 
 _log = logging.getLogger(__name__)
-_RECEIVED = 16 << 10
-_TOGETHER = 64 << 10  # a body up to this size leaves in one piece with its head
-_SENT = 1 << 20
-_STEPS = 32  # what one client may do before the others have their turn
+_RECEIVE_BYTES = 16 << 10
+_JOIN_BYTES = 64 << 10  # a file up to this size is sent in one buffer with its head
+_SEND_FILE_BYTES = 1 << 20
+_STEPS = 32  # steps of one connection before others are served
 _LINGER_BYTES = 1 << 20
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Phase(Enum):
-    """What a connection is doing."""
+    """State of a connection."""
 
     HANDSHAKE = auto()
     HEAD = auto()
@@ -43,7 +43,10 @@ class Phase(Enum):
 
 
 class Service(NamedTuple):
-    """What connections share. `answer` gets None for what was no request, with the refusal."""
+    """Limits and functions that all connections share.
+
+    `answer` gets a request and None, or None and the error of the parser. It may raise Unfinished.
+    """
 
     limits: ServerLimits
     answer: Callable[[ServerRequest | None, RequestRefused | None], ServerResponse]
@@ -54,7 +57,7 @@ class Service(NamedTuple):
 class Connection:
     """A state machine over a channel. Call `advance` when the socket is ready for `interest`.
 
-    `client` is whose it is, `since` when it began to wait for the client's next request: see `eviction`.
+    `client` identifies the client, `since` is the time from which it waits for the next request: see `eviction`.
     """
 
     def __init__(self, channel: Channel, service: Service, client: str = "") -> None:
@@ -68,73 +71,73 @@ class Connection:
         self.interest = EVENT_READ
         self.since = service.clock()
         self._deadline = self.since + self._limits.head_s
-        self._answered = False
+        self._idle = False  # a request was answered, and no byte of the next one has arrived
         self._buffer = bytearray()
         self._request: ServerRequest | None = None
         self._out = memoryview(b"")
         self._file: FileSlice | None = None
-        self._moved = 0
-        self._handed = 0  # bytes of the answer that the kernel has
-        self._window_from = 0  # of them, those that had arrived when the window began
-        self._samples = ((0.0, 0), (0.0, 0))  # time and bytes arrived: one of a moment ago, one of before
+        self._lingered = 0  # bytes discarded in LINGER
+        self._sent = 0  # bytes of the response that were passed to the kernel
+        self._window_start = 0  # bytes of the response that had arrived at the start of the send window
+        self._samples = ((0.0, 0), (0.0, 0))  # (time, bytes arrived): the latest sample, and the one before
         self._turn_used = False
         self._close_after = False
 
     @property
     def waits(self) -> bool:
-        """True while it is the client's turn: nothing is lost but patience if it ends here."""
+        """True while no response is being sent: the connection may be closed without cutting one."""
         return self.phase is not Phase.SEND
 
     def advance(self) -> None:
-        """Do what can be done now. At the end `interest` says what to wait for, or `phase` is CLOSED."""
+        """Run until the socket would block. Sets `interest` to the events to wait for, or `phase` to CLOSED."""
         self._turn_used = False
         try:
             for _ in range(_STEPS):
                 if self.phase is Phase.CLOSED:
                     return
                 _STEP[self.phase](self)
-            self.interest = EVENT_WRITE  # more can be done: a socket is nearly always ready for this
+            self.interest = EVENT_WRITE  # more steps are possible now: a socket is nearly always writable
         except Blocked as blocked:
             self.interest = blocked.events
-        except OSError:  # the client is gone, TLS failures included
+        except OSError:  # the client disconnected, or TLS failed
             self.phase = Phase.CLOSED
-        except Exception:  # a bug costs one connection, never the server
+        except Exception:  # a bug must close one connection only, not stop the server
             _log.exception("a connection failed")
             self.phase = Phase.CLOSED
 
     def expired(self, now: float) -> bool:
-        """True where the client used up its time. A body that moves fast enough gets more."""
+        """True if the client exceeded its time limit. A response that is sent fast enough gets more time."""
         if now < self._deadline:
             return False
         if self.phase is not Phase.SEND:
             return True
         arrived = self._arrived()
-        if arrived - self._window_from < self._limits.floor * self._limits.send_window_s:
+        if arrived - self._window_start < self._limits.floor * self._limits.send_window_s:
             return True
-        self._window_from = arrived
+        self._window_start = arrived
         self._deadline = now + self._limits.send_window_s
         return False
 
     def sample(self, now: float) -> None:
-        """Note how much of an answer has arrived, for `rate`. To be called more often than the span."""
+        """Record how much of the response has arrived, for `rate`. Call it more often than once per span."""
         if self.phase is Phase.SEND and now - self._samples[0][0] >= self._span_s:
             self._samples = ((now, self._arrived()), self._samples[0])
 
     def rate(self, now: float) -> float | None:
-        """Bytes a second that arrive of an answer under way; None while there is nothing to go by.
+        """Bytes per second of the response that arrive; None until there is a sample.
 
-        Averaged over one span to two: a fifth of a send window, because a client's kernel
-        acknowledges what a slow reader takes in bursts.
+        Averaged over one to two spans. A span is a fifth of the send window, because the kernel of a
+        slow reader acknowledges in bursts.
         """
         then, before = self._samples[1]
         return (self._arrived() - before) / (now - then) if now - then >= self._span_s else None
 
     def _arrived(self) -> int:
-        """Bytes of the answer that the client's kernel acknowledged: what ours buffers is no progress."""
-        return self._handed - self._channel.unacknowledged()
+        """Bytes of the response that the client's kernel has acknowledged; data in our send buffer is no progress."""
+        return self._sent - self._channel.unacknowledged()
 
     def close(self) -> None:
-        """Close socket and file. Idempotent."""
+        """Close the socket and the file. Idempotent."""
         self.phase = Phase.CLOSED
         self._drop_file()
         self._channel.close()
@@ -144,7 +147,7 @@ class Connection:
         self.phase = Phase.HEAD
 
     def _head(self) -> None:
-        if self._turn_used and self._buffer:  # one request a turn, however many a client sends together
+        if self._turn_used and self._buffer:  # one request per turn, even if the client sends several at once
             raise Blocked(EVENT_WRITE)
         try:
             head = split_head(self._buffer, self._limits)
@@ -156,12 +159,12 @@ class Connection:
             self._respond(self._service.answer(None, refused))
 
     def _receive(self) -> None:
-        data = self._channel.receive(_RECEIVED)
+        data = self._channel.receive(_RECEIVE_BYTES)
         if not data:
             self.phase = Phase.CLOSED
             return
-        if self._answered and self.phase is Phase.HEAD:  # the first byte of the next request
-            self._answered = False
+        if self._idle and self.phase is Phase.HEAD:  # the first byte of the next request
+            self._idle = False
             self._deadline = self._service.clock() + self._limits.head_s
         self._buffer += data
 
@@ -185,13 +188,13 @@ class Connection:
         try:
             response = self._service.answer(request._replace(body=body), None)
         except Unfinished:
-            raise Blocked(EVENT_WRITE) from None  # the others have their turn
+            raise Blocked(EVENT_WRITE) from None  # serve the other connections first
         del self._buffer[: request.content_length]
         response.close = response.close or not request.keep_alive
         self._respond(response)
 
     def _oversized(self, request: ServerRequest) -> ServerResponse:
-        """The refusal of a body that nobody will read: an upload to a read-only registry, mostly."""
+        """The error for a body that will not be read, usually that of an upload."""
         if request.method in ("GET", "HEAD") or request.segments == ("token",):
             error = RegistryError("SIZE_INVALID", "the body is too large")
             return self._service.answer(None, RequestRefused(413, error, close=True))
@@ -207,16 +210,16 @@ class Connection:
         body = response.body
         if isinstance(body, FileSlice):
             self._file = body
-            if body.length <= _TOGETHER:
+            if body.length <= _JOIN_BYTES:
                 data = os.pread(body.fd, body.length, body.offset)
                 self._drop_file()
                 head += data
-                self._close_after |= len(data) < body.length  # cut: the client must not wait for the rest
+                self._close_after |= len(data) < body.length  # truncated: close, so that the client notices
         else:
             head += body
         self._out = memoryview(head)
         now = self._service.clock()
-        self._handed = self._window_from = 0
+        self._sent = self._window_start = 0
         self._samples = ((now, 0), (now, 0))
         self._deadline = now + self._limits.send_window_s
         self.phase = Phase.SEND
@@ -227,15 +230,15 @@ class Connection:
             self._out = self._out[sent:]
         elif self._file is not None and self._file.length:
             fd, offset, length = self._file
-            sent = self._channel.send_file(fd, offset, min(length, _SENT))
-            if not sent:  # the file became shorter: end the connection, so that the client notices
+            sent = self._channel.send_file(fd, offset, min(length, _SEND_FILE_BYTES))
+            if not sent:  # the file was truncated: close, so that the client notices
                 self.phase = Phase.CLOSED
                 return
             self._file = FileSlice(fd, offset + sent, length - sent)
         else:
             self._finish()
             return
-        self._handed += sent
+        self._sent += sent
 
     def _finish(self) -> None:
         self._drop_file()
@@ -243,20 +246,20 @@ class Connection:
         if self._close_after:
             self._channel.end()
             self.phase = Phase.LINGER
-            self._moved = 0
+            self._lingered = 0
             self._deadline = now + self._limits.linger_s
             return
         self.phase = Phase.HEAD
         self.since = now
-        # What came with the request before is the next one's first byte.
-        self._answered = not self._buffer
-        self._deadline = now + (self._limits.idle_s if self._answered else self._limits.head_s)
+        # Bytes left in the buffer are the start of the next request.
+        self._idle = not self._buffer
+        self._deadline = now + (self._limits.idle_s if self._idle else self._limits.head_s)
 
     def _linger(self) -> None:
-        """Read on for a moment: closing with bytes unread would reset the answer away (RFC 9112 9.6)."""
-        data = self._channel.receive(_RECEIVED)
-        self._moved += len(data)
-        if not data or self._moved > _LINGER_BYTES:
+        """Discard input for a moment: a close with unread bytes would reset the connection (RFC 9112 9.6)."""
+        data = self._channel.receive(_RECEIVE_BYTES)
+        self._lingered += len(data)
+        if not data or self._lingered > _LINGER_BYTES:
             self.phase = Phase.CLOSED
 
     def _drop_file(self) -> None:

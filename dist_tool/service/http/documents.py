@@ -1,4 +1,4 @@
-"""The manifests and indexes of a layout, parsed once: media types, subjects, children."""
+"""Cache of the parsed manifests and indexes of a layout: media types, subjects, children."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CACHED = 20_000
 
 
 class Document(NamedTuple):
-    """What is kept of a manifest or an index."""
+    """The cached properties of a manifest or an index. `size` is in bytes."""
 
     media_type: str
     size: int
@@ -27,7 +27,7 @@ class Document(NamedTuple):
     children: tuple[Descriptor, ...] = ()
 
     def to_json(self, digest: Digest) -> dict[str, Any]:
-        """Its descriptor in a list of referrers (distribution-spec, "Listing Referrers")."""
+        """The descriptor for a list of referrers (distribution-spec, "Listing Referrers")."""
         out: dict[str, Any] = {"mediaType": self.media_type, "digest": str(digest), "size": self.size}
         if self.artifact_type:
             out["artifactType"] = self.artifact_type
@@ -37,24 +37,24 @@ class Document(NamedTuple):
 
 
 class Documents:
-    """Documents by digest, remembered while their files stay as they are."""
+    """Documents by digest. A cache entry is valid while the file is unchanged."""
 
     def __init__(self, layout: ServedLayout) -> None:
         self._layout = layout
-        self._known: OrderedDict[tuple[Digest, tuple[int, ...]], Document | None] = OrderedDict()
+        self._cache: OrderedDict[tuple[Digest, tuple[int, ...]], Document | None] = OrderedDict()
 
     def read(self, digest: Digest) -> Document | None:
-        """The document, None for a blob that is none. Raises NotFound, Unavailable."""
+        """The document, None for a blob that is not a valid manifest or index. Raises NotFound, Unavailable."""
         blob = self._layout.open_blob(digest)
         os.close(blob.fd)
         key = (digest, blob.stamp)
-        if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
         found = self._parse(digest) if 0 < blob.size <= MANIFEST_LIMIT else None
-        self._known[key] = found
-        if len(self._known) > _CACHED:
-            self._known.popitem(last=False)
+        self._cache[key] = found
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
         return found
 
     def _parse(self, digest: Digest) -> Document | None:
@@ -77,7 +77,7 @@ class Documents:
 
 
 def _artifact_type(manifest: Manifest) -> str:
-    """The manifest's own, else what its config is (distribution-spec, "Listing Referrers")."""
+    """The `artifactType` of the manifest, else its config's media type (distribution-spec, "Listing Referrers")."""
     return manifest.artifact_type or (manifest.config.media_type if manifest.config else "")
 
 

@@ -1,12 +1,12 @@
-"""An image layout as a registry sees it: repositories, tags and blobs (image-spec image-layout.md).
+"""An image layout mapped to repositories, tags and blobs (image-spec image-layout.md).
 
-A layout knows reference names only; a registry knows repositories and tags. The rule:
+A layout has reference names only; a registry has repositories and tags. The mapping:
 
-    v1                          tag v1 of the repository that the server was given a name for
+    v1                          tag v1 of the default repository (`name`)
     docker.io/library/redis:7   tag 7 of library/redis, and of docker.io/library/redis
-    none, on the only entry     tag latest of the repository that the server was given a name for
+    none, on the only entry     tag latest of the default repository
 
-The first entry wins where two say the same. Blobs belong to every repository.
+If two entries map to the same tag, the first one wins. Every repository contains all blobs.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from dist_tool.oci.mediatypes import OCI_INDEX, is_manifest_like
 from dist_tool.run import Notice, Report, no_report
 
 _LAYOUT_FILE_LIMIT = 4096
-# A file written this recently may be written again within one tick of its clock: read it again.
+# A file may be written twice within one tick of its clock: read a recently written one again.
 _SETTLED_NS = 1_000_000_000
-_BETWEEN = re.compile(r"[^a-z0-9]+")
+_NON_ALPHANUMERIC = re.compile(r"[^a-z0-9]+")
 _SEPARATOR = re.compile(r"\.|__?|-+")
 _ABSENT = frozenset({ENOENT, ENOTDIR, ENAMETOOLONG, ELOOP, ENXIO, ENODEV})  # the last two: sockets and devices
 
 
 def is_repository(name: str) -> bool:
-    """True for what can be a repository (distribution-spec, "Pulling manifests")."""
+    """True if `name` is a valid repository name (distribution-spec, "Pulling manifests")."""
     try:
         return parse_locator(f"localhost/{name}").path == name
     except InvalidArgument:
@@ -48,14 +48,14 @@ def is_repository(name: str) -> bool:
 
 
 def default_name(path: str) -> str:
-    """A repository named like the layout's directory: lower case, what cannot be in a name as `-`."""
+    """The repository name from the layout's directory: lower case, with `-` for invalid characters."""
     base = os.path.basename(os.path.realpath(path)).lower()
-    name = _BETWEEN.sub(lambda run: run[0] if _SEPARATOR.fullmatch(run[0]) else "-", base).strip("._-")
+    name = _NON_ALPHANUMERIC.sub(lambda run: run[0] if _SEPARATOR.fullmatch(run[0]) else "-", base).strip("._-")
     return name if is_repository(name) else "image"
 
 
 class ServedBlob(NamedTuple):
-    """An open blob. `stamp` changes whenever the file does. Whoever holds it closes `fd`."""
+    """An open blob. `stamp` changes if the file changes. The caller closes `fd`."""
 
     fd: int
     size: int
@@ -68,20 +68,20 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ServedRepository:
-    """Tags, and the same sorted, for paging."""
+    """The tags of a repository, and their sorted names for paging."""
 
     tags: Mapping[str, Descriptor]
     sorted_tags: tuple[str, ...]
 
 
 def after(names: tuple[str, ...], last: str) -> tuple[str, ...]:
-    """What follows `last` in sorted names, whether it is one of them or not."""
+    """The names after `last` in a sorted list, which need not contain `last`."""
     return names[bisect_right(names, last) :] if last else names
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One reading of index.json."""
+    """The content of index.json at one time."""
 
     entries: tuple[Descriptor, ...]
     repositories: Mapping[str, ServedRepository]
@@ -90,11 +90,11 @@ class Snapshot:
 
     @classmethod
     def of(cls, entries: tuple[Descriptor, ...], name: str) -> Snapshot:
-        """Sort the entries into repositories; plain tags go to `name`, which is always there."""
+        """Map the entries to repositories; plain tags go to the default repository `name`, which always exists."""
         found: dict[str, dict[str, Descriptor]] = {name: {}}
         for entry in entries:
             if is_manifest_like(entry.media_type):
-                for repository, tag in places(entry, name, alone=len(entries) == 1):
+                for repository, tag in _locations(entry, name, alone=len(entries) == 1):
                     found.setdefault(repository, {}).setdefault(tag, entry)
         return cls(
             entries,
@@ -104,8 +104,8 @@ class Snapshot:
         )
 
 
-def places(entry: Descriptor, name: str, *, alone: bool) -> Iterable[tuple[str, str]]:
-    """Repository and tag of each place that an entry of index.json has in the registry."""
+def _locations(entry: Descriptor, name: str, *, alone: bool) -> Iterable[tuple[str, str]]:
+    """Each (repository, tag) that an entry of index.json is served as."""
     ref_name = name_of(entry)
     if not ref_name:
         return [(name, "latest")] if alone else []
@@ -115,16 +115,16 @@ def places(entry: Descriptor, name: str, *, alone: bool) -> Iterable[tuple[str, 
         reference = parse_reference(ref_name)
         found = parse_object(reference.object_id)
     except InvalidArgument:
-        return []  # some other tool's naming: the entry can be had by digest
+        return []  # a naming scheme of another tool: the entry can be pulled by digest
     if reference.locator.kind or not found.tag or (found.digest or entry.digest) != entry.digest:
         return []
     return [(path, found.tag) for path in (reference.locator.path, reference.locator.rest) if is_repository(path)]
 
 
 class ServedLayout:
-    """A layout on disk. index.json is read again when it changes; a broken one leaves the last good one.
+    """A layout on disk. index.json is read again after a change; if it is invalid, the last valid one is served.
 
-    Raises NotFound where there is no such directory and InvalidArgument where it is no layout.
+    Raises NotFound if there is no such directory, InvalidArgument if it is not a layout.
     """
 
     def __init__(
@@ -135,44 +135,44 @@ class ServedLayout:
         self._report = report
         self._now_ns = now_ns
         self._stamp: tuple[int, ...] = ()
-        self._complaint = ""
+        self._warned = ""  # the reason in the last warning
         self._content: Digest | None = None
         if not os.path.lexists(self.path):
-            raise NotFound(f"there is no directory {path}")
+            raise NotFound(f"no such directory: {path}")
         try:
             _check_version(self._read(LAYOUT_FILE, _LAYOUT_FILE_LIMIT)[0])
             self._snapshot = self._load()
         except (OSError, DistError, ValueError) as error:
             raise InvalidArgument(
-                f"{path} is not an image layout", hint=f"{_why(error)}; expected a directory with oci-layout"
+                f"{path} is not an image layout", hint=f"{_reason(error)}; expected a directory with oci-layout"
             ) from error
 
     def snapshot(self) -> Snapshot:
-        """What index.json says now."""
+        """The current content of index.json, or the last valid one."""
         try:
             status = os.stat(os.path.join(self.path, INDEX_FILE))
             if _stamp(status) != self._stamp:
                 self._snapshot = self._load()
-                self._complaint = ""
+                self._warned = ""
         except (OSError, DistError) as error:
-            # A writer that does not rename is half way, or somebody broke it: what was there stays served.
-            self._complain(_why(error))
+            # The file is damaged, or a writer that does not rename has written a part: serve the last valid one.
+            self._warn(_reason(error))
         return self._snapshot
 
     def open_blob(self, digest: Digest) -> ServedBlob:
-        """Open `blobs/ALGORITHM/ENCODED`, never through a link.
+        """Open `blobs/ALGORITHM/ENCODED`; symbolic links are not followed.
 
-        Raises NotFound; Unavailable where the system fails, as with too many open files.
+        Raises NotFound; Unavailable for other failures of the system, such as too many open files.
         """
         path = os.path.join(self.path, "blobs", digest.algorithm, digest.encoded)
         try:
             return _opened(path, follow_links=False)
         except OSError as error:
             if error.errno in _ABSENT:
-                raise NotFound(f"there is no blob {digest}") from error
+                raise NotFound(f"no such blob: {digest}") from error
             if error.errno in (EACCES, EPERM):
-                raise NotFound(f"the blob {digest} may not be read") from error
-            raise Unavailable(f"the blob {digest} cannot be opened: {error.strerror}") from error
+                raise NotFound(f"no permission to read blob {digest}") from error
+            raise Unavailable(f"cannot open blob {digest}: {error.strerror}") from error
 
     def read_blob(self, digest: Digest, limit: int = MANIFEST_LIMIT) -> bytes:
         """The bytes of a small blob, unverified. Raises as `open_blob`; LimitExceeded above `limit` bytes."""
@@ -192,7 +192,7 @@ class ServedLayout:
     def _load(self) -> Snapshot:
         data, stamp = self._read(INDEX_FILE, MANIFEST_LIMIT)
         content = Digest.of(data)
-        if content == self._content:  # rewritten, or not settled: what was made from it stays good
+        if content == self._content:  # rewritten with the same content, or read again: the snapshot is still valid
             snapshot = self._snapshot
         else:
             snapshot = Snapshot.of(parse_manifest(data, OCI_INDEX).manifests, self._name)
@@ -201,10 +201,11 @@ class ServedLayout:
         self._stamp = stamp if settled else ()
         return snapshot
 
-    def _complain(self, why: str) -> None:
-        if why != self._complaint:
-            self._complaint = why
-            self._report(Notice("warning", f"index.json cannot be read, serving what it said before: {why}"))
+    def _warn(self, reason: str) -> None:
+        """Report a warning, once per reason."""
+        if reason != self._warned:
+            self._warned = reason
+            self._report(Notice("warning", f"cannot read index.json, serving its last valid content: {reason}"))
 
 
 def _opened(path: str, *, follow_links: bool) -> ServedBlob:
@@ -218,17 +219,17 @@ def _opened(path: str, *, follow_links: bool) -> ServedBlob:
 
 def _read_all(blob: ServedBlob, limit: int) -> bytes:
     if blob.size > limit:
-        raise LimitExceeded(f"a document of {blob.size} bytes is over the limit of {limit}")
-    return read_at_most(blob.fd, limit + 1)  # it may be growing
+        raise LimitExceeded(f"a document of {blob.size} bytes exceeds the limit of {limit}")
+    return read_at_most(blob.fd, limit + 1)  # the file may be growing
 
 
 def _check_version(data: bytes) -> None:
     version = layout_version(parse_json(data, limit=_LAYOUT_FILE_LIMIT))
     if not is_supported(version):
-        raise ValueError(f"{LAYOUT_FILE} has the version {version!r}, 1.x is supported")
+        raise ValueError(f"{LAYOUT_FILE} has version {version!r}; supported is 1.x")
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{os.path.basename(str(error.filename))}: {error.strerror}" if error.filename else str(error)
     return error.what if isinstance(error, DistError) else str(error)

@@ -1,8 +1,8 @@
-"""The loop over all sockets: one thread, a bounded number of connections, no waiting for anybody.
+"""Event loop over all sockets: one thread, a limited number of connections, no blocking calls.
 
-A thread for each connection would let 200 clients that send nothing hold 200 threads; here they
-hold a few kilobytes each until their time is over, or until somebody needs the place. Who loses
-its place then is decided in `eviction`.
+With a thread per connection, 200 idle clients would hold 200 threads; here each holds a few
+kilobytes until its time limit, or until a new client needs a connection. `eviction` chooses
+the connection to close then.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from dist_tool.service.http.channel import Channel
 from dist_tool.service.http.connection import Connection, Phase, Service
 from dist_tool.service.http.eviction import choose, client_of
 
-_AT_ONCE = 64  # connections accepted before others have their turn
-_FILES_OF_OTHERS = 64
-# Unsent bytes that the kernel buffers for a connection: enough to keep a fast one busy, little for 500 slow ones.
+_ACCEPTS_PER_TURN = 64  # connections accepted before others are served
+_RESERVED_FILES = 64
+# Unsent bytes buffered in the kernel per connection: enough for a fast client, and small if 500 clients are slow.
 _UNSENT = 256 << 10
 _UNSENT_OPTION = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _FULL = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
 
 
 class Loop:
-    """Serves a listening socket until stopped. Closes whatever it opened, the listener included."""
+    """Serves a listening socket until stopped. Closes all its connections and the listener."""
 
     def __init__(self, listener: socket.socket, service: Service, wrap: Callable[[socket.socket], Channel]) -> None:
         self._listener = listener
@@ -38,22 +38,22 @@ class Loop:
         self._tick_s = min(1.0, limits.head_s / 4, limits.idle_s / 4, limits.send_window_s / 10, limits.linger_s / 4)
         self._swept = service.clock()
         self._connections: set[Connection] = set()
-        self._waiting: dict[Connection, float] = {}  # in the order in which they began to wait
+        self._waiting: dict[Connection, float] = {}  # ordered by the start of the wait
         self._selector = selectors.DefaultSelector()
-        self._bell, self._pull = socket.socketpair()
-        self._pull.setblocking(False)
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_writer.setblocking(False)
         self._stopping = False
         self._accepting = False
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
         self._listen()
 
     @property
     def connections(self) -> int:
-        """How many are open. From any thread."""
+        """Number of open connections. May be called from any thread."""
         return len(self._connections)
 
     def run(self) -> None:
-        """Serve until `stop`, then close."""
+        """Serve until `stop` is called, then close."""
         try:
             while not self._stopping:
                 for key, _ in self._selector.select(self._tick_s if self._connections else None):
@@ -66,17 +66,17 @@ class Loop:
             self.close()
 
     def stop(self) -> None:
-        """End `run` soon. From any thread, and from a signal handler."""
+        """Make `run` return soon. May be called from any thread and from a signal handler."""
         self._stopping = True
-        with suppress(OSError):  # full: it rings already; closed: it is over
-            self._pull.send(b"\0")
+        with suppress(OSError):  # the buffer is full: a wake-up is pending; or the socket is closed: `run` has ended
+            self._wake_writer.send(b"\0")
 
     def close(self) -> None:
-        """Close everything. Idempotent; not while `run` runs."""
+        """Close all sockets. Idempotent. Must not be called during `run`."""
         for connection in list(self._connections):
             self._remove(connection)
         self._selector.close()
-        for sock in (self._listener, self._bell, self._pull):
+        for sock in (self._listener, self._wake_reader, self._wake_writer):
             sock.close()
 
     def _listen(self) -> None:
@@ -90,11 +90,11 @@ class Loop:
             self._accepting = False
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_ACCEPTS_PER_TURN):
             full = len(self._connections) >= self._capacity
             victim = self._victim() if full else None
             if full and victim is None:
-                self._pause()  # all are being served well: who comes now waits in the kernel's queue
+                self._pause()  # no connection may be closed: new clients wait in the kernel's queue
                 return
             try:
                 sock, address = self._listener.accept()
@@ -104,7 +104,7 @@ class Loop:
                 if error.errno in _FULL and not self._evict(victim or self._victim()):
                     self._pause()
                     return
-                continue  # a client that was gone before it was accepted
+                continue  # the client disconnected before it was accepted
             self._evict(victim)
             self._add(sock, client_of(address[0]))
 
@@ -148,7 +148,7 @@ class Loop:
         return choose(self._connections, self._waiting, self._service.clock(), self._service.limits)
 
     def _evict(self, connection: Connection | None) -> bool:
-        """End a connection to make room; False if there is none to end."""
+        """Close a connection in favour of a new one; False for None."""
         if connection is None:
             return False
         self._remove(connection)
@@ -167,9 +167,9 @@ class Loop:
             self._listen()
 
 
-def _capacity(wanted: int) -> int:
-    """Connections that fit: each may hold a socket and a file."""
+def _capacity(limit: int) -> int:
+    """The maximum number of connections, `limit` or less: each may need two descriptors, a socket and a file."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return wanted
-    return min(wanted, max(8, (soft - _FILES_OF_OTHERS) // 2))
+        return limit
+    return min(limit, max(8, (soft - _RESERVED_FILES) // 2))

@@ -1,8 +1,8 @@
-"""HTTP/1.1 messages: requests read strictly, responses written (RFC 9112, RFC 9110).
+"""HTTP/1.1 messages: strict request parser and response serializer (RFC 9112, RFC 9110).
 
-Whatever a request could mean two things by is refused: bare line feeds, folded fields,
-repeated Host or Content-Length, any Transfer-Encoding. A server that guesses is a server
-that reads another request than the proxy before it did.
+Ambiguous requests are rejected: bare line feeds, folded fields, repeated Host or Content-Length,
+any Transfer-Encoding. A lenient server may parse another request than the proxy in front of it
+(request smuggling).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from dist_tool.service.http.settings import ServerLimits
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 _REQUEST_LINE = re.compile(r"([A-Z]{1,20}) ([!-\"$-~]+) HTTP/1\.([0-9])")
-# As proxies are asked, and every server must accept (RFC 9112 3.2.2).
+# The absolute form, which clients send to proxies and every server must accept (RFC 9112 3.2.2).
 _ABSOLUTE = re.compile(rf"https?://({_HOST})((?:[/?].*)?)", re.IGNORECASE)
 _VERSION = re.compile(r"[!-~]+ [!-~]+ HTTP/[0-9](?:\.[0-9])?")
 _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _AUTHORITY = re.compile(_HOST)
-# Fields of which two would be two different requests.
+# Fields that make a request ambiguous if repeated.
 _SINGLE = frozenset({"authorization", "content-length", "content-type", "host", "if-range", "range"})
 _QUERY_FIELDS = 64
 _AROUND_TARGET = len("X" * 20 + "  HTTP/1.1\r")
@@ -39,9 +39,9 @@ JSON = "application/json"
 
 
 class RequestRefused(Exception):
-    """A request that gets an error instead of what it asked for.
+    """Raised to answer a request with an error.
 
-    `close` ends the connection too: where the next request begins can no longer be known.
+    `close` also ends the connection, because the start of the next request cannot be determined.
     """
 
     def __init__(
@@ -54,20 +54,20 @@ class RequestRefused(Exception):
         self.close = close
 
     def response(self) -> ServerResponse:
-        """The error as the distribution-spec has it ("Error Codes")."""
+        """The response with the error in the format of the distribution-spec ("Error Codes")."""
         body = {"errors": [{"code": self.error.code, "message": printable(self.error.message)}]}
         return ServerResponse.of_json(self.status, body, headers=self.headers, close=self.close)
 
 
 def malformed(why: str, status: int = 400) -> RequestRefused:
-    """The refusal of what is not an HTTP request that we read."""
+    """The error for a message that is not a supported HTTP request."""
     return RequestRefused(status, RegistryError("UNKNOWN", why), close=True)
 
 
 class ServerRequest(NamedTuple):
-    """A request, parsed. `segments` are the path's, each percent-decoded once.
+    """A parsed request. `segments` are those of the path, each percent-decoded once.
 
-    Header names are in lower case. `content_length` is what the body still to come has.
+    Header names are in lower case. `content_length` is the size of the body in bytes.
     """
 
     method: str
@@ -80,7 +80,7 @@ class ServerRequest(NamedTuple):
     body: bytes = b""
 
     def parameter(self, name: str) -> str | None:
-        """The value of a query parameter, None where it is absent. Raises RequestRefused where it is repeated."""
+        """The value of a query parameter, None if it is absent. Raises RequestRefused if it is repeated."""
         values = [value for key, value in self.query if key == name]
         if len(values) > 1:
             raise RequestRefused(400, RegistryError("UNSUPPORTED", f"the parameter {name} is repeated"))
@@ -88,12 +88,12 @@ class ServerRequest(NamedTuple):
 
     @property
     def expects_continue(self) -> bool:
-        """True where the client waits for a word before it sends the body (RFC 9110 10.1.1)."""
+        """True if the client waits for `100 Continue` before it sends the body (RFC 9110 10.1.1)."""
         return self.headers.get("expect", "").lower() == "100-continue"
 
 
 class FileSlice(NamedTuple):
-    """A part of an open file, as a body. Whoever holds it closes it."""
+    """A part of an open file, as a body. The owner of the slice closes it."""
 
     fd: int
     offset: int
@@ -106,7 +106,7 @@ class FileSlice(NamedTuple):
 
 @dataclass(slots=True)
 class ServerResponse:
-    """What to answer. `length` is what Content-Length says, the body's own for all but HEAD."""
+    """A response. `length` is the value of Content-Length: the size of the body, also if HEAD omits it."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -118,23 +118,23 @@ class ServerResponse:
     def of_json(
         cls, status: int, value: Any, *, headers: Mapping[str, str] | None = None, close: bool = False
     ) -> ServerResponse:
-        """A JSON document. `headers` may name another Content-Type."""
+        """A response with a JSON body. `headers` may replace the Content-Type."""
         data = json.dumps(value, separators=(",", ":")).encode()
         return cls(status, {"Content-Type": JSON, **(headers or {})}, data, len(data), close)
 
     def without_body(self) -> ServerResponse:
-        """The same answer to HEAD: the same headers and nothing after them."""
+        """The response to HEAD: the same headers without the body."""
         self.discard()
         self.body = b""
         return self
 
     def discard(self) -> None:
-        """Close the file, if there is one that nobody will send."""
+        """Close the file of a body that will not be sent, if there is one."""
         if isinstance(self.body, FileSlice):
             self.body.close()
 
     def head(self, date: str) -> bytes:
-        """Status line and fields, to the empty line."""
+        """The status line and header fields, including the empty line at the end."""
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
             f"Date: {date}",
@@ -146,25 +146,25 @@ class ServerResponse:
             lines.append(f"Content-Length: {self.length}")
         if self.close:
             lines.append("Connection: close")
-        # Latin-1, and no line break within: every value was built or checked here.
+        # No value contains a line break: all are built or checked by this program.
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
 def split_head(buffer: bytearray, limits: ServerLimits) -> bytes | None:
-    """Take a complete head off the buffer; None while there is none yet.
+    """Remove a complete header section from the buffer and return it; None while it is incomplete.
 
-    Raises RequestRefused as soon as what came cannot become a request within the limits.
+    Raises RequestRefused as soon as the received bytes cannot become a request within the limits.
     """
-    while buffer.startswith(b"\r\n"):  # RFC 9112 2.2: some clients end a body with one too many
+    while buffer.startswith(b"\r\n"):  # RFC 9112 2.2: some clients send an extra CR LF after a body
         del buffer[:2]
-    if buffer and not 65 <= buffer[0] <= 90:  # a TLS hello, for one: say so at once
+    if buffer and not 65 <= buffer[0] <= 90:  # for example a TLS handshake: reject it immediately
         raise malformed("this is not an HTTP request")
     match = _END_OF_HEAD.search(buffer, 0, limits.head_bytes + 4)
     if match is not None:
         head, end = bytes(buffer[: match.start()]), match[0]
         del buffer[: match.end()]
         if end != b"\r\n\r\n":
-            raise malformed("a line does not end in CR LF")
+            raise malformed("a line does not end with CR LF")
         return head
     first_line = buffer.find(b"\n", 0, limits.head_bytes)
     if (first_line if first_line >= 0 else len(buffer)) > limits.target_bytes + _AROUND_TARGET:
@@ -175,22 +175,22 @@ def split_head(buffer: bytearray, limits: ServerLimits) -> bytes | None:
 
 
 def parse_head(head: bytes, limits: ServerLimits) -> ServerRequest:
-    """Read what `split_head` found. Raises RequestRefused."""
+    """Parse a header section from `split_head`. Raises RequestRefused."""
     first, *rest = head.decode("latin-1").split("\r\n")
     method, target, minor = _request_line(first, limits)
     headers = _fields(rest, limits)
     if minor != "0" and "host" not in headers:
-        raise malformed("there is no Host field")
+        raise malformed("the Host field is missing")
     if not _AUTHORITY.fullmatch(headers.get("host", "unknown")):
-        raise malformed("the Host field is not a host")
+        raise malformed("the Host field is not a valid host")
     if "transfer-encoding" in headers:
-        raise malformed("a body needs a Content-Length here", HTTPStatus.LENGTH_REQUIRED)
+        raise malformed("Transfer-Encoding is not supported; send Content-Length", HTTPStatus.LENGTH_REQUIRED)
     local = target
     if absolute := _ABSOLUTE.fullmatch(target):
-        headers["host"] = absolute[1]  # the field is ignored then
+        headers["host"] = absolute[1]  # overrides the Host field (RFC 9112 3.2.2)
         local = absolute[2] if absolute[2].startswith("/") else f"/{absolute[2]}"
     path, _, query = local.partition("?")
-    connection = {word.strip().lower() for word in headers.get("connection", "").split(",")}
+    connection = {option.strip().lower() for option in headers.get("connection", "").split(",")}
     return ServerRequest(
         method,
         target,
@@ -206,9 +206,9 @@ def _request_line(line: str, limits: ServerLimits) -> tuple[str, str, str]:
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         if _VERSION.fullmatch(line) and not line.rpartition(" ")[2].startswith("HTTP/1."):
-            raise malformed("HTTP/1.1 is spoken here", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            raise malformed("unsupported HTTP version; use HTTP/1.1", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         raise malformed("the request line is not METHOD /PATH HTTP/1.1")
-    method, target, minor = match.groups()  # a minor version after 1.1 is answered as 1.1 (RFC 9110 2.5)
+    method, target, minor = match.groups()  # higher minor versions are treated as 1.1 (RFC 9110 2.5)
     if not target.startswith("/") and not _ABSOLUTE.fullmatch(target):
         raise malformed("the request line is not METHOD /PATH HTTP/1.1")
     if len(target) > limits.target_bytes:
@@ -232,7 +232,7 @@ def _fields(lines: list[str], limits: ServerLimits) -> dict[str, str]:
 
 
 def _decoded(text: str) -> str:
-    """Percent-decoded once. Nothing may come out that has a meaning of its own in a path."""
+    """Percent-decode a path segment once. Rejects results with a special meaning in a path, such as `..`."""
     if "%" in text:
         if _BAD_ESCAPE.search(text):
             raise malformed("a percent sign is not followed by two hexadecimal digits")
@@ -241,7 +241,7 @@ def _decoded(text: str) -> str:
         except UnicodeDecodeError as error:
             raise malformed("the path is not UTF-8") from error
     if text in (".", "..") or "/" in text or not text.isprintable():
-        raise malformed("the path has a segment that no name has")
+        raise malformed("the path has an invalid segment")
     return text
 
 

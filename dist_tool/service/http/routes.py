@@ -1,4 +1,4 @@
-"""From request to response: the endpoints of the distribution-spec that read."""
+"""Routing: the read-only endpoints of the distribution-spec, from request to response."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dist_tool.service.http.layout import ServedBlob, ServedLayout, ServedReposi
 from dist_tool.service.http.message import FileSlice, RequestRefused, ServerRequest, ServerResponse
 from dist_tool.service.http.referrers import Referrers
 
-# One range. Of several the whole is sent, as RFC 9110 14.2 allows.
+# A single range. For several the whole content is sent, as RFC 9110 14.2 allows.
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.IGNORECASE)
 _READING = ("GET", "HEAD")
 
 
 class RequestTarget(NamedTuple):
-    """The repository that a request is about."""
+    """The repository of a request, and the snapshot it is in."""
 
     name: str
     repository: ServedRepository
@@ -44,7 +44,7 @@ class Routes:
     page: int
 
     def answer(self, request: ServerRequest) -> ServerResponse:
-        """The response; errors are responses too. Raises Unfinished, and nothing else that a client can cause."""
+        """The response to a request; errors are responses too. A client can cause no exception but Unfinished."""
         try:
             response = self._route(request)
         except RequestRefused as refused:
@@ -59,7 +59,7 @@ class Routes:
         if request.segments == ("token",) and request.method != "HEAD":
             return self._token(request)
         if request.segments[0] != "v2":
-            raise _not_found("UNSUPPORTED", "there is nothing outside /v2/")
+            raise _not_found("UNSUPPORTED", "all endpoints are under /v2/")
         if request.method not in _READING:
             raise _read_only("GET, HEAD")
         match request.segments[1:]:
@@ -70,40 +70,40 @@ class Routes:
                 self.gate.check(request, CATALOG_SCOPE)
                 return self._catalog(request)
             case (*name, "tags", "list"):
-                return self._tags(request, self._place(request, name))
-            case (*name, "manifests" | "blobs" | "referrers" as endpoint, wanted):
-                return _ENDPOINTS[endpoint](self, request, self._place(request, name), wanted)
-        raise _not_found("UNSUPPORTED", "there is no such endpoint")
+                return self._tags(request, self._target(request, name))
+            case (*name, "manifests" | "blobs" | "referrers" as endpoint, reference):
+                return _ENDPOINTS[endpoint](self, request, self._target(request, name), reference)
+        raise _not_found("UNSUPPORTED", "no such endpoint")
 
     def _token(self, request: ServerRequest) -> ServerResponse:
         if request.method not in ("GET", "POST"):
             raise _read_only("GET, POST")
         if not isinstance(self.gate, TokenGate):
-            raise _not_found("UNSUPPORTED", "there is no token server")
+            raise _not_found("UNSUPPORTED", "this server has no token server")
         return self.gate.token(request)
 
-    def _place(self, request: ServerRequest, segments: list[str]) -> RequestTarget:
-        """The repository named in the path. Whether it exists is not told to strangers."""
+    def _target(self, request: ServerRequest, segments: list[str]) -> RequestTarget:
+        """The repository in the path. Access is checked first, so that unauthorized clients cannot test names."""
         name = "/".join(segments)
         if not is_repository(name):
-            raise RequestRefused(400, RegistryError("NAME_INVALID", f"{name!r} is not a repository"))
+            raise RequestRefused(400, RegistryError("NAME_INVALID", f"{name!r} is not a valid repository name"))
         self.gate.check(request, pull_scope(name))
         snapshot = self.layout.snapshot()
         repository = snapshot.repositories.get(name)
         if repository is None:
-            raise _not_found("NAME_UNKNOWN", f"there is no repository {name}")
+            raise _not_found("NAME_UNKNOWN", f"no such repository: {name}")
         return RequestTarget(name, repository, snapshot)
 
     def _catalog(self, request: ServerRequest) -> ServerResponse:
         names = after(self.layout.snapshot().names, request.parameter("last") or "")
         return self._paged(request, {}, "repositories", names)
 
-    def _tags(self, request: ServerRequest, place: RequestTarget) -> ServerResponse:
-        tags = after(place.repository.sorted_tags, request.parameter("last") or "")
-        return self._paged(request, {"name": place.name}, "tags", tags)
+    def _tags(self, request: ServerRequest, target: RequestTarget) -> ServerResponse:
+        tags = after(target.repository.sorted_tags, request.parameter("last") or "")
+        return self._paged(request, {"name": target.name}, "tags", tags)
 
     def _paged(self, request: ServerRequest, body: dict[str, Any], key: str, rest: tuple[str, ...]) -> ServerResponse:
-        """A page of at most what the client asks for and the server allows (CVE-2023-2253)."""
+        """A page of a list, of at most `n` names and the server's limit (CVE-2023-2253)."""
         size = min(_number(request.parameter("n"), self.page), self.page)
         page = rest[:size]
         headers = {}
@@ -112,48 +112,48 @@ class Routes:
             headers["Link"] = f'</{path}?{urlencode({"last": page[-1], "n": size})}>; rel="next"'
         return ServerResponse.of_json(200, body | {key: list(page)}, headers=headers)
 
-    def _manifest(self, request: ServerRequest, place: RequestTarget, wanted: str) -> ServerResponse:
-        """A manifest or an index by tag or digest, as it is, whatever Accept says."""
-        digest, media_type = self._found(place, wanted)
+    def _manifest(self, request: ServerRequest, target: RequestTarget, reference: str) -> ServerResponse:
+        """A manifest or an index by tag or digest, unconverted; Accept is ignored."""
+        digest, media_type = self._lookup(target, reference)
         try:
             blob = self.layout.open_blob(digest)
         except NotFound as error:
             raise _not_found("MANIFEST_UNKNOWN", error.what) from error
         return _content(request, digest, blob, media_type)
 
-    def _found(self, place: RequestTarget, wanted: str) -> tuple[Digest, str]:
-        if ":" not in wanted:
-            entry = place.repository.tags.get(wanted)
+    def _lookup(self, target: RequestTarget, reference: str) -> tuple[Digest, str]:
+        if ":" not in reference:
+            entry = target.repository.tags.get(reference)
             if entry is None:
-                raise _not_found("MANIFEST_UNKNOWN", f"there is no tag {wanted}")
+                raise _not_found("MANIFEST_UNKNOWN", f"no such tag: {reference}")
             return entry.digest, entry.media_type
-        digest = _digest(wanted)
-        media_type = place.snapshot.types.get(digest)
+        digest = _digest(reference)
+        media_type = target.snapshot.types.get(digest)
         if media_type is None:
             try:
                 document = self.documents.read(digest)
             except NotFound as error:
                 raise _not_found("MANIFEST_UNKNOWN", error.what) from error
-            if document is None:  # a layer is no manifest, although the layout has it
+            if document is None:  # another blob of the layout, such as a layer
                 raise _not_found("MANIFEST_UNKNOWN", f"{digest} is not a manifest or an index")
             media_type = document.media_type
         return digest, media_type
 
-    def _blob(self, request: ServerRequest, _place: RequestTarget, wanted: str) -> ServerResponse:
+    def _blob(self, request: ServerRequest, _target: RequestTarget, reference: str) -> ServerResponse:
         """Any blob of the layout, manifests included, from every repository."""
-        digest = _digest(wanted)
+        digest = _digest(reference)
         try:
             blob = self.layout.open_blob(digest)
         except NotFound as error:
             raise _not_found("BLOB_UNKNOWN", error.what) from error
         return _content(request, digest, blob, OCTET_STREAM)
 
-    def _referrers(self, request: ServerRequest, place: RequestTarget, wanted: str) -> ServerResponse:
+    def _referrers(self, request: ServerRequest, target: RequestTarget, reference: str) -> ServerResponse:
         """An index of the manifests that refer to a digest; an empty one if there are none. Raises Unfinished."""
-        wanted_type = request.parameter("artifactType")
-        body = self.referrers.body(place.snapshot, _digest(wanted), wanted_type)
+        artifact_type = request.parameter("artifactType")
+        body = self.referrers.body(target.snapshot, _digest(reference), artifact_type)
         headers = {"Content-Type": OCI_INDEX}
-        if wanted_type is not None:
+        if artifact_type is not None:
             headers["OCI-Filters-Applied"] = "artifactType"
         return ServerResponse(200, headers, body, len(body))
 
@@ -166,18 +166,19 @@ _ENDPOINTS: dict[str, Callable[[Routes, ServerRequest, RequestTarget, str], Serv
 
 
 def _content(request: ServerRequest, digest: Digest, blob: ServedBlob, media_type: str) -> ServerResponse:
-    """The bytes of a blob, whole or a range of them (RFC 9110 13 and 14). A digest is a strong validator."""
+    """The bytes of a blob, whole or a range (RFC 9110 13 and 14). The digest is the strong entity tag."""
     tag = f'"{digest}"'
     headers = {"Content-Type": media_type, "Docker-Content-Digest": str(digest), "ETag": tag, "Accept-Ranges": "bytes"}
     expected = request.headers.get("if-match")
     if expected is not None and not _lists(expected, tag):
         os.close(blob.fd)
-        raise RequestRefused(412, RegistryError("UNKNOWN", "the content has another entity tag"), headers={"ETag": tag})
+        error = RegistryError("UNKNOWN", "the entity tag does not match If-Match")
+        raise RequestRefused(412, error, headers={"ETag": tag})
     if _lists(request.headers.get("if-none-match", "").replace('W/"', '"'), tag):  # weak comparison: RFC 9110 8.8.3.2
         os.close(blob.fd)
         return ServerResponse(HTTPStatus.NOT_MODIFIED, headers)
-    asked = request.headers.get("range", "") if request.method == "GET" else ""
-    span = _span(asked, blob.size) if request.headers.get("if-range", tag) == tag else None
+    requested = request.headers.get("range", "") if request.method == "GET" else ""
+    span = _span(requested, blob.size) if request.headers.get("if-range", tag) == tag else None
     if span is None:
         return ServerResponse(200, headers, FileSlice(blob.fd, 0, blob.size), blob.size)
     first, last = span
@@ -190,12 +191,12 @@ def _content(request: ServerRequest, digest: Digest, blob: ServedBlob, media_typ
 
 
 def _lists(field: str, tag: str) -> bool:
-    """True if a list of entity tags holds `tag`, or is `*`: any (RFC 9110 13.1.1, 13.1.2)."""
+    """True if a list of entity tags contains `tag`, or is `*` (RFC 9110 13.1.1, 13.1.2)."""
     return field.strip() == "*" or tag in (value.strip() for value in field.split(","))
 
 
 def _span(text: str, size: int) -> tuple[int, int] | None:
-    """First and last byte asked for; None for the whole; last < first for what cannot be satisfied."""
+    """The first and last byte of a Range field; None for the whole; last < first if it cannot be satisfied."""
     match = _RANGE.fullmatch(text.strip())
     if match is None:
         return None
@@ -204,7 +205,7 @@ def _span(text: str, size: int) -> tuple[int, int] | None:
         return (size - length, size - 1) if length else (1, 0)
     first, last = int(match[1]), int(match[2]) if match[2] else size
     if last < first and match[2]:
-        return None  # not a valid range: RFC 9110 14.1.1 has it ignored
+        return None  # an invalid range is ignored (RFC 9110 14.1.1)
     return (first, min(last, size - 1))
 
 
@@ -215,9 +216,9 @@ def _digest(text: str) -> Digest:
         raise RequestRefused(400, RegistryError("DIGEST_INVALID", error.what)) from error
 
 
-def _number(text: str | None, otherwise: int) -> int:
+def _number(text: str | None, default: int) -> int:
     if text is None:
-        return otherwise
+        return default
     try:
         return parse_size(text, "n")
     except InvalidArgument as error:

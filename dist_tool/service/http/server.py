@@ -1,4 +1,4 @@
-"""The registry as an object: `with RegistryServer("./img") as server: ... server.address`."""
+"""The registry server: `with RegistryServer("./img") as server: ... server.address`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dist_tool.service.http.loop import Loop
 from dist_tool.service.http.message import RequestRefused, ServerRequest, ServerResponse, malformed
 from dist_tool.service.http.referrers import Referrers, Unfinished
 from dist_tool.service.http.routes import Routes
-from dist_tool.service.http.settings import AccessLogEntry, Observe, ServerLimits, unobserved
+from dist_tool.service.http.settings import AccessLogEntry, Observe, ServerLimits, no_observer
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -38,15 +38,15 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 class RegistryServer:
     """A read-only registry over the image layout at `layout`.
 
-    `name` is the repository of plain tags, "" for one made from the directory's name; `port` 0
-    takes a free one. With `user` that name and `password` are demanded: by the token server with
-    `token_auth`, as Basic without. `tls` holds the paths of certificate chain and key (PEM).
-    `observe` hears of each request before its answer leaves, on the server's thread; `report`
-    of an index.json that cannot be read.
+    `name` is the repository of plain tags, "" for one derived from the directory's name; `port` 0
+    selects a free one. With `user`, that name and `password` are required: by the token server if
+    `token_auth` is set, else as Basic credentials. `tls` holds the paths of the certificate chain
+    and the key (PEM). `observe` is called for each request before its response is sent, on the
+    server's thread; `report` is called if index.json cannot be read.
 
-    As a context manager it serves on a thread of its own. Opening raises NotFound where there is
-    no layout, InvalidArgument where it is none or the settings make no sense, LocalFailure where
-    the address cannot be had.
+    As a context manager it serves on a thread of its own. `open` raises NotFound if there is no
+    layout, InvalidArgument if the directory is not one or for invalid settings, LocalFailure if it
+    cannot listen on the address.
     """
 
     layout: str | os.PathLike[str]
@@ -58,7 +58,7 @@ class RegistryServer:
     user: str = ""
     password: str = field(default="", repr=False)
     tls: tuple[str, str] | None = None
-    observe: Observe = unobserved
+    observe: Observe = no_observer
     report: Report = no_report
     limits: ServerLimits = field(default_factory=ServerLimits)
     _routes: Routes = field(init=False, repr=False)
@@ -69,18 +69,18 @@ class RegistryServer:
 
     @property
     def address(self) -> str:
-        """`HOST:PORT` as it was bound: the beginning of a locator."""
+        """The bound `HOST:PORT`, with which locators begin."""
         host, port = self._address
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """Number of open connections."""
         return self._loop.connections if self._loop is not None else 0
 
     @property
     def is_local(self) -> bool:
-        """True where only this machine can connect."""
+        """True if the address is loopback: only this machine can connect."""
         return ip_address(self._address[0].partition("%")[0]).is_loopback
 
     def __enter__(self) -> RegistryServer:
@@ -93,11 +93,13 @@ class RegistryServer:
         self.close()
 
     def open(self) -> None:
-        """Read the layout and take the address. From now on connections are accepted, if not answered."""
+        """Read the layout and listen. Clients can connect from now on; `serve` answers them."""
         path = os.fspath(self.layout)
         self.name = self.name or default_name(path)
         if not is_repository(self.name):
-            raise InvalidArgument(f"the name {self.name!r} is not a repository", hint="lower case, as in library/redis")
+            raise InvalidArgument(
+                f"{self.name!r} is not a valid repository name", hint="use lower case, as in library/redis"
+            )
         context = _tls_context(*self.tls) if self.tls else None
         layout = ServedLayout(path, self.name, self.report)
         documents = Documents(layout)
@@ -113,16 +115,16 @@ class RegistryServer:
 
     def serve(self) -> None:
         """Answer requests until `stop`."""
-        assert self._loop is not None, "open comes first"
+        assert self._loop is not None, "call open first"
         self._loop.run()
 
     def stop(self) -> None:
-        """End `serve`. From any thread, and from a signal handler."""
+        """Make `serve` return. May be called from any thread and from a signal handler."""
         if self._loop is not None:
             self._loop.stop()
 
     def close(self) -> None:
-        """Stop, join the thread and let go of everything. Idempotent."""
+        """Stop, join the thread and close all sockets. Idempotent."""
         self.stop()
         if self._thread is not None:
             self._thread.join()
@@ -133,18 +135,18 @@ class RegistryServer:
 
     def _gate(self) -> Gate:
         if self.user and not self.password:
-            raise InvalidArgument(f"there is no password for user {self.user!r}")
+            raise InvalidArgument(f"no password is set for user {self.user!r}")
         if ":" in self.user:
-            raise InvalidArgument("a user name cannot hold a colon (RFC 7617)")
+            raise InvalidArgument("a user name cannot contain a colon (RFC 7617)")
         if self.token_ttl_s < 1:
-            raise InvalidArgument(f"a token cannot live for {self.token_ttl_s} seconds")
+            raise InvalidArgument(f"invalid token lifetime of {self.token_ttl_s} seconds", hint="expected at least 1")
         account = ServerAccount(self.user, self.password) if self.user else None
         if self.token_auth:
             return TokenGate("https" if self.tls else "http", self.token_ttl_s, account)
         return BasicGate(account) if account else OpenGate()
 
     def _answer(self, request: ServerRequest | None, refused: RequestRefused | None) -> ServerResponse:
-        """The response to a request, or to what was none; observed. Raises Unfinished."""
+        """The response to a request, or to input that was refused; calls `observe`. Raises Unfinished."""
         response = None
         try:
             if request is None:
@@ -158,15 +160,15 @@ class RegistryServer:
             self.observe(entry)
         except Unfinished:
             raise
-        except Exception:  # a bug of ours, or of the observer's: this request fails, the server does not
+        except Exception:  # a bug here or in the observer must fail this request only, not the server
             _log.exception("a request failed")
             if response is not None:
                 response.discard()
-            return RequestRefused(500, RegistryError("UNKNOWN", "the registry failed"), close=True).response()
+            return RequestRefused(500, RegistryError("UNKNOWN", "internal error"), close=True).response()
         return response
 
     def _now(self) -> str:
-        """The Date field, made once a second. strftime would write it in the user's language."""
+        """The value of the Date field, computed once per second. `strftime` would use the locale's names."""
         now = int(time.time())
         if now != self._date[0]:
             t = time.gmtime(now)
@@ -194,14 +196,14 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _tls_context(certificate: str, key: str) -> SSLContext:
-    import ssl  # loads OpenSSL: only where it is asked for
+    import ssl  # loads OpenSSL, needed for TLS only
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate, key, password="")  # an encrypted key must not ask at the terminal
-    except OSError as error:  # SSLError is one
-        why = error.strerror or error
-        raise InvalidArgument(f"cannot use certificate {certificate} with key {key}: {why}") from error
+        context.load_cert_chain(certificate, key, password="")  # no passphrase prompt for an encrypted key
+    except OSError as error:  # includes SSLError
+        reason = error.strerror or error
+        raise InvalidArgument(f"cannot use certificate {certificate} with key {key}: {reason}") from error
     return context

@@ -1,4 +1,4 @@
-"""What bounds the server, and what it tells of each request."""
+"""Limits of the server, and the access log entry of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 
 class AccessLogEntry(NamedTuple):
-    """One answered request. `path` is the target as it came, query included."""
+    """One answered request. `path` is the request target as received, query included.
+
+    For input that is not a request, `method` and `path` are empty.
+    """
 
     method: str
     path: str
@@ -19,20 +22,21 @@ class AccessLogEntry(NamedTuple):
 Observe = Callable[[AccessLogEntry], None]
 
 
-def unobserved(entry: AccessLogEntry) -> None:
-    """The `Observe` of whoever does not look."""
+def no_observer(entry: AccessLogEntry) -> None:
+    """No-op `Observe`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What one client may cost. Sizes in bytes, times in seconds.
+    """Limits per client and of the server. Sizes are in bytes, times in seconds, rates in bytes per second.
 
-    A request must have arrived whole `head_s` after its connection opened or its first byte
-    came, whatever trickles in (slow loris). A body must be taken at `floor` bytes a second,
-    averaged over `send_window_s`; a client that stops reading is gone after two windows. When
-    all connections are in use, the slowest that takes less than `crowded_floor` ends.
-    `idle_s` is how long a connection is kept between requests. Of connections there are at
-    most `connections`, fewer where the process may not open as many files.
+    The header section must be complete `head_s` after the connection was opened or its first byte
+    arrived, and the body within another `head_s`, however slowly bytes trickle in (slow loris).
+    Clients must receive a response at `floor` or faster, averaged over `send_window_s`; a client
+    that stops reading is disconnected after at most two windows. When all connections are in use,
+    the slowest client below `crowded_floor` is disconnected. `idle_s` is the time limit between
+    requests. `connections` is the maximum number of connections; it is lower if the process may not
+    open enough files. `page` is the maximum number of names per page of a list.
     """
 
     connections: int = 1024

@@ -103,7 +103,7 @@ def test_a_broken_index_is_told_while_it_serves_on(sample: Sample) -> None:
         (sample.path / "index.json").write_text("{")
         assert ask(address, "/v2/demo/manifests/v1").status == 200
         _, _, stderr = end(process, signal.SIGTERM)
-    assert stderr.startswith("dist: warning: index.json cannot be read, serving what it said before: ")
+    assert stderr.startswith("dist: warning: cannot read index.json, serving its last valid content: ")
     assert stderr.count("\n") == 1
 
 
@@ -240,12 +240,12 @@ def test_the_documentation_has_every_option_and_the_limits_in_force() -> None:
         assert all(name in page for name in option.opts if name.startswith("-")), option.name
     limits = ServerLimits()
     for text in (
-        f"{limits.head_s:.0f} seconds to arrive whole",
-        f"less than {limits.floor >> 10} KiB/s of a body over {limits.send_window_s:.0f} seconds",
-        f"take less than {limits.crowded_floor >> 10} KiB/s",
-        f"kept for {limits.idle_s:.0f} seconds",
+        f"must arrive within {limits.head_s:.0f} seconds, and its body within another {limits.head_s:.0f}",
+        f"less than {limits.floor >> 10} KiB/s of a response over {limits.send_window_s:.0f} seconds",
+        f"receives less than {limits.crowded_floor >> 10} KiB/s",
+        f"closed after {limits.idle_s:.0f} seconds",
         f"at most {limits.connections} connections",
-        f"at most {limits.head_bytes >> 10} KiB of header and {limits.body_bytes >> 10} KiB of body",
+        f"limited to {limits.head_bytes >> 10} KiB, the body to {limits.body_bytes >> 10} KiB",
         f"pages of `n` (at most {limits.page})",
     ):
         assert text in page, text

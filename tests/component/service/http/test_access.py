@@ -319,7 +319,7 @@ def test_who_speaks_plain_http_to_tls_is_told_so_and_clients_that_guess_try_agai
     certificate, key = authority.issue("our own registry")
     with RegistryServer(sample.path, name="demo", tls=(str(certificate), str(key))) as server:
         answer = ask(server.address, "/v2/")
-        assert (answer.status, answer.body) == (400, b"this server wants https\n")
+        assert (answer.status, answer.body) == (400, b"this server requires https\n")
         trusting = Settings(environ={"SSL_CERT_FILE": str(authority.ca)})
         fetched = fetch(f"{server.address}/demo", sample.large.digest, settings=trusting)
         assert (fetched.error, fetched.data) == (None, sample.large.data)
