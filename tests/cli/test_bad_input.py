@@ -171,10 +171,8 @@ COMMANDS = [
         2,
         "'--quiet': options go after the command, as in dist fetch",
     ),
-    Bad("store that is not there", ("content", "ls", "--root", "missing"), 3, "missing: there is no store"),
-    Bad(
-        "store that is not there, to be swept", ("content", "gc", "--root", "missing"), 3, "missing: there is no store"
-    ),
+    Bad("store that is not there", ("content", "ls", "--root", "missing"), 3, "missing: no such store"),
+    Bad("store that is not there, to be swept", ("content", "gc", "--root", "missing"), 3, "missing: no such store"),
     Bad("nothing to fetch", ("fetch",), 2, "Missing argument 'LOCATOR': see dist fetch --help"),
     Bad("nothing to resolve", ("resolve",), 2, "Missing argument 'REFERENCE': see dist resolve --help"),
     Bad("too much for remotes", ("remotes", "x"), 2, "Got unexpected extra argument (x): see dist remotes --help"),

@@ -341,8 +341,9 @@ def test_ls_refuses_a_type_that_nothing_can_have(content, store):
     put(store, b"x")
     code, out, err = content("ls", "--type", "layers")
     assert (code, out) == (2, "")
-    assert (
-        err == "dist: --type: 'layers' is no media type: manifest, index, config, layer, other, or one with * and ?\n"
+    assert err == (
+        "dist: --type: 'layers' is not a media type: expected manifest, index, config, layer, other,"
+        " or a media type such as application/*\n"
     )
 
 
@@ -464,7 +465,7 @@ def test_edit_refuses_what_is_no_manifest_any_more_and_keeps_the_text(content, s
     before = {info.digest for info in store.walk()}
     code, out, err = content("edit", "name")
     assert (code, out) == (5, "")
-    kept = err.split("the text is kept in ")[1].strip()
+    kept = err.split("your text is saved in ")[1].strip()
     assert os.path.getsize(kept) > 100
     os.unlink(kept)
     assert {info.digest for info in store.walk()} == before
@@ -483,7 +484,7 @@ def test_a_failing_editor_is_a_failure(content, store, monkeypatch):
     monkeypatch.setenv("EDITOR", "false")
     code, out, err = content("edit", HELLO)
     assert (code, out) == (9, "")
-    assert err == f"dist: {HELLO}: the editor 'false' ended with 1\n", "nothing was typed that could be lost"
+    assert err == f"dist: {HELLO}: the editor 'false' exited with status 1\n", "nothing was typed that could be lost"
 
 
 # gc, verify

@@ -63,7 +63,7 @@ def test_nothing_is_named_if_the_command_before_the_pipe_wrote_nothing(store: Di
     store.tag("app:latest", put(store, b"hello"))
     done = content("ingest", "manifest", "--name", "app:latest", *commit)
     assert (done.stdout, done.code) == (b"", 5)
-    assert "nothing is named" in done.stderr
+    assert "the name was not recorded" in done.stderr
     assert "--expected-size 0" in done.stderr
     assert store.resolve("app:latest", Hints()).digest == HELLO
     assert store.size(EMPTY) is None

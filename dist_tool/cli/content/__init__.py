@@ -1,4 +1,4 @@
-"""`dist content`: the store from the command line, one command a file."""
+"""`dist content`: commands on the store, one per module."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _HERE = "dist_tool.cli.content"
 CONTENT: dict[str, CommandInfo] = {
     "ls": CommandInfo(f"{_HERE}.ls:command", "List blobs."),
     "get": CommandInfo(f"{_HERE}.get:command", "Write a blob to standard output, verified."),
-    "ingest": CommandInfo(f"{_HERE}.ingest:command", "Add what standard input gives; print its digest."),
+    "ingest": CommandInfo(f"{_HERE}.ingest:command", "Add standard input as a blob; print its digest."),
     "active": CommandInfo(f"{_HERE}.active:command", "List writes in flight and abandoned ones."),
-    "abort": CommandInfo(f"{_HERE}.abort:command", "Drop writes and what they wrote."),
-    "path": CommandInfo(f"{_HERE}.path:command", "Print where blobs are."),
+    "abort": CommandInfo(f"{_HERE}.abort:command", "Remove unfinished writes and their data."),
+    "path": CommandInfo(f"{_HERE}.path:command", "Print the files of blobs."),
     "label": CommandInfo(f"{_HERE}.label:command", "Show, set and remove labels of a blob."),
     "edit": CommandInfo(f"{_HERE}.edit:command", "Edit a copy of a blob; print its digest."),
     "rm": CommandInfo(f"{_HERE}.rm:command", "Remove blobs and names."),
-    "gc": CommandInfo(f"{_HERE}.gc:command", "Remove what no name and no label needs."),
+    "gc": CommandInfo(f"{_HERE}.gc:command", "Remove blobs that no name or label reaches."),
     "verify": CommandInfo(f"{_HERE}.verify:command", "Hash blobs again; print those that are damaged."),
 }
 

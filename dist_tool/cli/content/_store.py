@@ -1,4 +1,4 @@
-"""What the commands on the store share: their options, their arguments, and how they print."""
+"""Options, arguments and output formats shared by the commands on the store."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ _OPTIONS = (
         "--error-format",
         type=click.Choice(["text", "json"]),
         default="text",
-        help="How an error is written. Default: text.",
+        help="Format of error messages. Default: text.",
     ),
     click.option("--debug", is_flag=True, help="Show a traceback with an error."),
 )
 
 
 def store_options(function: _F) -> _F:
-    """--root, --error-format and --debug; the command gets `store`."""
+    """Add --root, --error-format and --debug; the command is called with `store`."""
     return _with_store(function, creating=False)
 
 
 def new_store_options(function: _F) -> _F:
-    """The same for a command that makes the store where there is none."""
+    """`store_options` for a command that creates the store if it does not exist."""
     return _with_store(function, creating=True)
 
 
 def _with_store(function: _F, *, creating: bool) -> _F:
     def invoke(*args: Any, root: str | None, **kwargs: Any) -> Any:
         for name in ("debug", "error_format"):
-            kwargs.pop(name)  # for main and for `Failures`
+            kwargs.pop(name)  # read by main and `Failures`
         return function(*args, store=_open(root, creating=creating), **kwargs)
 
     return decorated(invoke, function, _OPTIONS)
 
 
 def _open(root: str | None, *, creating: bool) -> DiskStore:
-    """The usual place is an empty store where it is not there; one that was typed is a mistake, or to be made."""
+    """Open the store. A missing default store counts as empty; a missing `root` raises NotFound unless `creating`."""
     from dist_tool.run import Run
     from dist_tool.store.disk import DiskStore
 
-    path = os.path.expanduser(_usual_place() if root is None else root)
+    path = os.path.expanduser(_default_store() if root is None else root)
     if root and not creating and not os.path.exists(path):
         from dist_tool.errors import NotFound
 
-        raise NotFound(f"{root}: there is no store")
+        raise NotFound(f"{root}: no such store")
     return DiskStore(path, Run(show_notice))
 
 
-def _usual_place() -> str:
-    """Where `dist fetch --store` keeps things: the environment's place, the configured one, the default."""
+def _default_store() -> str:
+    """The directory of the store that `dist fetch --store` uses: `DIST_STORE`, the configured one, the default."""
     from dist_tool.store import configured_path, default_path
 
     if os.environ.get("DIST_STORE"):
@@ -73,8 +73,8 @@ def _usual_place() -> str:
     return configured_path(load(os.environ))
 
 
-def words(arguments: Sequence[str]) -> Iterator[str]:
-    """The arguments, `-` standing for the lines of standard input, which are taken as they come."""
+def expand_stdin(arguments: Sequence[str]) -> Iterator[str]:
+    """The arguments, with `-` replaced by the lines of standard input, each as soon as it is read."""
     for argument in arguments:
         if argument != "-":
             yield argument
@@ -82,12 +82,12 @@ def words(arguments: Sequence[str]) -> Iterator[str]:
         from dist_tool.cli._output import stdin_lines
 
         for line in stdin_lines():
-            if word := line.decode("utf-8", "surrogateescape").strip():
-                yield word
+            if value := line.decode("utf-8", "surrogateescape").strip():
+                yield value
 
 
 def labels_of(pairs: Iterable[str]) -> dict[str, str]:
-    """KEY=VALUE arguments. Raises InvalidArgument."""
+    """Parse KEY=VALUE arguments. Raises InvalidArgument."""
     from dist_tool.errors import InvalidArgument
     from dist_tool.store.labels import check
 
@@ -95,14 +95,14 @@ def labels_of(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
-            raise InvalidArgument(f"{pair!r} is not a label", hint="expected KEY=VALUE, or KEY= to remove it")
+            raise InvalidArgument(f"{pair!r} is not a label", hint="expected KEY=VALUE, or KEY= to remove one")
         labels[key] = value
     check(labels)
     return labels
 
 
 def media_type_of(text: str | None) -> str:
-    """The value of --media-type, "" for none. Raises InvalidArgument."""
+    """Parse the value of --media-type, "" for None. Raises InvalidArgument."""
     from dist_tool.cli._options import value_of
     from dist_tool.errors import InvalidArgument
     from dist_tool.names.hints import parse_hints
@@ -111,12 +111,12 @@ def media_type_of(text: str | None) -> str:
         return ""
     media_type = value_of("--media-type", lambda given: parse_hints([f"mediatype:{given}"]).stated_type(), text)
     if media_type and "*" in media_type:
-        raise InvalidArgument(f"--media-type: {media_type!r} is a pattern")
+        raise InvalidArgument(f"--media-type: {media_type!r} is a pattern", hint="give one media type without *")
     return media_type or ""
 
 
 def names_of(store: DiskStore) -> dict[Digest, list[str]]:
-    """The reference names that each digest has in index.json."""
+    """The reference names of each digest in index.json."""
     from dist_tool.oci.layout import name_of
 
     found: dict[Digest, list[str]] = {}
@@ -127,7 +127,7 @@ def names_of(store: DiskStore) -> dict[Digest, list[str]]:
 
 
 def show_age(seconds: float) -> str:
-    """`12s`, `5m`, `3h`, `40d`."""
+    """Format a duration: `12s`, `5m`, `3h`, `40d`."""
     for size, unit in _UNITS:
         if seconds >= 2 * size:
             return f"{int(seconds // size)}{unit}"
@@ -135,7 +135,7 @@ def show_age(seconds: float) -> str:
 
 
 def print_table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> None:
-    """Rows in columns, those of `right` aligned there; the last one is not padded."""
+    """Print rows in aligned columns. `right` has the indexes of right-aligned columns."""
     from dist_tool.cli._output import print_line
     from dist_tool.errors import printable
 
@@ -150,7 +150,7 @@ def print_table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozen
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One object on one line."""
+    """Print a JSON object on one line."""
     import json
 
     from dist_tool.cli._output import print_line

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli.content._store import store_options, words
+from dist_tool.cli.content._store import expand_stdin, store_options
 
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 @click.argument("refs", nargs=-1, required=True, metavar="REF...")
 @store_options
 def command(store: DiskStore, refs: tuple[str, ...]) -> int:
-    """Drop writes and what they wrote; print the ref of each that is gone.
+    """Remove unfinished writes and their data; print the ref of each removed one.
 
-    What somebody is writing now stays, and is a failure. `-` reads refs from standard input.
+    A write that is in progress is not removed; that is an error. `-` reads refs from standard input.
     """
     from dist_tool.cli._errors import Failures
     from dist_tool.cli._output import print_line
 
     failures = Failures()
-    for ref in words(refs):
+    for ref in expand_stdin(refs):
         with failures.noted(ref):
             store.abort(ref)
             print_line(ref)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @click.command("active", epilog="Example: watch -n0.2 dist content active 'layer-.*'")
 @click.argument("pattern", required=False, metavar="[REGEXP]")
-@click.option("-q", "--quiet", is_flag=True, help="Refs only, one a line.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--abandoned/--writing", default=None, help="Only those that nobody, or that somebody, writes.")
+@click.option("-q", "--quiet", is_flag=True, help="Refs only, one per line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--abandoned/--writing", default=None, help="Only writes without, or with, an active writer.")
 @store_options
 def command(store: DiskStore, pattern: str | None, quiet: bool, as_json: bool, abandoned: bool | None) -> None:
-    """List writes in flight: what is written now, and what was left unfinished.
+    """List writes in flight, active and abandoned.
 
-    REGEXP is searched for in the refs. RATE is bytes a second from the start to the last write.
+    REGEXP selects refs that contain a match. RATE is bytes per second from the start to the last write.
     """
     from time import time
 
@@ -69,10 +69,10 @@ def _matching(store: DiskStore, pattern: str | None) -> list[Status]:
     from dist_tool.errors import InvalidArgument
 
     try:
-        wanted = re.compile(pattern or "")
+        regexp = re.compile(pattern or "")
     except re.error as error:
         raise InvalidArgument(f"{pattern!r} is not a regular expression: {error}") from error
-    found = [status for status in store.statuses() if wanted.search(status.ref)]
+    found = [status for status in store.statuses() if regexp.search(status.ref)]
     return sorted(found, key=lambda status: (status.started_at, status.ref))
 
 

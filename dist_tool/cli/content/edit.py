@@ -19,15 +19,15 @@ _LIMIT = 64 << 20
 @click.command("edit", epilog="Example: EDITOR=\"jq '.annotations.a=1'\" dist content edit NAME  # see docs/content.md")
 @click.argument("object_id", metavar="DIGEST|NAME")
 @click.option(
-    "--validate/--no-validate", default=True, help="Refuse what is no valid JSON, manifest or index any more."
+    "--validate/--no-validate", default=True, help="Reject a result that is no longer valid JSON, manifest or index."
 )
 @click.option("--name", metavar="NAME", help="Give the result this name in index.json.")
 @store_options
 def command(store: DiskStore, object_id: str, validate: bool, name: str | None) -> None:
     """Edit a copy of a blob with $VISUAL or $EDITOR, add the result, and print its digest.
 
-    The blob itself stays, as does the name by which it was found. What is refused is kept in a
-    temporary file, which the message names.
+    The original blob and the given name are not changed. If the result is rejected, it stays in a
+    temporary file whose path is in the error message.
     """
     from dist_tool.cli._output import print_line
     from dist_tool.errors import DistError
@@ -53,7 +53,7 @@ def _type_of(store: DiskStore, desc: Descriptor) -> str:
 
 
 def _edited(before: bytes, media_type: str, *, validate: bool) -> bytes:
-    """What the editor made of it. Raises InvalidContent, naming the file that is kept."""
+    """The content after editing. Raises InvalidContent with the path of the file, which is then not removed."""
     import tempfile
 
     from dist_tool.errors import DistError
@@ -72,7 +72,7 @@ def _edited(before: bytes, media_type: str, *, validate: bool) -> bytes:
         kept = _content(path) != before
         if not kept:
             raise
-        raise error.with_(hint=f"the text is kept in {path}") from error.cause
+        raise error.with_(hint=f"your text is saved in {path}") from error.cause
     finally:
         if not kept:
             os.unlink(path)
@@ -85,7 +85,7 @@ def _content(path: str) -> bytes:
 
 
 def _run_editor(path: str) -> None:
-    """By the shell, as git does: the variable may hold arguments. Standard output is for the digest."""
+    """Run the editor in a shell, as git does: the variable may contain arguments. Its standard output is our stderr."""
     import subprocess
 
     from dist_tool.errors import LocalFailure
@@ -93,7 +93,7 @@ def _run_editor(path: str) -> None:
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     code = subprocess.run(["/bin/sh", "-c", f'{editor} "$@"', "editor", path], stdout=2, check=False).returncode
     if code:
-        raise LocalFailure(f"the editor {editor!r} ended with {code}")
+        raise LocalFailure(f"the editor {editor!r} exited with status {code}")
 
 
 def _check(before: bytes, after: bytes, media_type: str) -> None:

@@ -17,16 +17,16 @@ _COUNTED = {"blob": "blob", "ingest": "write", "bytes": "byte"}
 
 
 @click.command("gc", epilog="Example: dist content gc --dry-run | xargs dist content ls")
-@click.option("--grace", default="48h", metavar="DURATION", help="Spare what was used within this time. Default: 48h.")
-@click.option("-n", "--dry-run", is_flag=True, help="Only print what would go.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--grace", default="48h", metavar="DURATION", help="Spare content used within this time. Default: 48h.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print only; remove nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @store_options
 def command(store: DiskStore, grace: str, dry_run: bool, as_json: bool) -> None:
-    """Remove blobs that nothing needs, and abandoned writes; print the digest or the ref of each.
+    """Remove unreachable blobs and abandoned writes; print the digest or the ref of each.
 
-    Needed is what names in index.json and labels containerd.io/gc.root reach. What is being
-    written stays. With --grace 0 nobody else should be adding content. skopeo, umoci and other
-    tools take no lock of the store: do not run gc while one of them writes to it.
+    Blobs reachable from names in index.json and labels containerd.io/gc.root are not removed, nor
+    are writes in progress. With --grace 0 no other process should be adding content. skopeo, umoci
+    and other tools do not lock the store: do not run gc while one of them writes to it.
     """
     from dist_tool.cli._options import counted, value_of
     from dist_tool.cli._output import print_line

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @click.command("get", epilog="Example: dist content get docker.io/library/redis:latest | jq .")
 @click.argument("object_id", metavar="DIGEST|NAME")
-@click.option("--offset", default=0, type=click.IntRange(min=0), metavar="BYTES", help="Begin there.")
-@click.option("--size", type=click.IntRange(min=0), metavar="BYTES", help="Write so many at the most.")
-@click.option("-o", "--output", type=FILE, help="Write beside FILE and rename; - is standard output outright.")
+@click.option("--offset", default=0, type=click.IntRange(min=0), metavar="BYTES", help="Start at this offset.")
+@click.option("--size", type=click.IntRange(min=0), metavar="BYTES", help="Write at most this many bytes.")
+@click.option("-o", "--output", type=FILE, help="Replace FILE atomically; - is standard output, even a terminal.")
 @store_options
 def command(store: DiskStore, object_id: str, offset: int, size: int | None, output: str | None) -> None:
     """Write a blob, or a part of it, to standard output. The whole blob is verified either way.
 
-    A part is written after all of the blob was hashed; a whole one as `dist fetch` does it.
+    A part is written only after the whole blob has been hashed; a whole blob as by `dist fetch`.
     """
     from dist_tool.cli._output import file_sink, stdout_sink
     from dist_tool.errors import DistError
@@ -49,12 +49,12 @@ def _copy(store: DiskStore, object_id: str, part: tuple[int, int | None], sink: 
         if part == (0, None):
             pump(blob, verifier, sink)
         else:
-            pump(blob, verifier, _nowhere)
+            pump(blob, verifier, _discard)
             _copy_part(blob, part, sink)
 
 
-def _nowhere(data: memoryview) -> None:
-    """Where verified bytes go that nobody asked for."""
+def _discard(data: memoryview) -> None:
+    """Sink that discards the data."""
 
 
 def _copy_part(blob: OpenBlob, part: tuple[int, int | None], sink: Sink) -> None:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 _PIPE = 1 << 20
-_EMPTY = "see why the command before the pipe wrote nothing; for an empty blob add --expected-size 0"
+_EMPTY = "check the command before the pipe; for an empty blob add --expected-size 0"
 
 
 class _IngestRequest(NamedTuple):
-    """What is to become of the ingest."""
+    """Parsed arguments of one ingest."""
 
     ref: str
     digest: Digest | None
@@ -34,13 +34,13 @@ class _IngestRequest(NamedTuple):
 
 @click.command("ingest", epilog="Example: curl -sL $URL | dist content ingest --expected-digest sha256:6e3c…")
 @click.argument("ref", required=False)
-@click.option("--expected-digest", metavar="DIGEST", help="Refuse any other content.")
-@click.option("--expected-size", type=click.IntRange(min=0), metavar="BYTES", help="Refuse any other size.")
-@click.option("--append", is_flag=True, help="Add to what is there under REF, and do not commit yet.")
-@click.option("--commit", "commit", is_flag=True, help="Commit; alone, without reading standard input.")
+@click.option("--expected-digest", metavar="DIGEST", help="Reject any other content.")
+@click.option("--expected-size", type=click.IntRange(min=0), metavar="BYTES", help="Reject any other size.")
+@click.option("--append", is_flag=True, help="Append to the write REF, and do not commit.")
+@click.option("--commit", "commit", is_flag=True, help="Commit; without --append, standard input is not read.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label the blob. May be repeated.")
 @click.option("--name", metavar="NAME", help="Give the blob this name in index.json.")
-@click.option("--media-type", metavar="TYPE", help="The type to record with --name. Default: what the bytes suggest.")
+@click.option("--media-type", metavar="TYPE", help="The type to record with --name. Default: guessed from the content.")
 @new_store_options
 def command(
     store: DiskStore,
@@ -53,11 +53,11 @@ def command(
     name: str | None,
     media_type: str | None,
 ) -> None:
-    """Add what standard input gives to the store, and print its digest.
+    """Add standard input to the store as a blob, and print its digest.
 
-    REF is the key of the write while it is in flight; it may be left out where the digest is
-    given. Content that is there already is not read again. A write that was interrupted stays:
-    continue it with --append, end it with --commit, drop it with `dist content abort`.
+    REF is the key of the write while it is in flight; it may be omitted with --expected-digest.
+    If the expected content exists already, standard input is not read. An interrupted write stays:
+    continue it with --append, finish it with --commit, remove it with `dist content abort`.
     """
     from dist_tool.cli._output import print_line
     from dist_tool.errors import DistError, InvalidArgument
@@ -66,10 +66,10 @@ def command(
 
     digest = Digest.parse(expected_digest) if expected_digest is not None else None
     if ref is None and digest is None:
-        raise InvalidArgument("no REF is given", hint="give one, or --expected-digest")
+        raise InvalidArgument("REF is missing", hint="give one, or --expected-digest")
     parsed_labels = labels_of(labels)
     recorded_type = media_type_of(media_type)
-    wanted = _IngestRequest(
+    request = _IngestRequest(
         ref if ref is not None else ref_for(digest) if digest else "",
         digest,
         expected_size,
@@ -80,7 +80,7 @@ def command(
     )
     try:
         _check_record(store, parsed_labels, name)
-        found = _ingest(store, wanted)
+        found = _ingest(store, request)
         if found is None:
             return
         if parsed_labels:
@@ -88,48 +88,48 @@ def command(
         if name is not None:
             _name(store, name, found, recorded_type)
     except DistError as error:
-        raise error.with_facts(object_id=wanted.ref) from error.cause
+        raise error.with_facts(object_id=request.ref) from error.cause
     print_line(str(found))
 
 
 def _check_record(store: DiskStore, labels: dict[str, str], name: str | None) -> None:
-    """Find what cannot be recorded before the blob is there."""
+    """Check that labels and the name can be recorded, before the blob is added."""
     if labels:
         store.check_labels(labels)
     if name is not None:
         store.index.check(name)
 
 
-def _ingest(store: DiskStore, wanted: _IngestRequest) -> Digest | None:
-    """The digest once it is in the store, None where nothing was to be committed yet."""
+def _ingest(store: DiskStore, request: _IngestRequest) -> Digest | None:
+    """The digest of the committed blob, None if the request does not commit."""
     from dist_tool.errors import AlreadyExists, SizeMismatch
     from dist_tool.oci.descriptor import Descriptor
     from dist_tool.oci.digest import Digest
 
-    desc = Descriptor(wanted.digest, wanted.size) if wanted.digest else None
+    desc = Descriptor(request.digest, request.size) if request.digest else None
     if desc is not None:
         _distrust_damaged(store, desc.digest)
-    if not wanted.reads and (desc is None or store.size(desc.digest) is None):
-        store.status(wanted.ref)  # NotFound: an empty blob is not what was meant
+    if not request.reads and (desc is None or store.size(desc.digest) is None):
+        store.status(request.ref)  # raises NotFound instead of committing an empty blob
     try:
-        with _writer(store, wanted, desc) as writer:
-            if not wanted.appends:
+        with _writer(store, request, desc) as writer:
+            if not request.appends:
                 writer.truncate()
-            if wanted.size is not None or not wanted.appends:
-                writer.expect(wanted.size or 0)
-            if wanted.reads:
+            if request.size is not None or not request.appends:
+                writer.expect(request.size or 0)
+            if request.reads:
                 _read(writer)
-            if not wanted.commits:
+            if not request.commits:
                 return None
-            if wanted.named and not writer.offset and desc is None and wanted.size is None:
-                raise SizeMismatch("nothing was written, so nothing is named", hint=_EMPTY)
-            return writer.commit(desc or _sized(writer, wanted.size)).digest
+            if request.named and not writer.offset and desc is None and request.size is None:
+                raise SizeMismatch("standard input is empty; the name was not recorded", hint=_EMPTY)
+            return writer.commit(desc or _sized(writer, request.size)).digest
     except AlreadyExists as found:
         return Digest.parse(found.object_id)
 
 
 def _distrust_damaged(store: DiskStore, digest: Digest) -> None:
-    """Have a damaged blob replaced instead of taken for the content that is expected."""
+    """Distrust the expected blob if it is damaged, so that it is replaced instead of reported as existing."""
     from dist_tool.run import Notice
     from dist_tool.store.verify import is_sound
 
@@ -138,18 +138,18 @@ def _distrust_damaged(store: DiskStore, digest: Digest) -> None:
         store.distrust(digest)
 
 
-def _writer(store: DiskStore, wanted: _IngestRequest, desc: Descriptor | None) -> DiskWriter:
-    """Whoever wants known content waits for another who writes it; other refs are busy then."""
+def _writer(store: DiskStore, request: _IngestRequest, desc: Descriptor | None) -> DiskWriter:
+    """Open the writer. With an expected digest and no --append, wait for another writer; else raise Locked."""
     from dist_tool.run import Run
     from dist_tool.store.waiting import wait_for_writer
 
-    if desc is None or wanted.appends:
-        return store.writer(wanted.ref, desc)
-    return wait_for_writer(store, wanted.ref, desc, Run(show_notice))
+    if desc is None or request.appends:
+        return store.writer(request.ref, desc)
+    return wait_for_writer(store, request.ref, desc, Run(show_notice))
 
 
 def _sized(writer: DiskWriter, size: int | None) -> Descriptor | None:
-    """What was written, if it has to have a size: 0 is one as well."""
+    """The descriptor of the written bytes with the expected size, 0 included; None without one."""
     from dist_tool.oci.descriptor import Descriptor
 
     return None if size is None else Descriptor(writer.digest(), size)
@@ -162,7 +162,7 @@ def _read(writer: DiskWriter) -> None:
 
     from dist_tool.cli._output import input_failures
 
-    with suppress(AttributeError, OSError):  # Linux, and a pipe: fewer turns between the two processes
+    with suppress(AttributeError, OSError):  # pipes on Linux only: a larger buffer means fewer context switches
         fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, _PIPE)
     with input_failures(), io.FileIO(0, closefd=False) as source:
         writer.fill(source, direct=True)

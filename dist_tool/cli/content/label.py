@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @store_options
 def command(store: DiskStore, object_id: str, pairs: tuple[str, ...]) -> None:
-    """Set labels of a blob, an empty value removing one, and print all that it then has."""
+    """Set labels of a blob, and print all its labels. An empty value removes one."""
     from dist_tool.cli._output import print_line
     from dist_tool.errors import DistError, printable
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dist_tool.cli.content._store import names_of, print_json, print_table, show_age, store_options, words
+from dist_tool.cli.content._store import expand_stdin, names_of, print_json, print_table, show_age, store_options
 from dist_tool.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ _KINDS = ("manifest", "index", "config", "layer", "other")
 
 @click.command("ls", epilog="Example: dist content ls -q --type layer --larger 100MiB | dist content path -")
 @click.argument("objects", nargs=-1, metavar="[DIGEST|NAME]...")
-@click.option("-q", "--quiet", is_flag=True, help="Digests only, one a line.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this media type, as application/* or `layer`.")
+@click.option("-q", "--quiet", is_flag=True, help="Digests only, one per line.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this type, such as application/* or `layer`.")
 @click.option("--larger", metavar="SIZE", help="Larger than this (1048576, 8MiB).")
 @click.option("--smaller", metavar="SIZE", help="Smaller than this.")
 @click.option("--older", metavar="DURATION", help="Not used for longer than this (90s, 5m, 36h).")
@@ -34,9 +34,9 @@ _KINDS = ("manifest", "index", "config", "layer", "other")
 def command(
     store: DiskStore, objects: tuple[str, ...], quiet: bool, as_json: bool, types: tuple[str, ...], **rest: Any
 ) -> int:
-    """List blobs: all, or the given ones. `-` reads them from standard input.
+    """List all blobs, or the given ones. `-` reads them from standard input.
 
-    Conditions given together must all hold; of several types one is enough.
+    A blob must meet all conditions; of several types it must have one.
     """
     from dist_tool.cli._errors import Failures
 
@@ -44,10 +44,10 @@ def command(
     failures = Failures()
     named = names_of(store)
     chosen = _Conditions.parse(**rest).chosen(_infos(store, objects, failures), named)
-    told = _types(store, chosen, all_of_store=not objects) if types or not quiet else {}
+    media_types = _types(store, chosen, all_of_store=not objects) if types or not quiet else {}
     if types:
-        chosen = [info for info in chosen if _is_of(told[info.digest], types)]
-    _print(chosen, told, named, quiet=quiet, as_json=as_json)
+        chosen = [info for info in chosen if _matches(media_types[info.digest], types)]
+    _print(chosen, media_types, named, quiet=quiet, as_json=as_json)
     return failures.exit_code()
 
 
@@ -55,9 +55,9 @@ def _infos(store: DiskStore, objects: tuple[str, ...], failures: Any) -> Iterabl
     if not objects:
         return sorted(store.walk(), key=lambda info: info.digest)
     found = []
-    for word in words(objects):
-        with failures.noted(word):
-            found.append(store.info(store.find(word).digest))
+    for object_id in expand_stdin(objects):
+        with failures.noted(object_id):
+            found.append(store.info(store.find(object_id).digest))
     return found
 
 
@@ -72,7 +72,7 @@ class _Conditions:
 
     @classmethod
     def parse(cls, labels: tuple[str, ...], named: bool | None, **texts: str | None) -> _Conditions:
-        """Raises InvalidArgument for what is no size or duration."""
+        """Parse the options. Raises InvalidArgument for an invalid size or duration."""
         if not any(texts.values()):
             numbers: dict[str, Any] = dict.fromkeys(("larger", "smaller", "older", "newer"))
         else:
@@ -102,32 +102,32 @@ class _Conditions:
 
 
 def _types(store: DiskStore, infos: list[Info], *, all_of_store: bool) -> dict[Digest, str]:
-    """The types of what is listed. A layer's stands in its manifest, which conditions may have left out."""
+    """The media types of the listed blobs. That of a layer is in its manifest, which the conditions may exclude."""
     from dist_tool.store.sniff import media_types
 
     digests = [info.digest for info in infos]
-    wanted = dict.fromkeys([*digests, *store.digests()]) if all_of_store else digests
-    return media_types(store, wanted, store.run)
+    inspected = dict.fromkeys([*digests, *store.digests()]) if all_of_store else digests
+    return media_types(store, inspected, store.run)
 
 
-def _check_types(wanted: tuple[str, ...]) -> None:
-    """A word that no media type can fit is a mistake, not a search without a find."""
-    for word in wanted:
-        if word not in _KINDS and not set("/*?[") & set(word):
-            hint = f"{', '.join(_KINDS)}, or one with * and ?"
-            raise InvalidArgument(f"--type: {word!r} is no media type", hint=hint)
+def _check_types(types: tuple[str, ...]) -> None:
+    """Raise InvalidArgument for a value that cannot match any media type, instead of listing nothing."""
+    for value in types:
+        if value not in _KINDS and not set("/*?[") & set(value):
+            hint = f"expected {', '.join(_KINDS)}, or a media type such as application/*"
+            raise InvalidArgument(f"--type: {value!r} is not a media type", hint=hint)
 
 
-def _is_of(media_type: str, wanted: tuple[str, ...]) -> bool:
+def _matches(media_type: str, types: tuple[str, ...]) -> bool:
     from fnmatch import fnmatchcase
 
     from dist_tool.oci.mediatypes import kind
 
-    return any(word == kind(media_type) or fnmatchcase(media_type, word) for word in wanted)
+    return any(value == kind(media_type) or fnmatchcase(media_type, value) for value in types)
 
 
 def _print(
-    infos: list[Info], told: dict[Digest, str], named: dict[Digest, list[str]], *, quiet: bool, as_json: bool
+    infos: list[Info], media_types: dict[Digest, str], named: dict[Digest, list[str]], *, quiet: bool, as_json: bool
 ) -> None:
     from time import time
 
@@ -135,7 +135,7 @@ def _print(
 
     if as_json:
         for info in infos:
-            print_json({**_record(info), "type": told.get(info.digest, ""), "names": named.get(info.digest, [])})
+            print_json({**_record(info), "type": media_types.get(info.digest, ""), "names": named.get(info.digest, [])})
     elif quiet:
         for info in infos:
             print_line(str(info.digest))
@@ -146,7 +146,7 @@ def _print(
                 str(info.digest),
                 str(info.size),
                 show_age(now - info.updated_at),
-                told[info.digest],
+                media_types[info.digest],
                 ",".join(named.get(info.digest, [])) or "-",
                 ",".join(f"{key}={value}" for key, value in sorted(info.labels.items())) or "-",
             ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli.content._store import store_options, words
+from dist_tool.cli.content._store import expand_stdin, store_options
 
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 @click.argument("objects", nargs=-1, required=True, metavar="DIGEST|NAME...")
 @store_options
 def command(store: DiskStore, objects: tuple[str, ...]) -> int:
-    """Print the file that each blob is in, one a line. `-` reads digests from standard input.
+    """Print the path of the file of each blob, one per line. `-` reads digests from standard input.
 
-    The file must not be changed. It is as it was verified when it was committed; whoever must
-    know that it still is uses `dist content get`.
+    Do not change the file. It was verified when it was committed, and is not verified again: use
+    `dist content get` to read verified content.
     """
     from dist_tool.cli._errors import Failures
     from dist_tool.cli._output import print_line
 
     failures = Failures()
-    for word in words(objects):
-        with failures.noted(word):
-            print_line(store.path(store.info(store.find(word).digest).digest))
+    for object_id in expand_stdin(objects):
+        with failures.noted(object_id):
+            print_line(store.path(store.info(store.find(object_id).digest).digest))
     return failures.exit_code()

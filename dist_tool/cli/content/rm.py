@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dist_tool.cli.content._store import store_options, words
+from dist_tool.cli.content._store import expand_stdin, store_options
 
 if TYPE_CHECKING:
     from dist_tool.store.disk import DiskStore
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 @click.argument("objects", nargs=-1, required=True, metavar="DIGEST|NAME...")
 @store_options
 def command(store: DiskStore, objects: tuple[str, ...]) -> int:
-    """Remove blobs by digest, and names (their blobs stay: see gc); print each that is gone.
+    """Remove blobs by digest, and names (their blobs stay: see gc); print each removed one.
 
-    Goes on after a failure and fails at the end. `-` reads from standard input.
+    Continues after an error, and then exits with a failure. `-` reads from standard input.
     """
     from dist_tool.cli._errors import Failures
     from dist_tool.cli._output import print_line
 
     failures = Failures()
-    for word in words(objects):
-        with failures.noted(word):
-            store.remove(word)
-            print_line(word)
+    for object_id in expand_stdin(objects):
+        with failures.noted(object_id):
+            store.remove(object_id)
+            print_line(object_id)
     return failures.exit_code()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dist_tool.cli.content._store import print_json, store_options, words
+from dist_tool.cli.content._store import expand_stdin, print_json, store_options
 
 if TYPE_CHECKING:
     from dist_tool.errors import DistError
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @click.command("verify", epilog="Example: dist content verify | dist content rm -")
 @click.argument("objects", nargs=-1, metavar="[DIGEST|NAME]...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, of the good ones too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for undamaged blobs too.")
 @store_options
 def command(store: DiskStore, objects: tuple[str, ...], as_json: bool) -> int:
-    """Hash blobs again, all or the given ones, and print the digest of each that is damaged.
+    """Hash all blobs, or the given ones, again, and print the digest of each that is damaged.
 
-    Exit code 5 means that there is one. `-` reads digests from standard input.
+    Exits with 5 if there is one. `-` reads digests from standard input.
     """
     from dist_tool.cli._errors import Failures
     from dist_tool.cli._output import print_line
@@ -43,14 +43,14 @@ def _verdicts(store: DiskStore, objects: tuple[str, ...], failures: Any) -> Iter
 
     if not objects:
         yield from verify_all(store)
-    for word in words(objects):
-        with failures.noted(word):
-            yield from verify(store, [store.find(word).digest])
+    for object_id in expand_stdin(objects):
+        with failures.noted(object_id):
+            yield from verify(store, [store.find(object_id).digest])
 
 
 def _as_error(verdict: Verdict) -> DistError:
     from dist_tool.errors import DigestMismatch, LocalFailure, Unsupported
 
     if verdict.state == "corrupt":
-        return DigestMismatch(verdict.detail, hint="remove it, and fetch it again")
+        return DigestMismatch(verdict.detail, hint="remove the blob with `dist content rm`, and fetch it again")
     return (Unsupported if verdict.state == "unsupported" else LocalFailure)(verdict.detail)
