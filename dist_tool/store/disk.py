@@ -42,7 +42,7 @@ class DiskStore:
 
     def __init__(self, root: str, run: Run = NO_RUN) -> None:
         if not root or "\0" in root:
-            raise InvalidArgument("the path of the store is empty")
+            raise InvalidArgument("the path of the store is empty or contains NUL")
         self.root = os.path.abspath(root)
         self.blobs = Blobs(self.root, run)
         self.index = Index(os.path.join(self.root, "index.json"))
@@ -246,7 +246,7 @@ class DiskStore:
     def label(self, digest: Digest, labels: Mapping[str, str], *, replace: bool = False) -> Info:
         """Set labels; an empty value removes one; `replace` removes all others (behaviours F13).
 
-        Raises NotFound; InvalidArgument for labels over 4096 bytes (F12).
+        Raises NotFound; InvalidArgument for labels over 4096 bytes (behaviours F12).
         """
         self._must_exist(missing(digest))
         label_blob(self.blobs, self.labels, digest, labels, replace=replace)

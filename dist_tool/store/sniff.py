@@ -54,16 +54,16 @@ def _document(blobs: BlobReader, digest: Digest) -> str:
         return OCTET_STREAM
 
 
-def media_types(blobs: NamedBlobs, wanted: Iterable[Digest], run: Run = NO_RUN) -> dict[Digest, str]:
+def media_types(blobs: NamedBlobs, digests: Iterable[Digest], run: Run = NO_RUN) -> dict[Digest, str]:
     """The media types of blobs: those declared in `index.json` and in manifests, else `sniff`.
 
-    The manifests read are those among `wanted`, and those reachable from names until every type is
+    The manifests read are those among `digests`, and those reachable from names until every type is
     declared; the rest of the store is not read. A blob that cannot be read is reported to `run` and
     gets `application/octet-stream`.
     """
     entries = blobs.entries()
     declared = {entry.digest: entry.media_type for entry in entries}
-    found = {digest: declared.get(digest) or _guess(blobs, digest, run) for digest in wanted}
+    found = {digest: declared.get(digest) or _guess(blobs, digest, run) for digest in digests}
     # A manifest contains its media type; for any other blob the result of `sniff` is a guess.
     guessed = {digest for digest, kind in found.items() if digest not in declared and not is_manifest_like(kind)}
     pending = [digest for digest, media_type in found.items() if is_manifest_like(media_type)]
