@@ -19,7 +19,9 @@ _LIMIT = 64 << 20
 @click.command("edit", epilog="Example: EDITOR=\"jq '.annotations.a=1'\" dist content edit NAME  # see docs/content.md")
 @click.argument("object_id", metavar="DIGEST|NAME")
 @click.option(
-    "--validate/--no-validate", default=True, help="Reject a result that is no longer valid JSON, manifest or index."
+    "--validate/--no-validate",
+    default=True,
+    help="Reject a result that is no longer valid JSON, or a valid manifest or index.",
 )
 @click.option("--name", metavar="NAME", help="Give the result this name in index.json.")
 @store_options
@@ -62,19 +64,19 @@ def _edited(before: bytes, media_type: str, *, validate: bool) -> bytes:
     descriptor, path = tempfile.mkstemp(prefix="dist-edit-", suffix=suffix)
     with open(descriptor, "wb") as file:
         file.write(before)
-    kept = False
+    keep_file = False
     try:
         _run_editor(path)
         after = _content(path)
         if validate:
             _check(before, after, media_type)
     except DistError as error:
-        kept = _content(path) != before
-        if not kept:
+        keep_file = _content(path) != before
+        if not keep_file:
             raise
         raise error.with_(hint=f"your text is saved in {path}") from error.cause
     finally:
-        if not kept:
+        if not keep_file:
             os.unlink(path)
     return after
 

@@ -88,9 +88,9 @@ class _Conditions:
         from time import time
 
         now = time()
-        return [info for info in infos if self._hold(info, now - info.updated_at, info.digest in named)]
+        return [info for info in infos if self._accepts(info, now - info.updated_at, info.digest in named)]
 
-    def _hold(self, info: Info, age: float, has_name: bool) -> bool:
+    def _accepts(self, info: Info, age: float, has_name: bool) -> bool:
         return (
             (self.larger is None or info.size > self.larger)
             and (self.smaller is None or info.size < self.smaller)
