@@ -64,9 +64,9 @@ class Session:
     @cached_property
     def store(self) -> NamedStore:
         """The local store, in the configured directory. Raises LocalFailure if that is not a store."""
-        from dist_tool.store import open_store, place
+        from dist_tool.store import configured_path, open_store
 
-        return open_store(place(self.settings), self.run)
+        return open_store(configured_path(self.settings), self.run)
 
     def repository(self, locator: str | os.PathLike[str] | Locator, *, store: bool | None = None) -> Repository:
         """The repository of a locator, open until the session is closed; no request is made yet.

@@ -88,14 +88,19 @@ class Common(NamedTuple):
         _limit_command(settings.timeout_s, started)
         return settings, Run(self.report, deadline=started + settings.timeout_s if settings.timeout_s else None)
 
-    def store(self, settings: Settings) -> NamedStore | None:
-        """The local store, where one is to be used."""
-        if not settings.store:
-            return None
-        from dist_tool.run import Run
-        from dist_tool.store import configured_path, open_store
+    @contextmanager
+    def session(self, settings: Settings, run: Run, progress: str = "none") -> Iterator[Session]:
+        """The session of this command, with progress shown as --progress selects. Closed at the end of the block."""
+        from dist_tool.cli._progress import as_progress, choose
+        from dist_tool.session import Session
 
-        return open_store(configured_path(settings), Run(self.report))
+        display = choose(progress, os.environ, quiet=self.quiet) if progress != "none" else None
+        try:
+            with Session(settings, replace(run, progress=as_progress(display))) as session:
+                yield session
+        finally:
+            if display is not None:
+                display.close()
 
 
 def _limit_command(seconds: float | None, started: float) -> None:

@@ -51,7 +51,7 @@ def ingest(store: DiskStore, data: bytes, desc: Descriptor) -> None:
 def live(root: Path, ack: Callable[[str], None]) -> None:
     """Ingest, interrupt, resume, name and collect. `ack` hears of everything that must last from then on."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dist_tool.store.direct_io._WORTH_IT", 0)
+        patch.setattr("dist_tool.store.direct_io._DIRECT_FROM", 0)
         _live(DiskStore(str(root)), ack)
 
 

@@ -11,7 +11,6 @@ from dist_tool.names.reference import as_digest
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.remotes.layout.directory import LayoutDirectory
 from dist_tool.remotes.layout.reader import LayoutReader, repository_of
-from dist_tool.settings import Context
 from dist_tool.store import configured_path, open_store
 
 

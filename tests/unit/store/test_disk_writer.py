@@ -75,7 +75,7 @@ def direct_writes(monkeypatch):
             seen.append((os.lseek(fd, 0, os.SEEK_CUR), len(data)))
         return real(fd, data)
 
-    monkeypatch.setattr("dist_tool.store.direct_io._WORTH_IT", 2 * BLOCK)
+    monkeypatch.setattr("dist_tool.store.direct_io._DIRECT_FROM", 2 * BLOCK)
     monkeypatch.setattr(os, "write", write)
     return seen
 
@@ -116,7 +116,7 @@ def test_a_direct_fill_can_be_committed_with_another_algorithm(store, direct_wri
 
 @pytest.mark.parametrize("refused", ["flag", "write", "second write"])
 def test_direct_fill_uses_the_cache_if_direct_writes_are_refused(store, monkeypatch, refused):
-    monkeypatch.setattr("dist_tool.store.direct_io._WORTH_IT", 0)
+    monkeypatch.setattr("dist_tool.store.direct_io._DIRECT_FROM", 0)
     direct = getattr(os, "O_DIRECT", 0)
     real_write, real_fcntl, refusals = os.write, fcntl.fcntl, []
 
