@@ -130,7 +130,7 @@ class Session:
     def open(
         self, locator: str | os.PathLike[str] | Locator, object_id: str, hints: Hints | Iterable[str] = _NO_HINTS
     ) -> VerifiedReader:
-        """An object as a binary file. Read it to the end, where a wrong object raises DataLoss, and close it."""
+        """An object as a binary file. Read it to the end, since wrong content raises DataLoss there, and close it."""
         return self.repository(locator).fetch(object_id, _hints(hints))[1]
 
     def tags(self, locator: str | os.PathLike[str] | Locator) -> Iterator[str]:

@@ -34,7 +34,7 @@ class Login(NamedTuple):
 
 
 def login(host: str, credentials: Credentials, settings: Settings, *, file: str = "", run: Run = NO_RUN) -> Login:
-    """Verify user name and password, and save them where docker would (behaviours C22-C27).
+    """Verify user name and password, and save them as docker would (behaviours C22-C27).
 
     `host` is canonical; `file` overrides the usual credentials file. Raises Unauthenticated if
     the registry rejects them, and the errors of `saved_logins.save`; nothing is saved then.

@@ -24,7 +24,7 @@ _LONGEST = 64 << 10  # maximum size of a password in bytes
 @click.option("--file", type=FILE, help="Write this credentials file instead of the default one.")
 @common_options
 def command(host: str, username: str | None, password_stdin: bool, file: str | None, common: Common) -> None:
-    """Check a user name and password with a registry, and save them where docker does.
+    """Check a user name and password with a registry, and save them as docker does.
 
     HOST defaults to docker.io. Credentials that the registry rejects are not saved. If docker's
     configuration names a credential helper for the host, the password goes to the helper;

@@ -34,7 +34,7 @@ GRACE_S = 48 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class GcPolicy:
-    """What gc spares: blobs used and ingests written in the last `grace_s` seconds, and `keep`.
+    """The objects that gc spares: blobs used and ingests written in the last `grace_s` seconds, and `keep`.
 
     The grace period protects fetched content that has no name yet. With 0, no other process may
     be adding content.

@@ -18,7 +18,7 @@ _CONTAINERD = "io.containerd.content.v1.content"
 def prepare(root: str, index: Index) -> None:
     """Check the store, and create missing parts durably. Idempotent.
 
-    Raises PolicyRefused in a containerd root, where the daemon would remove our blobs and ignores
+    Raises PolicyRefused in a containerd root, since the daemon would remove our blobs and ignores
     our locks (behaviours F10); InvalidArgument for a directory with other content; LocalFailure
     for a damaged layout, Unsupported for one of another version.
     """
