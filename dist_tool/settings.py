@@ -213,7 +213,7 @@ class Policy:
             raise PolicyRefused(f"{locator} is blocked by {prefix!r}", hint=f"by {self.where.get('blocked', 'policy')}")
 
     def check_object(self, locator: Locator, name: ObjectName) -> None:
-        """Raise PolicyRefused for a tag if a digest is required, and for an algorithm that is not allowed."""
+        """Raise PolicyRefused for a tag if a digest is required, and what `check_digest` raises."""
         if name.digest is not None:
             self.check_digest(name.digest)
             return
@@ -225,8 +225,9 @@ class Policy:
             )
 
     def check_digest(self, digest: Digest) -> None:
-        """Raise PolicyRefused for a digest of an algorithm that is not allowed."""
+        """Raise Unsupported for an algorithm that cannot be verified, PolicyRefused for one that is not allowed."""
         if digest.algorithm not in self.algorithms:
+            digest.hasher()
             raise PolicyRefused(
                 f"digests of {digest.algorithm} are not allowed", hint=f"by {self.where.get('algorithms', 'policy')}"
             )

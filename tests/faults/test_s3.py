@@ -195,7 +195,7 @@ def test_a_refusal_says_who_asked_and_that_the_object_may_be_absent(server: Faul
     for settings, who in ((SETTINGS, "with the key from the environment"), (Settings(), "without a key")):
         text = str(_fetch(server, settings).error)
         assert who in text
-        assert "what is not there" in text
+        assert "for a missing key" in text
 
 
 def test_a_wrong_clock_is_named(server: FaultServer) -> None:
