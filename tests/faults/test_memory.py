@@ -6,7 +6,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from support.content import random_bytes
@@ -52,8 +52,17 @@ def blob_server(pieces: int, *, chunked: bool) -> Iterator[tuple[str, str]]:
         hasher.update(PIECE)
     listener = socket.create_server(("127.0.0.1", 0))
 
+    def refuse_head() -> None:
+        with suppress(OSError):  # the listener is shut down
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 405 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
     def serve() -> None:
         connection, _ = listener.accept()
+        others.start()
         with connection:
             while b"\r\n\r\n" not in connection.recv(65536):
                 pass
@@ -64,12 +73,15 @@ def blob_server(pieces: int, *, chunked: bool) -> Iterator[tuple[str, str]]:
             if chunked:
                 connection.sendall(b"0\r\n\r\n")
 
+    others = threading.Thread(target=refuse_head)
     thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}", f"sha256:{hasher.hexdigest()}"
     finally:
         thread.join()
+        listener.shutdown(socket.SHUT_RDWR)
+        others.join()
         listener.close()
 
 
