@@ -199,7 +199,8 @@ class Blobs:
         """Rename the verified and synced file `data` to the path of its blob.
 
         An existing blob is replaced too: it may be damaged, and only a full read would show that.
-        Its labels stay. Returns the status of the replaced file if it had `size` bytes. Raises OSError.
+        Its labels stay. Returns the status of the replaced file if it had `size` bytes. If
+        processes commit the same content at once, several may get None. Raises OSError.
         """
         target = self.path(digest)
         directory = os.path.dirname(target)
