@@ -11,7 +11,7 @@ from dist_tool.errors import DigestMismatch, InvalidContent, LocalFailure, Unsaf
 from dist_tool.layers.compression import SNIFFED, Read, sniff
 from dist_tool.layers.decompressor import LayerStream
 from dist_tool.layers.metadata import Metadata
-from dist_tool.layers.names import WHITEOUT, check_parents, is_metadata, whiteout_target
+from dist_tool.layers.names import whiteouts
 from dist_tool.layers.omissions import Omissions
 from dist_tool.layers.options import ApplyOptions
 from dist_tool.layers.possible import check_device, check_target
@@ -149,13 +149,11 @@ class Changeset:
     def _entry(self, entry: Entry) -> None:
         path = self._path = clean(entry.name, self._options.limits.depth)
         parent_path, _, base = path.rpartition(b"/")
-        if WHITEOUT in path:
-            if is_metadata(path):
-                return
-            check_parents(path, parent_path)
-            if base.startswith(WHITEOUT):
-                self._whiteout(path, parent_path, base)
-                return
+        removed = whiteouts(path, parent_path, base)
+        if removed is not None:
+            for target in removed:
+                self._whiteout(parent_path, target)
+            return
         if not path:
             self._top(entry)
             return
@@ -169,9 +167,8 @@ class Changeset:
 
     # Whiteouts
 
-    def _whiteout(self, path: bytes, parent_path: bytes, base: bytes) -> None:
+    def _whiteout(self, parent_path: bytes, target: bytes) -> None:
         """Remove names of lower layers, never those of this layer, in whatever order they come (behaviours G4)."""
-        target = whiteout_target(path, base)
         parent = self._root.directory(parent_path)
         if parent is None:
             return

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from dist_tool.layers.names import OPAQUE, WHITEOUT, check_parents, is_metadata, whiteout_target
+from dist_tool.layers.names import whiteouts
 from dist_tool.rootfs.names import below, clean
 from dist_tool.rootfs.temp_database import TempDatabase
 from dist_tool.tar.reader import DIRECTORY, LINK, SYMLINK, Entry
@@ -59,18 +59,15 @@ class LayerIndex:
 
     def _add(self, number: int, entry: Entry, path: bytes) -> None:
         parent, _, name = path.rpartition(b"/")
-        if is_metadata(path):
-            return
-        check_parents(path, parent)
-        if not self.plain:  # the index will not be used
+        removed = whiteouts(path, parent, name)
+        if removed == () or not self.plain:  # ignored, or the index will not be used
             return
         if parent != self._parent:
             above = self.find(parent)
             self.plain = above is not None and above.kind == DIRECTORY
             self._parent = parent
-        if name.startswith(WHITEOUT):
-            target = whiteout_target(path, name)
-            hidden = parent + b"/" if name == OPAQUE else below(parent, target)
+        if removed is not None:
+            hidden = below(parent, removed[0]) if removed[0] else parent + b"/"
             self._db.run("INSERT OR IGNORE INTO hidden VALUES (?, ?)", self._layer, hidden)
         elif path:
             listed = self._linked(number, entry) if entry.kind == LINK else Found(number, entry.kind, _target(entry))

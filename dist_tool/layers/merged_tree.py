@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 from dist_tool.errors import InvalidContent, UnsafePath
-from dist_tool.layers.names import WHITEOUT, check_parents, is_metadata, whiteout_target
+from dist_tool.layers.names import whiteouts
 from dist_tool.rootfs.names import below, clean, shown
 from dist_tool.rootfs.resolve import LINKS, STEPS
 from dist_tool.rootfs.temp_database import TempDatabase
@@ -125,13 +125,11 @@ class MergedTree:
     def _add(self, entry: Entry) -> None:
         path = clean(entry.name, self._depth)
         parent, _, name = path.rpartition(b"/")
-        if WHITEOUT in path:
-            if is_metadata(path):
-                return
-            check_parents(path, parent)
-            if name.startswith(WHITEOUT):
-                self._whiteout(parent, whiteout_target(path, name))
-                return
+        removed = whiteouts(path, parent, name)
+        if removed is not None:
+            for target in removed:
+                self._whiteout(parent, target)
+            return
         if self._check is not None:
             self._check(path, entry)
         if path:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from dist_tool.errors import InvalidArgument, InvalidContent
 from dist_tool.tar.limits import DEFAULT_LIMITS, Limits
 
-DEVICES = ("auto", "skip", "placeholder", "create")
 _IDS = 2**32 - 1  # the kernel interprets an ID of all ones as "no change"
 
 
@@ -52,7 +51,7 @@ class ApplyOptions:
     """Options for applying a layer.
 
     `owners`: set the owners that the layer specifies, mapped through the ID maps (behaviours G22).
-    `devices` is one of `DEVICES`: `auto` creates devices as root and skips them otherwise (behaviours G21).
+    `devices` is `skip`, `placeholder`, `create`, or `auto`, which creates as root and otherwise skips (behaviours G21).
     `rootlesscontainers` records owners in the attribute `user.rootlesscontainers` instead.
     If `use_openat2` is False, paths are resolved without that system call.
     """
