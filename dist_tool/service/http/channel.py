@@ -69,12 +69,31 @@ def _queued(fileno: int) -> int:
     return max(number[0], 0)
 
 
-class PlainChannel:
-    """TCP. Files are sent with `sendfile`, from the page cache without a copy through this process."""
+class _SocketChannel:
+    """The part of a channel that is the same with and without TLS."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.fileno = sock.fileno()
+
+    def unacknowledged(self) -> int:
+        """See Channel."""
+        return _queued(self.fileno)
+
+    def end(self) -> None:
+        """See Channel."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """See Channel."""
+        self._sock.close()
+
+
+class PlainChannel(_SocketChannel):
+    """TCP. Files are sent with `sendfile`, from the page cache without a copy through this process."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
         self._copies = False
 
     def handshake(self) -> None:
@@ -108,25 +127,13 @@ class PlainChannel:
         data = os.pread(fd, min(size, _COPY_BYTES), offset)
         return self.send(memoryview(data)) if data else 0
 
-    def unacknowledged(self) -> int:
-        """See Channel."""
-        return _queued(self.fileno)
 
-    def end(self) -> None:
-        """See Channel."""
-        self._sock.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """See Channel."""
-        self._sock.close()
-
-
-class TlsChannel:
+class TlsChannel(_SocketChannel):
     """TLS over TCP. A receive may have to wait until the socket is writable, and a send until it is readable."""
 
     def __init__(self, sock: socket.socket, context: SSLContext) -> None:
-        self._sock: SSLSocket = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        self.fileno = self._sock.fileno()
+        super().__init__(context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False))
+        self._sock: SSLSocket
         from ssl import SSLError, SSLWantReadError, SSLWantWriteError, SSLZeroReturnError
 
         self._failure = SSLError
@@ -173,18 +180,6 @@ class TlsChannel:
         sent = self.send(self._block)
         self._block = self._block[sent:]
         return sent
-
-    def unacknowledged(self) -> int:
-        """See Channel."""
-        return _queued(self.fileno)
-
-    def end(self) -> None:
-        """See Channel."""
-        self._sock.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """See Channel."""
-        self._sock.close()
 
     def _refuse_plain_http(self) -> None:
         """Answer a plain HTTP request with an error. Some clients then retry with TLS."""
