@@ -38,7 +38,6 @@ from dist_tool.stream.retry import PASSING_STATUSES, parse_retry_after
 from dist_tool.transport.deadlines import TooSlow
 from dist_tool.transport.framing import MalformedResponse
 
-_ERROR_BODY_LIMIT = 64 << 10
 _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # http.client's message; the status is nowhere else
 _BY_STATUS: dict[int, type[DistError]] = {
     401: Unauthenticated,
