@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.content import image, write_layout
 from support.processes import Result, dist_command, dist_environment, run_dist
+from support.stored import damage
 
 from dist_tool.names.hints import Hints
 from dist_tool.oci.descriptor import Descriptor
@@ -48,11 +49,6 @@ def put_image(store: DiskStore, name: str) -> None:
     for blob in IMAGE.blobs():
         put(store, blob.data)
     store.tag(name, IMAGE.manifest.descriptor)
-
-
-def damage(store: DiskStore, digest: Digest, data: bytes) -> None:
-    os.chmod(store.path(digest), 0o644)
-    Path(store.path(digest)).write_bytes(data)
 
 
 # An empty pipe

@@ -69,32 +69,28 @@ def test_a_command_that_is_blocked_ends_with_its_time_limit(case: Blocked) -> No
     assert time.monotonic() - started < 20
 
 
-def test_the_time_limit_of_the_configuration_ends_a_blocked_command_too(directory: Path) -> None:
-    (directory / "config.toml").write_text('[fetch]\ntimeout = "300ms"\n')
+def code_on_silent_stdin(*args: str) -> int:
+    """The exit code of `dist` whose standard input stays open without data."""
     with subprocess.Popen(
-        dist_command("fetch", "./img", "-", "--config", "config.toml"),
+        dist_command(*args),
         env=dist_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
         try:
-            assert process.wait(timeout=30) == 6
+            return process.wait(timeout=30)
         finally:
             process.kill()
+
+
+def test_the_time_limit_of_the_configuration_ends_a_blocked_command_too(directory: Path) -> None:
+    (directory / "config.toml").write_text('[fetch]\ntimeout = "300ms"\n')
+    assert code_on_silent_stdin("fetch", "./img", "-", "--config", "config.toml") == 6
 
 
 def test_an_output_file_does_not_appear_when_the_time_is_over(directory: Path) -> None:
-    with subprocess.Popen(
-        dist_command("fetch", "./img", "-", "-o", "out", "--timeout", "300ms"),
-        env=dist_environment(),
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            assert process.wait(timeout=30) == 6
-        finally:
-            process.kill()
+    assert code_on_silent_stdin("fetch", "./img", "-", "-o", "out", "--timeout", "300ms") == 6
     assert [path.name for path in directory.iterdir() if "out" in path.name] == []
 
 

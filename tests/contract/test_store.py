@@ -7,6 +7,7 @@ import time
 
 import pytest
 from support.stored import have, put, put_image, put_index
+from support.threads import repeating, run_in_threads
 
 from dist_tool.api import Fetcher, Ingester, Listable, NamedStore, Namer, Remote, Resolver, Store, Writer
 from dist_tool.errors import (
@@ -295,34 +296,19 @@ def test_concurrent_tags_of_ten_threads_are_all_kept(store):
     def run(number):
         store.tag(f"name{number}", put(store, f"content {number}".encode()))
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_in_threads(10, run)
     assert sorted(store.tags()) == sorted(f"name{number}" for number in range(10))
 
 
 def test_listing_writes_does_not_disturb_them(store):
     desc = Descriptor(Digest.of(b"content"), 7)
-    stop = threading.Event()
-
-    def look():
-        while not stop.is_set():
-            list(store.statuses())
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with repeating(lambda: list(store.statuses())):
         for _ in range(50):
             with store.writer("ref", desc) as writer:
                 writer.write(b"cont")
             with store.writer("ref", desc) as writer:
                 assert writer.offset == 4
                 writer.truncate()
-    finally:
-        stop.set()
-        thread.join()
 
 
 class Clock:

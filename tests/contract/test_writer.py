@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from support.threads import run_in_threads
 
 from dist_tool.errors import (
     AlreadyExists,
@@ -421,11 +422,7 @@ def test_many_threads_committing_the_same_content_leave_one_blob(store):
             except AlreadyExists:
                 outcomes.append("exists")
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_in_threads(4, run)
     assert len(outcomes) == 4
     assert "committed" in outcomes  # several, if commits overlap
     assert [info.digest for info in store.walk()] == [Digest.of(data)]

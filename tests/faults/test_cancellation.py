@@ -6,8 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,26 +103,12 @@ def fetch(place: str, run: Run, settings: Settings | None = None) -> bytes:
     return bytes(out)
 
 
-@pytest.fixture
-def full_backlog() -> Iterator[str]:
-    """HOST:PORT of a listener that answers no further connection."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        address = listener.getsockname()
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(address)
-        time.sleep(0.05)
-        yield f"127.0.0.1:{address[1]}"
-
-
 # Connecting
 
 
-def test_connecting_ends(full_backlog: str) -> None:
+def test_connecting_ends(full_backlog: tuple[str, int]) -> None:
     run = Run()
-    assert_cancelled(run, lambda: fetch(REGISTRY.at(None, full_backlog), run))
+    assert_cancelled(run, lambda: fetch(REGISTRY.at(None, "{}:{}".format(*full_backlog)), run))
 
 
 def test_a_name_lookup_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,18 @@ def write(file: Path, text: str = "") -> Path:
     return file
 
 
+def write_settings(
+    file: Path, *, timeout: int | None = None, remotes: Mapping[str, str] | None = None, max_size: int = 0
+) -> Path:
+    """A configuration file with these settings; `remotes` maps prefixes to locations."""
+    lines = ["[fetch]"]
+    lines += [f"timeout = {timeout}"] if timeout is not None else []
+    lines += [f"max_size = {max_size}"] if max_size else []
+    for prefix, location in (remotes or {}).items():
+        lines += ["[[remote]]", f'prefix = "{prefix}"', f'location = "{location}"']
+    return write(file, "\n".join(lines))
+
+
 def chosen(settings: Settings, locator: str, object_id: str = "") -> Route:
     """The route of a name, or an empty one."""
     name = parse_object(object_id) if object_id else None

@@ -64,6 +64,21 @@ class Home:
     def lookup(self, host: str, path: str = "a/b", **settings: Any) -> Credentials | None:
         return self.keychain(**settings).lookup(host, path)
 
+    def fill_every_source(self) -> None:
+        """Give each source of credentials a user of its own for `all.test`."""
+        docker_config = self.path / "docker-config"
+        self.environ |= {
+            "DIST_AUTH_CONFIG": json.dumps(auths(**{"all.test": "dist:p"})),
+            "REGISTRY_AUTH_FILE": str(self.write("named.json", auths(**{"all.test": "named:p"}))),
+            "DOCKER_AUTH_CONFIG": json.dumps(auths(**{"all.test": "docker-env:p"})),
+            "DOCKER_CONFIG": str(docker_config),
+            "XDG_CONFIG_HOME": str(self.path / "config"),
+        }
+        self.write("docker-config/config.json", auths(**{"all.test": "docker-file:p"}))
+        self.write("run/containers/auth.json", auths(**{"all.test": "runtime:p"}))
+        self.write("config/containers/auth.json", auths(**{"all.test": "config:p"}))
+        self.write(".dockercfg", {"all.test": auth("legacy:p")})
+
     def user(self, host: str, path: str = "a/b", **settings: Any) -> str:
         found = self.lookup(host, path, **settings)
         return found.username if found else ""

@@ -1,9 +1,12 @@
-"""A system that has no thread to give, or only a few."""
+"""A system with few threads, and a server without room for connections."""
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -29,3 +32,17 @@ def few_threads(monkeypatch: pytest.MonkeyPatch) -> FewThreads:
         monkeypatch.setattr(threading.Thread, "start", limited)
 
     return limit
+
+
+@pytest.fixture
+def full_backlog() -> Iterator[tuple[str, int]]:
+    """Host and port of a listener that accepts no further connection: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = listener.getsockname()
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        time.sleep(0.05)
+        yield address

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from dist_tool.api import Ingester, Store
 from dist_tool.oci.descriptor import Descriptor
 from dist_tool.oci.digest import Digest
 from dist_tool.oci.mediatypes import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, OCTET_STREAM
+from dist_tool.store.disk import DiskStore
 from dist_tool.store.ingest import ref_for
 
 
@@ -16,6 +18,13 @@ def put(store: Ingester, data: bytes, media_type: str = OCTET_STREAM, algorithm:
     with store.writer(ref_for(desc.digest), desc) as writer:
         writer.write(data)
         return writer.commit()
+
+
+def damage(store: DiskStore, digest: Digest, data: bytes) -> None:
+    """Overwrite a blob on disk."""
+    path = Path(store.path(digest))
+    path.chmod(0o644)
+    path.write_bytes(data)
 
 
 def put_json(store: Ingester, value: object, media_type: str) -> Descriptor:

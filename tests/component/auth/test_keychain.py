@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.keychain_home import HUB_KEY, SECRET, Home, answers, auth, auths, everything
+from support.keychain_home import HUB_KEY, SECRET, Home, answers, auths, everything
 
 from dist_tool.auth import credential_helper
 from dist_tool.errors import Unauthenticated
@@ -24,34 +22,8 @@ NOTHING = "echo credentials not found in native keychain; exit 1"
 class TestOrder:
     """Own settings, DIST_AUTH_CONFIG, REGISTRY_AUTH_FILE, docker, containers, ~/.dockercfg (C28, C30)."""
 
-    @staticmethod
-    def fill(home: Home) -> None:
-        """Each source knows one host of its own, and `all.test`."""
-        docker_config = home.path / "docker-config"
-        home.environ |= {
-            "DIST_AUTH_CONFIG": json.dumps(auths(**{"all.test": "dist:p"})),
-            "REGISTRY_AUTH_FILE": str(home.write("named.json", auths(**{"all.test": "named:p"}))),
-            "DOCKER_AUTH_CONFIG": json.dumps(auths(**{"all.test": "docker-env:p"})),
-            "DOCKER_CONFIG": str(docker_config),
-            "XDG_CONFIG_HOME": str(home.path / "config"),
-        }
-        home.write("docker-config/config.json", auths(**{"all.test": "docker-file:p"}))
-        home.write("run/containers/auth.json", auths(**{"all.test": "runtime:p"}))
-        home.write("config/containers/auth.json", auths(**{"all.test": "config:p"}))
-        home.write(".dockercfg", {"all.test": auth("legacy:p")})
-
-    def steps(self, home: Home, steps: list[tuple[str, str]], **settings: Any) -> list[str]:
-        """Who answers, after each of the `steps` that take a source away."""
-        seen = [home.user("all.test", **settings)]
-        for variable, file in steps:
-            home.environ.pop(variable, None)
-            if file:
-                (home.path / file).unlink()
-            seen.append(home.user("all.test", **settings))
-        return seen
-
     def test_a_helper_of_the_remotes_own_stands_in_for_all_others(self, home: Home) -> None:
-        self.fill(home)
+        home.fill_every_source()
         asked = home.helper("own", f'[ "$server" = own.test ] && {answers("own", "p")} || {{ {NOTHING}; }}')
         assert home.user("own.test", helper="own") == "own"
         assert home.user("all.test", helper="own") == ""

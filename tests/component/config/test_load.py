@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.config_files import write_settings
 
 from dist_tool import config
 
@@ -19,17 +20,6 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "etc" / "dist"
     monkeypatch.setattr(config, "SYSTEM_DIRECTORY", str(directory))
     return directory
-
-
-def write(file: Path, *, timeout: int | None = None, remotes: dict[str, str] | None = None, max_size: int = 0) -> Path:
-    lines = ["[fetch]"]
-    lines += [f"timeout = {timeout}"] if timeout is not None else []
-    lines += [f"max_size = {max_size}"] if max_size else []
-    for prefix, location in (remotes or {}).items():
-        lines += ["[[remote]]", f'prefix = "{prefix}"', f'location = "{location}"']
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(lines))
-    return file
 
 
 def run(code: str, argument: Path) -> str:
@@ -48,7 +38,7 @@ def test_without_a_file_nothing_that_reads_files_is_imported(tmp_path: Path) -> 
 
 
 def test_a_good_file_needs_no_spelling_help(tmp_path: Path) -> None:
-    file = write(tmp_path / "config.toml", remotes={"a.example": "b.example"})
+    file = write_settings(tmp_path / "config.toml", remotes={"a.example": "b.example"})
     code = (
         "from dist_tool import config; config.load({}, file=sys.argv[1]); "
         "print({'tomllib', 'difflib'} & (set(sys.modules) - before))"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.layers import needs_root
+from support.small_trees import NEW, build, old_tree
 from support.trees import shape
 
 from dist_tool.errors import LocalFailure
@@ -19,25 +20,10 @@ from dist_tool.rootfs import target as targets
 from dist_tool.rootfs.staging import staged
 
 
-def build(target: Path) -> None:
-    """Put a small tree at `target`."""
-    with staged(str(target), force=False, sync=False) as stage:
-        os.mkdir("d", dir_fd=stage.root)
-        os.close(os.open("d/new", os.O_CREAT | os.O_WRONLY, dir_fd=stage.root))
-
-
 def build_two(target: Path) -> None:
     with staged(str(target), force=False, sync=False) as stage:
         os.mkdir("a", dir_fd=stage.root)
         os.mkdir("b", dir_fd=stage.root)
-
-
-NEW = {"d": None, "d/new": b""}
-
-
-def old_tree(target: Path) -> None:
-    (target / "sub").mkdir(parents=True)
-    (target / "sub" / "old").write_text("old")
 
 
 @pytest.fixture

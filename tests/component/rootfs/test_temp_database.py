@@ -7,23 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from support.entries import entry
 
 from dist_tool.layers.layer_index import SCHEMA, LayerIndex
 from dist_tool.layers.merged_tree import MergedTree
 from dist_tool.rootfs.spill import SpillDict
 from dist_tool.rootfs.temp_database import TempDatabase
 from dist_tool.tar.limits import Limits
-from dist_tool.tar.reader import DIRECTORY, FILE, Entry
+from dist_tool.tar.reader import DIRECTORY, Entry
 
 MIB = 1 << 20
-
-
-def entry(name: str, kind: bytes = FILE) -> Entry:
-    made = Entry()
-    made.kind, made.name, made.link = kind, name.encode(), b""
-    made.mode = made.uid = made.gid = made.size = made.mtime = made.atime = 0
-    made.device, made.xattrs, made.sparse = (0, 0), {b"user.name": bytes(100)}, None
-    return made
 
 
 def entries(count: int) -> Iterator[Entry]:

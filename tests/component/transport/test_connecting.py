@@ -7,8 +7,6 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 from support.scarcity import FewThreads
@@ -23,28 +21,16 @@ from dist_tool.transport.session import HttpSession, Request
 Address = tuple[str, int]
 
 
-@pytest.fixture
-def dead() -> Iterator[Address]:
-    """An address that answers nothing: its queue of connections is full."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        address = listener.getsockname()
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(address)
-        time.sleep(0.05)
-        yield address
-
-
 def _resolving(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
 
 
 @pytest.mark.parametrize("count", [1, 12, 1000])
-def test_all_dead_addresses_together_have_one_limit(dead: Address, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    _resolving(monkeypatch, *[dead] * count)
+def test_all_dead_addresses_together_have_one_limit(
+    full_backlog: Address, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    _resolving(monkeypatch, *[full_backlog] * count)
     started = time.monotonic()
     with pytest.raises(TimeoutError):
         connect("many.test", 80, 0.6)
@@ -52,15 +38,17 @@ def test_all_dead_addresses_together_have_one_limit(dead: Address, monkeypatch: 
 
 
 def test_an_address_that_is_alive_is_reached_behind_one_that_is_dead(
-    dead: Address, monkeypatch: pytest.MonkeyPatch
+    full_backlog: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        _resolving(monkeypatch, dead, listener.getsockname())
+        _resolving(monkeypatch, full_backlog, listener.getsockname())
         with connect("two.test", 80, 1.0) as made:
             assert made.getpeername() == listener.getsockname()
 
 
-def test_addresses_that_refuse_take_no_time_from_the_others(dead: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_that_refuse_take_no_time_from_the_others(
+    full_backlog: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as gone:
         refusing = gone.getsockname()
         gone.close()
@@ -92,8 +80,8 @@ def _session(port: int, connect_s: float = 5.0) -> HttpSession:
     return HttpSession(Origin("http", "host.test", port), Context(Endpoint(timeout=timeouts, proxy="")))
 
 
-def test_a_session_has_one_limit_for_all_addresses(dead: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    _resolving(monkeypatch, *[dead] * 100)
+def test_a_session_has_one_limit_for_all_addresses(full_backlog: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    _resolving(monkeypatch, *[full_backlog] * 100)
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"host\.test:80: connection timed out|host\.test: connection timed out"):
         _session(80, 0.3).send(Request("GET", "http://host.test/"))

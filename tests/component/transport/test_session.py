@@ -9,26 +9,14 @@ from typing import Any
 
 import pytest
 from support import faults
+from support.http_session import HOME, session
 from support.processes import Authority
 from support.server import FaultServer, OpenServer, closed_port
 
-from dist_tool.context import Context
 from dist_tool.errors import DistError, NotHttp, ProtocolError, Unavailable
-from dist_tool.names.origin import Origin
-from dist_tool.run import Notice, Run
-from dist_tool.settings import Endpoint, Redirects, Settings, Timeouts, Tls
+from dist_tool.settings import Redirects, Timeouts, Tls
 from dist_tool.transport.session import HttpSession, Request
 from dist_tool.transport.tls import tls_context
-
-HOME = "https://registry.test"
-
-
-def session(home: str = HOME, *, environ: dict[str, str] | None = None, **remote: Any) -> HttpSession:
-    notices: list[Notice] = []
-    settings = Settings(environ=environ or {})
-    made = HttpSession(Origin.of(home), Context(Endpoint(**remote), settings, Run(notices.append)))
-    made.notices = notices  # type: ignore[attr-defined]
-    return made
 
 
 def _home(server: FaultServer, **remote: Any) -> HttpSession:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support.keychain_home import everything
 from support.token_exchange import BASIC, PULL, SECRET, World, bearer
 
 from dist_tool.auth.authenticator import (
@@ -508,20 +507,6 @@ def on_disk(world: World) -> str:
     cache = Path(world.cache_dir)
     files = [path for path in cache.rglob("*") if path.is_file() and path.name != "key"] if cache.exists() else []
     return "".join(path.read_text() for path in files)
-
-
-def everything(error: BaseException) -> str:
-    """All that a log, a traceback or a debugger would show of an error and those behind it."""
-    shown: list[str] = []
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        current = waiting.pop()
-        if current is not None:
-            details: Mapping[str, Any] = {name: getattr(current, name, "") for name in ("doc", "object", "output")}
-            shown += [str(current), repr(current), repr(vars(current)), repr(details)]
-            shown += traceback.format_exception(current)
-            waiting += [current.__cause__, current.__context__]
-    return "\n".join(shown)
 
 
 class TestLoginChanges:

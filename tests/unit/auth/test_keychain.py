@@ -26,22 +26,6 @@ def home(tmp_path: Path) -> Home:
 class TestOrder:
     """Own settings, DIST_AUTH_CONFIG, REGISTRY_AUTH_FILE, docker, containers, ~/.dockercfg (C28, C30)."""
 
-    @staticmethod
-    def fill(home: Home) -> None:
-        """Each source knows one host of its own, and `all.test`."""
-        docker_config = home.path / "docker-config"
-        home.environ |= {
-            "DIST_AUTH_CONFIG": json.dumps(auths(**{"all.test": "dist:p"})),
-            "REGISTRY_AUTH_FILE": str(home.write("named.json", auths(**{"all.test": "named:p"}))),
-            "DOCKER_AUTH_CONFIG": json.dumps(auths(**{"all.test": "docker-env:p"})),
-            "DOCKER_CONFIG": str(docker_config),
-            "XDG_CONFIG_HOME": str(home.path / "config"),
-        }
-        home.write("docker-config/config.json", auths(**{"all.test": "docker-file:p"}))
-        home.write("run/containers/auth.json", auths(**{"all.test": "runtime:p"}))
-        home.write("config/containers/auth.json", auths(**{"all.test": "config:p"}))
-        home.write(".dockercfg", {"all.test": auth("legacy:p")})
-
     def steps(self, home: Home, steps: list[tuple[str, str]], **settings: Any) -> list[str]:
         """Who answers, after each of the `steps` that take a source away."""
         seen = [home.user("all.test", **settings)]
@@ -53,7 +37,7 @@ class TestOrder:
         return seen
 
     def test_auto_asks_every_source_in_the_documented_order(self, home: Home) -> None:
-        self.fill(home)
+        home.fill_every_source()
         assert self.steps(
             home,
             [
@@ -68,12 +52,12 @@ class TestOrder:
         ) == ["dist", "named", "docker-env", "docker-file", "runtime", "config", "legacy", ""]
 
     def test_docker_asks_dockers_sources_only(self, home: Home) -> None:
-        self.fill(home)
+        home.fill_every_source()
         steps = [("DOCKER_AUTH_CONFIG", ""), ("", "docker-config/config.json")]
         assert self.steps(home, steps, source="docker") == ["docker-env", "docker-file", ""]
 
     def test_containers_asks_as_podman_does(self, home: Home) -> None:
-        self.fill(home)
+        home.fill_every_source()
         steps = [
             ("REGISTRY_AUTH_FILE", ""),
             ("", "run/containers/auth.json"),
@@ -85,7 +69,7 @@ class TestOrder:
         assert self.steps(home, steps, source="containers") == expected
 
     def test_a_named_auth_file_stands_in_for_the_containers_files_only(self, home: Home) -> None:
-        self.fill(home)
+        home.fill_every_source()
         home.write("named.json", auths(**{"other.test": "named:p"}))
         for variable in ("DIST_AUTH_CONFIG", "DOCKER_AUTH_CONFIG"):
             del home.environ[variable]
@@ -99,7 +83,7 @@ class TestOrder:
         assert home.keychain(source="none").explain("all.test", "a") == []
 
     def test_a_file_of_the_remotes_own_stands_in_for_all_others(self, home: Home) -> None:
-        self.fill(home)
+        home.fill_every_source()
         own = home.write("own/auth.json", auths(**{"own.test": "own:p"}))
         assert home.user("own.test", file=str(own)) == "own"
         assert home.user("all.test", file=str(own)) == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.config_files import write_settings
 
 from dist_tool import config
 from dist_tool.errors import InvalidArgument
@@ -21,17 +22,6 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "etc" / "dist"
     monkeypatch.setattr(config, "SYSTEM_DIRECTORY", str(directory))
     return directory
-
-
-def write(file: Path, *, timeout: int | None = None, remotes: dict[str, str] | None = None, max_size: int = 0) -> Path:
-    lines = ["[fetch]"]
-    lines += [f"timeout = {timeout}"] if timeout is not None else []
-    lines += [f"max_size = {max_size}"] if max_size else []
-    for prefix, location in (remotes or {}).items():
-        lines += ["[[remote]]", f'prefix = "{prefix}"', f'location = "{location}"']
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(lines))
-    return file
 
 
 def places(environ: dict[str, str], file: str | None = None) -> dict[str, str]:
@@ -62,16 +52,16 @@ def test_later_files_win_value_by_value(environ: dict[str, str], system: Path) -
         user(environ) / "config.d" / "1.toml",
         user(environ) / "config.d" / "2.toml",
     ]
-    write(order[0], timeout=100, max_size=7)
+    write_settings(order[0], timeout=100, max_size=7)
     for number, file in enumerate(order[1:], 1):
-        write(file, timeout=100 + number)
+        write_settings(file, timeout=100 + number)
         settings = config.load(environ)
         assert (settings.timeout_s, settings.max_size) == (100 + number, 7)
 
 
 def test_a_remote_overrides_one_of_the_same_prefix_whole(environ: dict[str, str], system: Path) -> None:
-    write(system / "config.toml", remotes={"docker.io": "old.example/hub", "quay.io": "quay.example"})
-    file = write(user(environ) / "config.toml", remotes={"a.example": "b.example"})
+    write_settings(system / "config.toml", remotes={"docker.io": "old.example/hub", "quay.io": "quay.example"})
+    file = write_settings(user(environ) / "config.toml", remotes={"a.example": "b.example"})
     file.write_text(file.read_text() + '\n[[remote]]\nprefix = "index.docker.io"\nblocked = true\n')
     remotes = {remote.prefix: remote for remote in config.load(environ).routes}
     assert set(remotes) == {"docker.io", "quay.io", "a.example"}
@@ -81,7 +71,7 @@ def test_a_remote_overrides_one_of_the_same_prefix_whole(environ: dict[str, str]
 
 def test_only_visible_toml_files_of_a_drop_in_directory_are_read(environ: dict[str, str]) -> None:
     directory = user(environ) / "config.d"
-    write(directory / "a.toml", timeout=1)
+    write_settings(directory / "a.toml", timeout=1)
     for name in ("z.toml~", ".z.toml", "z.conf"):
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text("not TOML")
@@ -89,8 +79,8 @@ def test_only_visible_toml_files_of_a_drop_in_directory_are_read(environ: dict[s
 
 
 def test_xdg_config_home_is_where_the_users_files_are(environ: dict[str, str], tmp_path: Path) -> None:
-    write(user(environ) / "config.toml", timeout=1)
-    write(tmp_path / "xdg" / "dist" / "config.toml", timeout=2)
+    write_settings(user(environ) / "config.toml", timeout=1)
+    write_settings(tmp_path / "xdg" / "dist" / "config.toml", timeout=2)
     assert config.load({**environ, "XDG_CONFIG_HOME": f"{tmp_path}/xdg"}).timeout_s == 2
     assert config.load({**environ, "XDG_CONFIG_HOME": ""}).timeout_s == 1
     assert config.load({**environ, "XDG_CONFIG_HOME": "xdg"}).timeout_s == 1, "relative: XDG says to ignore it"
@@ -98,16 +88,16 @@ def test_xdg_config_home_is_where_the_users_files_are(environ: dict[str, str], t
 
 @pytest.mark.parametrize("home", [None, "", "relative", "/dev/null", "/nonexistent"])
 def test_a_user_without_a_home_has_no_files(home: str | None, system: Path) -> None:
-    write(system / "config.toml", timeout=3)
+    write_settings(system / "config.toml", timeout=3)
     assert config.load({} if home is None else {"HOME": home}).timeout_s == 3
 
 
 def test_a_named_file_stands_in_for_the_users_files_only(environ: dict[str, str], system: Path, tmp_path: Path) -> None:
-    write(system / "config.toml", remotes={"system.example": "a.example"})
-    write(user(environ) / "config.toml", remotes={"user.example": "a.example"})
-    write(user(environ) / "config.d" / "a.toml", remotes={"drop-in.example": "a.example"})
-    by_variable = write(tmp_path / "variable.toml", remotes={"variable.example": "a.example"})
-    by_flag = write(tmp_path / "flag.toml", remotes={"flag.example": "a.example"})
+    write_settings(system / "config.toml", remotes={"system.example": "a.example"})
+    write_settings(user(environ) / "config.toml", remotes={"user.example": "a.example"})
+    write_settings(user(environ) / "config.d" / "a.toml", remotes={"drop-in.example": "a.example"})
+    by_variable = write_settings(tmp_path / "variable.toml", remotes={"variable.example": "a.example"})
+    by_flag = write_settings(tmp_path / "flag.toml", remotes={"flag.example": "a.example"})
     assert set(places(environ)) == {"system.example", "user.example", "drop-in.example"}
     environ["DIST_CONFIG"] = str(by_variable)
     assert set(places(environ)) == {"system.example", "variable.example"}
@@ -115,8 +105,8 @@ def test_a_named_file_stands_in_for_the_users_files_only(environ: dict[str, str]
 
 
 def test_an_empty_name_means_no_file_at_all(environ: dict[str, str], system: Path) -> None:
-    write(system / "config.toml", timeout=1)
-    write(user(environ) / "config.toml", timeout=2)
+    write_settings(system / "config.toml", timeout=1)
+    write_settings(user(environ) / "config.toml", timeout=2)
     assert config.load({**environ, "DIST_CONFIG": ""}).timeout_s is None
     assert config.load(environ, file="").timeout_s is None
 
@@ -170,7 +160,7 @@ def test_an_endless_file_is_refused(environ: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("name", ["DIST_TIMEOUT", "CONTAINERD_FETCH_TIMEOUT"])
 def test_timeouts_of_the_environment_win_over_files_and_lose_to_flags(name: str, environ: dict[str, str]) -> None:
-    write(user(environ) / "config.toml", timeout=10)
+    write_settings(user(environ) / "config.toml", timeout=10)
     environ[name] = "1m"
     assert config.load(environ).timeout_s == 60.0
     assert config.load(environ, timeout_s=5.0).timeout_s == 5.0
@@ -184,10 +174,10 @@ def test_our_own_timeout_variable_wins_over_its_alias(environ: dict[str, str]) -
 
 
 def test_only_zero_removes_a_limit_of_an_earlier_file(environ: dict[str, str], system: Path) -> None:
-    write(system / "config.toml", timeout=10, max_size=10)
-    write(user(environ) / "config.toml")
+    write_settings(system / "config.toml", timeout=10, max_size=10)
+    write_settings(user(environ) / "config.toml")
     assert config.load(environ).timeout_s == 10.0
-    write(user(environ) / "config.toml", timeout=0)
+    write_settings(user(environ) / "config.toml", timeout=0)
     assert config.load(environ).timeout_s is None
     assert config.load(environ, max_size=0).max_size is None
     environ["DIST_TIMEOUT"] = "20"
@@ -195,7 +185,7 @@ def test_only_zero_removes_a_limit_of_an_earlier_file(environ: dict[str, str], s
 
 
 def test_flags_win_over_files(environ: dict[str, str]) -> None:
-    file = write(user(environ) / "config.toml", max_size=10)
+    file = write_settings(user(environ) / "config.toml", max_size=10)
     file.write_text(file.read_text() + "\nlenient = true\n")
     assert (config.load(environ).max_size, config.load(environ).lenient) == (10, True)
     settings = config.load(environ, max_size=20, lenient=False)
@@ -241,6 +231,6 @@ def test_the_token_cache_can_be_switched_off(
     word: str, file: str | None, cached: bool, environ: dict[str, str]
 ) -> None:
     if file is not None:
-        write(user(environ) / "config.toml")
+        write_settings(user(environ) / "config.toml")
         (user(environ) / "config.toml").write_text(f"[fetch]\ntoken_cache = {file}\n")
     assert bool(config.load({**environ, "DIST_NO_TOKEN_CACHE": word}).cache_dir) == cached

@@ -12,29 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.layers import Heard, needs_root
+from support.layers import needs_root
+from support.small_trees import NEW, build, old_tree
 from support.trees import shape
 
 from dist_tool.errors import InvalidArgument, LocalFailure
 from dist_tool.rootfs import libc, staging
 from dist_tool.rootfs.staging import staged
-from dist_tool.run import Run
-
-
-def build(target: Path | str, *, force: bool = False, whole: bool = False, report: Heard | None = None) -> None:
-    """Put a small tree at `target`."""
-    heard = Heard() if report is None else report
-    with staged(str(target), force=force, whole=whole, sync=False, run=Run(heard)) as stage:
-        os.mkdir("d", dir_fd=stage.root)
-        os.close(os.open("d/new", os.O_CREAT | os.O_WRONLY, dir_fd=stage.root))
-
-
-NEW = {"d": None, "d/new": b""}
-
-
-def old_tree(target: Path) -> None:
-    (target / "sub").mkdir(parents=True)
-    (target / "sub" / "old").write_text("old")
 
 
 @pytest.fixture

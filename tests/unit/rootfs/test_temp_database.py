@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from support.entries import entry
 
 from dist_tool.errors import LocalFailure
 from dist_tool.layers.merged_tree import MergedTree
 from dist_tool.rootfs.temp_database import TempDatabase
 from dist_tool.tar.limits import Limits
-from dist_tool.tar.reader import FILE, Entry
-
-
-def entry(name: str, kind: bytes = FILE) -> Entry:
-    made = Entry()
-    made.kind, made.name, made.link = kind, name.encode(), b""
-    made.mode = made.uid = made.gid = made.size = made.mtime = made.atime = 0
-    made.device, made.xattrs, made.sparse = (0, 0), {b"user.name": bytes(100)}, None
-    return made
 
 
 def test_a_scratch_holds_a_cache_of_a_fixed_size() -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.stored import damage
 
 from dist_tool.errors import AlreadyExists
 from dist_tool.oci.descriptor import Descriptor
@@ -38,8 +39,7 @@ class Filled:
         return Path(self.store.path(desc.digest))
 
     def damage(self, desc: Descriptor, data: bytes) -> None:
-        self.file(desc).chmod(0o644)
-        self.file(desc).write_bytes(data)
+        damage(self.store, desc.digest, data)
 
     def age(self, desc: Descriptor, seconds: float) -> float:
         """Set the time of the last use; returns it."""

@@ -6,11 +6,11 @@ import json
 import os
 import sqlite3
 import stat
-import threading
 import time
 
 import pytest
-from support.stored import have, put
+from support.stored import damage, have, put
+from support.threads import repeating, run_in_threads
 
 from dist_tool.errors import (
     AlreadyExists,
@@ -39,12 +39,6 @@ EVERYTHING = GcPolicy(grace_s=0)
 @pytest.fixture
 def store(tmp_path):
     return open_store(str(tmp_path / "store"))
-
-
-def damage(store, desc, data):
-    os.chmod(store.path(desc.digest), 0o644)
-    with open(store.path(desc.digest), "wb") as file:
-        file.write(data)
 
 
 def test_the_store_is_an_image_layout(store, tmp_path):
@@ -140,7 +134,7 @@ def test_without_a_path_the_error_names_the_variable_to_set():
 def test_a_damaged_blob_is_never_served(store):
     desc = put(store, b"0123456789")
     for data in (b"0123456788", b"012345678", b"01234567890", b""):
-        damage(store, desc, data)
+        damage(store, desc.digest, data)
         with pytest.raises(DigestMismatch), store.open_verified(Descriptor(desc.digest)) as reader:
             reader.read()
         with pytest.raises(DigestMismatch):
@@ -153,7 +147,7 @@ def test_every_flipped_bit_is_found(store):
     for bit in range(len(data) * 8):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
-        damage(store, desc, flipped)
+        damage(store, desc.digest, flipped)
         assert [verdict.state for verdict in verify(store, [desc.digest])] == ["corrupt"]
 
 
@@ -211,14 +205,14 @@ def test_file_names_that_are_no_digests_are_skipped(store, tmp_path):
 
 def test_a_blob_of_the_wrong_size_is_replaced_by_the_right_one(store):
     desc = put(store, b"0123456789")
-    damage(store, desc, b"")
+    damage(store, desc.digest, b"")
     assert store.read(put(store, b"0123456789"), 100) == b"0123456789"
 
 
 def test_verify_reports_damaged_blobs(store):
     good, bad = put(store, b"good"), put(store, b"bad")
     other = put(store, b"long", algorithm="sha512")
-    damage(store, bad, b"bat")
+    damage(store, bad.digest, b"bat")
     os.makedirs(os.path.join(store.root, "blobs", "blake3"))
     unknown = Digest("blake3", "0" * 64)
     with open(store.path(unknown), "wb") as file:
@@ -323,34 +317,19 @@ def test_ten_instances_naming_ten_things_lose_none(store):
         mine = open_store(store.root)
         mine.tag(f"name{number}", put(mine, f"content {number}".encode()))
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_in_threads(10, run)
     assert sorted(store.tags()) == sorted(f"name{number}" for number in range(10))
 
 
 def test_listing_writes_of_another_instance_does_not_disturb_them(store):
     desc = Descriptor(Digest.of(b"content"), 7)
-    stop = threading.Event()
-
-    def look():
-        while not stop.is_set():
-            list(open_store(store.root).statuses())
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with repeating(lambda: list(open_store(store.root).statuses())):
         for _ in range(50):
             with store.writer("ref", desc) as writer:
                 writer.write(b"cont")
             with store.writer("ref", desc) as writer:
                 assert writer.offset == 4
                 writer.truncate()
-    finally:
-        stop.set()
-        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from support.stored import have, put, put_image, put_index, put_json
+from support.stored import damage, have, put, put_image, put_index, put_json
 
 from dist_tool.errors import AlreadyExists, DigestMismatch
 from dist_tool.oci.mediatypes import OCI_MANIFEST
@@ -18,12 +18,6 @@ EVERYTHING = GcPolicy(grace_s=0)
 @pytest.fixture
 def store(tmp_path):
     return open_store(str(tmp_path / "store"))
-
-
-def damage(store, desc, data):
-    os.chmod(store.path(desc.digest), 0o644)
-    with open(store.path(desc.digest), "wb") as file:
-        file.write(data)
 
 
 def test_gc_keeps_reachable_blobs_and_removes_others(store):
@@ -110,7 +104,7 @@ def test_gc_removes_nothing_where_a_needed_manifest_is_damaged(store):
     manifest, config, layer = put_image(store)
     loose = put(store, b"loose")
     store.tag("name", manifest)
-    damage(store, manifest, b'{"layers": []}')
+    damage(store, manifest.digest, b'{"layers": []}')
     with pytest.raises(DigestMismatch, match=str(manifest.digest)):
         list(collect(store, EVERYTHING))
     assert have(store) == {manifest.digest, config.digest, layer.digest, loose.digest}

@@ -10,6 +10,7 @@ from support import fake_remotes
 from support.content import blob, random_bytes
 from support.fake_remotes import FakeRemote
 from support.repositories import cached, find
+from support.stored import damage
 
 from dist_tool.errors import (
     DigestMismatch,
@@ -275,12 +276,6 @@ def test_a_size_hint_that_is_too_large_for_right_content_costs_one_download(stor
 # Damage, and removal by others
 
 
-def damage(store: DiskStore, data: bytes) -> None:
-    path = Path(store.path(CONTENT.digest))
-    path.chmod(0o644)
-    path.write_bytes(data)
-
-
 FLIPPED = b"x" + CONTENT.data[1:]
 SHORT = CONTENT.data[:100]
 
@@ -291,7 +286,7 @@ def test_damaged_blob_is_replaced_and_keeps_labels_and_names(store: DiskStore, d
     taken(Source(), store)
     store.label(CONTENT.digest, {"containerd.io/gc.root": "y"})
     store.tag("name", CONTENT.descriptor)
-    damage(store, data)
+    damage(store, CONTENT.digest, data)
     out = bytearray()
     remote = Source()
     cached(remote, store, ONCE).fetch_known(find(remote, store, object_id, NO_HINTS), out.extend)
@@ -310,7 +305,7 @@ def test_damaged_blob_stays_if_it_cannot_be_fetched_again(store: DiskStore) -> N
             raise NotFound("not here")
 
     taken(Source(), store)
-    damage(store, FLIPPED)
+    damage(store, CONTENT.digest, FLIPPED)
     with pytest.raises(NotFound):
         taken(Absent(), store)
     assert Path(store.path(CONTENT.digest)).read_bytes() == FLIPPED

@@ -5,30 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import responses
+from support.http_session import HOME, session
 from support.mocked import scripted_answers
 
 from dist_tool.context import Context
 from dist_tool.errors import DeadlineExceeded, PolicyRefused, ProtocolError
 from dist_tool.names.origin import Origin
-from dist_tool.run import Notice, Run
-from dist_tool.settings import Endpoint, Redirects, Settings, Timeouts
+from dist_tool.run import Run
+from dist_tool.settings import Endpoint, Redirects, Timeouts
 from dist_tool.transport.session import HttpSession, Request, check_redirect
 
-HOME = "https://registry.test"
 SECRETS = {"Authorization": "Bearer t", "X-Secret": "s", "Cookie": "c=1"}
 HARMLESS = {"Accept": "a/b", "Range": "bytes=5-", "If-Range": '"x"'}
-
-
-def session(home: str = HOME, *, environ: dict[str, str] | None = None, **remote: Any) -> HttpSession:
-    notices: list[Notice] = []
-    settings = Settings(environ=environ or {})
-    made = HttpSession(Origin.of(home), Context(Endpoint(**remote), settings, Run(notices.append)))
-    made.notices = notices  # type: ignore[attr-defined]
-    return made
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A remote behind the store."""
+"""Reading through the store: damaged and removed blobs."""
 
 from __future__ import annotations
 
