@@ -122,7 +122,7 @@ def modules() -> dict[str, Path]:
 
 
 def needs(path: Path) -> Iterator[str]:
-    """The modules of ours that a module imports, wherever the import stands, also for annotations."""
+    """The modules of dist_tool that a module imports, at any position, also for annotations."""
     known = modules()
     for found in imports(path):
         top, _, rest = found.module.partition(".")
@@ -158,7 +158,7 @@ def test_no_module_imports_itself_through_others() -> None:
     graph = {name: set(needs(path)) - {name} for name, path in modules().items()}
     while leaves := {name for name, targets in graph.items() if not targets & graph.keys()}:
         graph = {name: targets for name, targets in graph.items() if name not in leaves}
-    # Packages that re-export their modules are imported by nobody inside: what is left would be a cycle.
+    # Modules do not import a package that re-exports them: that would be a cycle.
     assert sorted(graph) == []
 
 

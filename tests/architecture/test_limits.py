@@ -1,4 +1,4 @@
-"""Sizes beyond which nobody reads: what passes one is split by noun."""
+"""Limits on the size of modules and functions. Larger ones are split by noun."""
 
 from __future__ import annotations
 

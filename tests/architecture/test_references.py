@@ -32,7 +32,7 @@ _CODED_NAME = re.compile(rf"\bdef (test_(?:\w*_)?[{SECTIONS.lower()}][1-9][0-9]?
 
 
 class Text(NamedTuple):
-    """A text that may cite, and where it begins."""
+    """A text that may contain citations, and the line on which it begins."""
 
     file: str
     line: int

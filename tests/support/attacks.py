@@ -329,7 +329,7 @@ _attack(
     source="CVE-2025-47290",
 )
 _attack(
-    "parent-whited-out-and-made-anew",
+    "parent-whited-out-and-made-again",
     file("d/two", b"2"),
     whiteout("d"),
     symlink("e", "../outside"),

@@ -1,4 +1,4 @@
-"""Faults that no answer follows: each must end in one clear failure. Shared by whoever sweeps over all."""
+"""Faults after which no answer follows. Each must end in one clear failure."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture(params=["http", "s3"])
 def tree(request: pytest.FixtureRequest) -> Kind:
-    """Each of them that has files by name, of which nobody knows a digest."""
+    """Each kind of remote that has files without a known digest."""
     return KINDS[request.param]
 
 

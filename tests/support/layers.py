@@ -1,4 +1,4 @@
-"""Applying layers in tests: to a directory of one's own, as root or as somebody else."""
+"""Applying layers in tests to a new directory, as root or as an ordinary user."""
 
 from __future__ import annotations
 

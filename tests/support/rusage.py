@@ -1,7 +1,7 @@
 """What a program costs: seconds of wall and CPU time, peak resident size.
 
 Measured from a small process of its own, `rusage.py FILE PROGRAM ...`: a child's peak begins with
-the size of whoever forked it, so a large test process would measure itself.
+the size of the process that forked it, so a large test process would measure itself.
 """
 
 from __future__ import annotations

@@ -282,7 +282,7 @@ class FaultServer:
 
 
 def _unscripted(exchange: Exchange) -> None:
-    """A status that nobody retries, so that the test ends soon."""
+    """A status that is not retried, so that the test ends soon."""
     exchange.head("400 Not In The Script", [("Content-Length", "0"), ("Connection", "close")])
     exchange.close()
 
@@ -321,7 +321,7 @@ def _common_name(connection: socket.socket) -> str:
 
 
 def closed_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
+    """A port of 127.0.0.1 without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

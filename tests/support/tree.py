@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 
 class FileServer(NamedTuple):
-    """A running server. `host` is HOST:PORT; `root` its directory, read anew for each request."""
+    """A running server. `host` is HOST:PORT; `root` its directory, read again for each request."""
 
     host: str
     root: Path

@@ -42,7 +42,7 @@ def become_nobody() -> None:
 
 
 def run_as_user(code: str, here: Path) -> Any:
-    """Run `code` as nobody (as ourselves, where we are not root); returns what it leaves in `result`.
+    """Run `code` as the user nobody, or unchanged without root; returns the value of `result`.
 
     It sees the tar and tree helpers of the tests, `here` and `root`, a name below it.
     """
