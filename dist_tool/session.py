@@ -15,13 +15,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from dist_tool.errors import DistError
 from dist_tool.names.hints import Hints, parse_hints
 from dist_tool.names.locator import Locator
 from dist_tool.names.reference import Reference
 from dist_tool.run import NO_RUN, Progress, Report, Run, Shared, no_progress, no_report
 from dist_tool.settings import Settings
-from dist_tool.transfer.repository import Repository, Rules, fetch_options
+from dist_tool.transfer.repository import Repository, repository_at
 
 if TYPE_CHECKING:
     from typing import Self
@@ -74,15 +73,7 @@ class Session:
         `store`: use the local store as a cache; None for the configured value. Raises
         InvalidArgument, PolicyRefused for a blocked name, Unsupported for an unknown kind.
         """
-        from dist_tool.remotes import table
-
-        parsed = self._locator(locator)
-        try:
-            remote, guard = table.open_route(parsed, self.settings, self.run, self._shared)
-        except DistError as error:
-            raise error.with_facts(locator=str(parsed)) from error.cause
-        options = fetch_options(self.settings, parsed, self.run)
-        repository = Repository(remote, Rules(parsed, self.settings, guard), options)
+        repository = repository_at(self._locator(locator), self.settings, self.run, self._shared)
         if self.settings.store if store is None else store:
             from dist_tool.transfer.cache import CachedRepository
 
@@ -159,6 +150,9 @@ class Session:
         layers = LayerFetcher(repository, in_place=local or repository.stored)
         return OpenedImage(image, layers, local and not repository.mirrored, repository.stored)
 
+    def _opened_image(self, reference: str | Reference | OpenedImage, platform: str | None) -> OpenedImage:
+        return reference if isinstance(reference, OpenedImage) else self.image(reference, platform=platform)
+
     def unpack(
         self,
         reference: str | Reference | OpenedImage,
@@ -170,7 +164,7 @@ class Session:
         """Unpack an image to a directory, which appears once every layer is verified. See `images.unpack.unpack`."""
         from dist_tool.images.unpack import UnpackOptions, unpack
 
-        opened = reference if isinstance(reference, OpenedImage) else self.image(reference, platform=platform)
+        opened = self._opened_image(reference, platform)
         how = options or UnpackOptions()
         how = replace(how, ahead=0 if opened.local else how.ahead, spool=how.spool and not opened.stored)
         return unpack(opened.image, opened.layers, os.fspath(target), how, self.run)
@@ -187,7 +181,7 @@ class Session:
         from dist_tool.images.export import export
         from dist_tool.tar.limits import DEFAULT_LIMITS
 
-        opened = reference if isinstance(reference, OpenedImage) else self.image(reference, platform=platform)
+        opened = self._opened_image(reference, platform)
         export(opened.image, opened.layers, sink, limits or DEFAULT_LIMITS)
 
     def cat(
@@ -203,7 +197,7 @@ class Session:
         from dist_tool.images.cat import cat
         from dist_tool.tar.limits import DEFAULT_LIMITS
 
-        opened = reference if isinstance(reference, OpenedImage) else self.image(reference, platform=platform)
+        opened = self._opened_image(reference, platform)
         cat(opened.image, opened.layers, [os.fsencode(path) for path in paths], sink, limits or DEFAULT_LIMITS)
 
     # Closing

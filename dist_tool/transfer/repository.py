@@ -6,7 +6,7 @@ The layers above `transfer` access remotes only through a `Repository`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
@@ -264,31 +264,33 @@ class Repository:
             return self._remote.first(request, attempt)
 
 
-def fetch_options(settings: Settings, locator: Locator, run: Run = NO_RUN) -> FetchOptions:
+def _fetch_options(settings: Settings, locator: Locator, run: Run = NO_RUN) -> FetchOptions:
     """The fetch options for a locator under these settings."""
     route = settings.route_for(locator) or Route()
     limit = min((size for size in (settings.max_size, settings.policy.max_size) if size), default=None)
     return FetchOptions(route.own.retry_limits, limit, run=run)
 
 
-@contextmanager
-def open_repository(
-    locator: Locator, settings: Settings, run: Run = NO_RUN, shared: Shared | None = None
-) -> Iterator[Repository]:
-    """The repository of a locator, closed at the end.
+def repository_at(locator: Locator, settings: Settings, run: Run = NO_RUN, shared: Shared | None = None) -> Repository:
+    """The repository of a locator; no request is made yet. The caller closes it.
 
-    Errors raised inside get the locator. Raises PolicyRefused for a blocked name, Unsupported
-    for an unknown kind, NotFound and InvalidArgument for a path that is not a layout.
+    Raises PolicyRefused for a blocked name, Unsupported for an unknown kind, NotFound and
+    InvalidArgument for a path that is not a layout.
     """
     from dist_tool.remotes import table
 
-    repository: Repository | None = None
     try:
         remote, guard = table.open_route(locator, settings, run, shared)
-        repository = Repository(remote, Rules(locator, settings, guard), fetch_options(settings, locator, run))
-        yield repository
     except DistError as error:
         raise error.with_facts(locator=str(locator)) from error.cause
-    finally:
-        if repository is not None:
-            repository.close()
+    return Repository(remote, Rules(locator, settings, guard), _fetch_options(settings, locator, run))
+
+
+@contextmanager
+def open_repository(locator: Locator, settings: Settings, run: Run = NO_RUN) -> Iterator[Repository]:
+    """The repository of a locator, closed at the end; errors raised inside get the locator. See `repository_at`."""
+    with closing(repository_at(locator, settings, run)) as repository:
+        try:
+            yield repository
+        except DistError as error:
+            raise error.with_facts(locator=str(locator)) from error.cause
